@@ -39,7 +39,7 @@ class UnknownRunError(InputError):
     """No run with this id is on the log."""
 
 
-class EnvironmentProblem(EscapeError):
+class SetupError(EscapeError):
     """Something that the program needs (Java, broker, disk, port) is missing or cannot be reached."""
 
     exit_code = 3

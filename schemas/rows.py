@@ -1,0 +1,272 @@
+"""The hot codec: whole batches of integer records to and from the Confluent wire format, without an object per record.
+
+Wire format: byte 0, schema id (4 bytes, big endian), Avro body. In a row record every field is a long, an int or an
+enum, and Avro writes all three as a zigzag varint, so one kernel serves every schema; what differs is a table. A
+writer's older schema is read by mapping its columns onto today's and filling the rest with defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from economy.events import Events, Rows
+from schemas.catalogue import EVENTS, versions
+
+Bytes = NDArray[np.uint8]
+HEADER: Final = 5
+MAX_VARINT: Final = 10
+
+
+class Defect(IntEnum):
+    """Why a record could not be decoded; 0 is a sound record."""
+
+    NONE = 0
+    TOO_SHORT = 1
+    BAD_MAGIC = 2
+    UNKNOWN_SCHEMA = 3
+    TRUNCATED = 4
+    OVERLONG_VARINT = 5
+    ENUM_OUT_OF_RANGE = 6
+    TRAILING_BYTES = 7
+
+
+class Tables(NamedTuple):
+    """Flat decode tables, indexed by schema id; usable inside any numba kernel."""
+
+    type_of: NDArray[np.int64]  # (ids,) index of the record type, -1 unknown, -2 not a row type
+    fields: NDArray[np.int64]  # (ids,) number of fields that the writer wrote
+    column: NDArray[np.int64]  # (ids, fields) column of the reader for each written field, -1 = skip
+    symbols: NDArray[np.int64]  # (ids, fields) number of symbols of an enum, 0 = not an enum
+    defaults: Rows  # (types, fields) default of each column
+    width: NDArray[np.int64]  # (types,) columns of each type
+
+
+ROW_TYPES: Final = tuple(name for name, event in EVENTS.items() if event.is_row)
+COLD: Final = -2
+UNKNOWN: Final = -1
+
+
+def _default(raw: dict[str, Any]) -> int:
+    if "default" not in raw:
+        return 0
+    kind = raw["type"]
+    return kind["symbols"].index(raw["default"]) if isinstance(kind, dict) else int(raw["default"])
+
+
+@cache
+def tables() -> Tables:
+    """Decode tables for every schema ever committed."""
+    known = versions()
+    ids = 1 + max(known)
+    widest = max(len(schema["fields"]) for _, schema in known.values())
+    type_of = np.full(ids, UNKNOWN, np.int64)
+    fields = np.zeros(ids, np.int64)
+    column = np.full((ids, widest), -1, np.int64)
+    symbols = np.zeros((ids, widest), np.int64)
+    defaults = np.zeros((len(ROW_TYPES), widest), np.int64)
+    width = np.array([len(EVENTS[name].fields) for name in ROW_TYPES], np.int64)
+    for index, name in enumerate(ROW_TYPES):
+        for position, raw in enumerate(EVENTS[name].schema["fields"]):
+            defaults[index, position] = _default(raw)
+    for schema_id, (name, schema) in known.items():
+        if not EVENTS[name].is_row:
+            type_of[schema_id] = COLD
+            continue
+        reader = {f.name: position for position, f in enumerate(EVENTS[name].fields)}
+        type_of[schema_id] = ROW_TYPES.index(name)
+        fields[schema_id] = len(schema["fields"])
+        for position, raw in enumerate(schema["fields"]):
+            column[schema_id, position] = reader.get(raw["name"], -1)
+            if isinstance(raw["type"], dict):
+                symbols[schema_id, position] = len(raw["type"]["symbols"])
+    return Tables(type_of, fields, column, symbols, defaults, width)
+
+
+@njit(cache=True)
+def schema_id_at(buffer: Bytes, start: int, end: int) -> int:
+    """Schema id of the record in buffer[start:end]; -Defect when there is none."""
+    if end - start < HEADER:
+        return -1
+    if buffer[start] != 0:
+        return -2
+    return (
+        (np.int64(buffer[start + 1]) << 24)
+        | (np.int64(buffer[start + 2]) << 16)
+        | (np.int64(buffer[start + 3]) << 8)
+        | np.int64(buffer[start + 4])
+    )
+
+
+@njit(cache=True)
+def decode_body(
+    buffer: Bytes,
+    start: int,
+    end: int,
+    fields: int,
+    column: NDArray[np.int64],
+    symbols: NDArray[np.int64],
+    row: NDArray[np.int64],
+) -> int:
+    """Decode buffer[start:end] (behind the header) into `row`, which holds the defaults. Returns a Defect."""
+    at = start
+    for k in range(fields):
+        value = np.uint64(0)
+        shift = 0
+        while True:
+            if at >= end:
+                return 4
+            if shift >= 70:
+                return 5
+            byte = np.uint64(buffer[at])
+            at += 1
+            if shift == 63 and byte > np.uint64(1):
+                return 5
+            value |= (byte & np.uint64(127)) << np.uint64(shift)
+            if byte < np.uint64(128):
+                break
+            shift += 7
+        number = np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1))
+        if symbols[k] > 0 and (number < 0 or number >= symbols[k]):
+            return 6
+        if column[k] >= 0:
+            row[column[k]] = number
+    return 0 if at == end else 7
+
+
+@njit(cache=True)
+def _classify(
+    buffer: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], type_of: NDArray[np.int64], types: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(type index, COLD, or -10 - Defect) of each record, and the number of records of each type."""
+    kind = np.empty(starts.size, np.int64)
+    count = np.zeros(types, np.int64)
+    for i in range(starts.size):
+        schema = schema_id_at(buffer, starts[i], ends[i])
+        if schema < 0:
+            kind[i] = -10 + schema
+        elif schema >= type_of.size or type_of[schema] == UNKNOWN:
+            kind[i] = -13
+        else:
+            kind[i] = type_of[schema]
+            if kind[i] >= 0:
+                count[kind[i]] += 1
+    return kind, count
+
+
+@njit(cache=True)
+def _decode_type(
+    buffer: Bytes,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    kind: NDArray[np.int64],
+    wanted: int,
+    fields: NDArray[np.int64],
+    column: NDArray[np.int64],
+    symbols: NDArray[np.int64],
+    defaults: NDArray[np.int64],
+    out: Rows,
+    index: NDArray[np.int64],
+) -> int:
+    """Decode all records of one type in order; a broken one gets kind -10 - Defect. Returns the sound ones."""
+    n = 0
+    for i in range(starts.size):
+        if kind[i] != wanted:
+            continue
+        schema = schema_id_at(buffer, starts[i], ends[i])
+        for k in range(out.shape[1]):
+            out[n, k] = defaults[k]
+        defect = decode_body(
+            buffer, starts[i] + HEADER, ends[i], fields[schema], column[schema], symbols[schema], out[n]
+        )
+        if defect != 0:
+            kind[i] = -10 - defect
+            continue
+        index[n] = i
+        n += 1
+    return n
+
+
+@dataclass
+class DecodedBatch:
+    """Records of one buffer by type. `index[name][k]` is the input position of `rows[name][k]`."""
+
+    rows: Events = field(default_factory=dict)
+    index: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    cold: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # positions of non-row records
+    defects: list[tuple[int, Defect]] = field(default_factory=list)
+
+
+def decode(buffer: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> DecodedBatch:
+    """Decode the records buffer[starts[i]:ends[i]]; never raises for bad bytes, never reads beyond a record."""
+    t = tables()
+    kind, count = _classify(buffer, starts, ends, t.type_of, len(ROW_TYPES))
+    batch = DecodedBatch()
+    for wanted in np.flatnonzero(count):
+        out = np.empty((count[wanted], t.width[wanted]), np.int64)
+        index = np.empty(count[wanted], np.int64)
+        n = _decode_type(
+            buffer, starts, ends, kind, wanted, t.fields, t.column, t.symbols, t.defaults[wanted], out, index
+        )
+        if n:
+            batch.rows[ROW_TYPES[wanted]] = out[:n]
+            batch.index[ROW_TYPES[wanted]] = index[:n]
+    batch.cold = np.flatnonzero(kind == COLD)
+    batch.defects = [(int(i), Defect(int(-10 - kind[i]))) for i in np.flatnonzero(kind <= -10)]
+    return batch
+
+
+def decode_values(values: Sequence[bytes]) -> DecodedBatch:
+    """Decode a sequence of record values, as a Kafka client hands them over."""
+    lengths = np.fromiter((len(v) for v in values), np.int64, len(values))
+    ends = np.cumsum(lengths)
+    return decode(np.frombuffer(b"".join(values), np.uint8), ends - lengths, ends)
+
+
+@njit(cache=True)
+def _encode(schema_id: int, rows: Rows, buffer: Bytes, ends: NDArray[np.int64]) -> int:
+    at = 0
+    for i in range(rows.shape[0]):
+        buffer[at] = 0
+        buffer[at + 1] = (schema_id >> 24) & 255
+        buffer[at + 2] = (schema_id >> 16) & 255
+        buffer[at + 3] = (schema_id >> 8) & 255
+        buffer[at + 4] = schema_id & 255
+        at += HEADER
+        for k in range(rows.shape[1]):
+            number = rows[i, k]
+            value = (np.uint64(number) << np.uint64(1)) ^ np.uint64(number >> np.int64(63))
+            while value >= np.uint64(128):
+                buffer[at] = np.uint8((value & np.uint64(127)) | np.uint64(128))
+                value >>= np.uint64(7)
+                at += 1
+            buffer[at] = np.uint8(value)
+            at += 1
+        ends[i] = at
+    return at
+
+
+def encode(name: str, rows: Rows) -> tuple[Bytes, NDArray[np.int64]]:
+    """Encode rows (records, fields) of a row type. Returns the buffer and the end of each record in it.
+
+    Raises ValueError when the rows have not as many columns as the record has fields, or an enum is out of range.
+    """
+    event = EVENTS[name]
+    if rows.ndim != 2 or rows.shape[1] != len(event.fields):
+        raise ValueError(f"{name} needs rows of {len(event.fields)} columns, got shape {rows.shape}")
+    for position, f in enumerate(event.fields):
+        if f.symbols and rows.shape[0]:
+            low, high = int(rows[:, position].min()), int(rows[:, position].max())
+            if low < 0 or high >= len(f.symbols):
+                raise ValueError(f"{name}.{f.name} must lie in 0..{len(f.symbols) - 1}, got {low}..{high}")
+    buffer = np.empty(rows.shape[0] * (HEADER + MAX_VARINT * rows.shape[1]), np.uint8)
+    ends = np.empty(rows.shape[0], np.int64)
+    used = _encode(event.schema_id, np.ascontiguousarray(rows, np.int64), buffer, ends)
+    return buffer[:used], ends
