@@ -1,4 +1,4 @@
-"""The catalogue of events: every record, its topic, key, schema id, fields and units. Read from the committed schemas."""
+"""The catalogue of events: every record, its topic, key, schema id, fields and units, from the committed schemas."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def tables() -> Tables:
 
 
 @njit(cache=True)
-def schema_id_at(buffer: Bytes, start: int, end: int) -> int:
+def schema_id_at(buffer: Bytes, start: int, end: int) -> np.int64 | int:
     """Schema id of the record in buffer[start:end]; -Defect when there is none."""
     if end - start < HEADER:
         return -1
