@@ -1,0 +1,63 @@
+"""What is traded: the static data of an instrument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from economy.errors import InputError
+from economy.events import InstrumentClass
+from economy.units import MONEY_SCALE, notional_multiplier
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One listed instrument. Prices count steps of 10^-price_scale, quantities lots of 10^-quantity_scale.
+
+    `item` is the product of a good or service and the issuer of an equity. `fixing_ticks` is the interval of PriceFixed
+    (0 = never), `band_bp` the half-width of the price band around the reference price in 0.0001 (0 = none).
+    Raises InputError for scales, steps or prices that cannot be.
+    """
+
+    instrument: int
+    symbol: str
+    instrument_class: InstrumentClass
+    item: int = 0
+    currency: str = "XEC"
+    price_scale: int = 4
+    quantity_scale: int = 2
+    tick_size: int = 1
+    lot_size: int = 1
+    fixing_ticks: int = 0
+    reference_price: int = 0
+    band_bp: int = 0
+
+    def __post_init__(self) -> None:
+        if self.price_scale < 0 or self.quantity_scale < 0 or self.price_scale + self.quantity_scale > MONEY_SCALE:
+            raise InputError(
+                "price_scale + quantity_scale",
+                (self.price_scale, self.quantity_scale),
+                f"their sum must lie in 0..{MONEY_SCALE}, so that price x quantity is exact",
+            )
+        for name in ("tick_size", "lot_size"):
+            if getattr(self, name) < 1:
+                raise InputError(name, getattr(self, name), "use a positive step")
+        for name in ("fixing_ticks", "reference_price", "band_bp", "instrument"):
+            if getattr(self, name) < 0:
+                raise InputError(name, getattr(self, name), "use zero or a positive number")
+
+    @property
+    def multiplier(self) -> int:
+        """Money (1e-8) per price step and lot."""
+        return notional_multiplier(self.price_scale, self.quantity_scale)
+
+    def record(self, run: int) -> dict[str, Any]:
+        """The InstrumentListed record."""
+        return {"run": run, **asdict(self), "instrument_class": self.instrument_class.name.lower()}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Instrument:
+        """From an InstrumentListed record."""
+        fields = {name: record[name] for name in cls.__dataclass_fields__}
+        return cls(**{**fields, "instrument_class": InstrumentClass[record["instrument_class"].upper()]})

@@ -1,0 +1,426 @@
+"""Price-time matching of a batch of ops: one compiled call, no allocation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from economy.matching.expiry import heap_add, heap_del
+from economy.matching.idmap import map_del, map_get, map_put, order_hash
+from economy.matching.layout import (
+    ALREADY_EXPIRED,
+    CANCEL,
+    CANCELLED,
+    CLOCK,
+    CLOSE,
+    DUPLICATE_ORDER,
+    EXPIRED,
+    FAR,
+    HALTED,
+    HW,
+    LIMIT,
+    MALFORMED,
+    MARKET,
+    MAX,
+    MIN,
+    NOTIONAL_OVERFLOW,
+    PF,
+    POST_ONLY_WOULD_CROSS,
+    PRICE_OUT_OF_RANGE,
+    QUANTITY_OUT_OF_RANGE,
+    REJECT,
+    SELF_TRADE,
+    TAG,
+    TAG_BITS,
+    TRADE,
+    UNFILLED,
+    UNKNOWN_INSTRUMENT,
+    UNKNOWN_ORDER,
+    K,
+    hot,
+    jit,
+    prefetch,
+    u,
+)
+from economy.matching.tree import level_drop, level_get, path
+
+
+@hot
+def unlink(G, H, H32, h, L, L32, O, O32, NK, NV, NC, P, T, i, s, hs):
+    """takes a resting order out of level, map, heap and pool (hs: its hash)"""
+    b = i << 4
+    lv = np.int64(O32[u(b + 10)])
+    nx = np.int64(O32[u(b + 11)])
+    pv = np.int64(O32[u(b + 12)])
+    q = O[u((i << 3) + 2)]
+    lb = lv << 3
+    if pv == 0:
+        L32[u(lb + 4)] = nx
+    else:
+        O32[u((pv << 4) + 11)] = nx
+    if nx == 0:
+        L32[u(lb + 5)] = pv
+    else:
+        O32[u((nx << 4) + 12)] = pv
+    H[u(h + 1)] -= q
+    H32[u((h << 1) + 8)] -= 1
+    if pv == 0 and nx == 0:
+        level_drop(G, H, H32, h, L, L32, NK, NV, NC, P, lv)
+    else:
+        L[u((lv << 2) + 1)] -= q
+        L32[u(lb + 6)] -= 1
+    map_del(G, T, hs, i)
+    if O[u((i << 3) + 3)] != MAX:
+        heap_del(H, H32, s * HW, O, O32, i)
+    O32[u(b + 11)] = G[0]
+    G[0] = i
+    G[8] -= 1
+
+
+@jit
+def fok_ok(H, H32, h, L, L32, O, O32, NK, NV, NC, P, lim, q, ag):
+    """can q be filled at keys <= lim before an own order is met?"""
+    if H[u(h + 1)] < q:
+        return False
+    hb = h << 1
+    key = H[u(h)]
+    d = path(H32, hb, NK, NV, P, key)
+    while True:
+        leaf = P[u(2 * d)]
+        j = P[u(2 * d + 1)]
+        while j >= 0:
+            if NK[u(leaf * K + j)] > lim:
+                return False
+            lv = np.int64(NV[u(leaf * K + j)])
+            i = np.int64(L32[u((lv << 3) + 4)])
+            while i != 0:
+                if O[u((i << 3) + 1)] == ag:
+                    return False
+                q -= O[u((i << 3) + 2)]
+                if q <= 0:
+                    return True
+                i = np.int64(O32[u((i << 4) + 11)])
+            j -= 1
+        e = d - 1  # next worse leaf
+        while e >= 0 and P[u(2 * e + 1)] == 0:
+            e -= 1
+        if e < 0:
+            return False
+        P[u(2 * e + 1)] -= 1
+        for f in range(e, d):
+            node = np.int64(NV[u(P[u(2 * f)] * K + P[u(2 * f + 1)])])
+            P[u(2 * f + 2)] = node
+            P[u(2 * f + 3)] = np.int64(NC[u(node)]) - 1
+
+
+@hot
+def emit(E, m, code, r, seq, price, qty, oid, ag, ex):
+    b = m << 3
+    E[u(b)] = code
+    E[u(b + 1)] = r
+    E[u(b + 2)] = seq
+    E[u(b + 3)] = price
+    E[u(b + 4)] = qty
+    E[u(b + 5)] = oid
+    E[u(b + 6)] = ag
+    E[u(b + 7)] = ex
+
+
+@jit
+def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, ocap, ncap):
+    """Apply ops start..n-1; returns (next op, events).
+
+    Stops before an op that could overflow the events E (ecap rows), the pools of orders and levels and the map (ocap
+    resting orders) or the nodes (ncap, 16 spare); the owner grows them and calls again.
+    """
+    ninst = H.shape[0] // HW
+    mask = G[6]
+    far = G[8] >= FAR
+    for r in range(start, n):
+        b = r << 3
+        if PF > 0 and far:  # ops are known ahead: fetch their map lines, then their orders
+            w = r + PF
+            if w < n:
+                w8 = w << 3
+                ps = ops[u(w8 + 1)]
+                prefetch(T, order_hash(G, ps, ops[u(w8 + 3)], ops[u(w8 + 2)]) & mask)
+                if ps >= 0 and ps < ninst:
+                    ph = ps * HW
+                    prefetch(H, ph)
+                    prefetch(H, ph + 8)
+                    prefetch(H, ph + 16)
+            w = r + (PF >> 1)
+            if w < n:
+                w8 = w << 3
+                if (ops[u(w8)] & 3) == 2:
+                    e = T[u(order_hash(G, ops[u(w8 + 1)], ops[u(w8 + 3)], ops[u(w8 + 2)]) & mask)] & 0xFFFFFFFF
+                    prefetch(O, e << 3)
+            w = r + (PF >> 2)
+            if w < n:
+                w8 = w << 3
+                if (ops[u(w8)] & 3) == 2:
+                    e = T[u(order_hash(G, ops[u(w8 + 1)], ops[u(w8 + 3)], ops[u(w8 + 2)]) & mask)] & 0xFFFFFFFF
+                    e <<= 4
+                    prefetch(L, np.int64(O32[u(e + 10)]) << 2)
+                    prefetch(O, np.int64(O32[u(e + 11)]) << 3)
+                    prefetch(O, np.int64(O32[u(e + 12)]) << 3)
+        code = ops[u(b)]
+        tag = (code >> 8) & TAG
+        s = ops[u(b + 1)]
+        oid = ops[u(b + 2)]
+        ag = ops[u(b + 3)]
+        price = ops[u(b + 4)]
+        q = ops[u(b + 5)]
+        tick = ops[u(b + 6)]
+        ex = ops[u(b + 7)]
+        kind = code & 3
+        side = (code >> 2) & 1
+        if code < 0:
+            kind = LIMIT
+            side = 0
+        if m + 2 > ecap or G[8] >= ocap or G[10] >= ncap:
+            return r, m
+        if s < 0 or s >= ninst:
+            emit(E, m, REJECT | UNKNOWN_INSTRUMENT << 8 | side << 16, r, 0, price, q, 0, 0, 0)
+            m += 1
+            continue
+        hi = s * HW
+        if tick > H[u(hi + 1)]:  # something expires
+            while tick > H[u(hi + 1)]:
+                if m + 2 > ecap:
+                    return r, m
+                i = np.int64(H32[u((hi << 1) + 8)])
+                lv = np.int64(O32[u((i << 4) + 10)])
+                sd = np.int64(L32[u((lv << 3) + 7)]) & 1
+                emit(
+                    E,
+                    m,
+                    CLOSE | EXPIRED << 8 | sd << 16,
+                    r,
+                    H[u(hi)],
+                    L[u(lv << 2)] ^ (sd - 1),
+                    O[u((i << 3) + 2)],
+                    O[u(i << 3)],
+                    O[u((i << 3) + 1)],
+                    O[u((i << 3) + 3)],
+                )
+                m += 1
+                H[u(hi)] += 1
+                unlink(
+                    G,
+                    H,
+                    H32,
+                    hi + 8 + (sd << 3),
+                    L,
+                    L32,
+                    O,
+                    O32,
+                    NK,
+                    NV,
+                    NC,
+                    P,
+                    T,
+                    i,
+                    s,
+                    order_hash(G, s, O[u((i << 3) + 1)], O[u(i << 3)]),
+                )
+        rej = 0
+        if tick < H[u(hi + 2)]:
+            rej = MALFORMED
+        elif code < 0:
+            rej = -code
+        elif ((code >> 3) & 3) == 3:
+            rej = MALFORMED
+        if rej == 0:
+            H[u(hi + 2)] = tick
+            if kind == CLOCK:
+                continue
+            hs = order_hash(G, s, ag, oid)
+            i = map_get(G, T, O, O32, L32, hs, s, ag, oid)
+            if kind == CANCEL:
+                if i == 0:
+                    rej = UNKNOWN_ORDER
+                else:
+                    lv = np.int64(O32[u((i << 4) + 10)])
+                    sd = np.int64(L32[u((lv << 3) + 7)]) & 1
+                    emit(
+                        E,
+                        m,
+                        CLOSE | CANCELLED << 8 | sd << 16,
+                        r,
+                        H[u(hi)],
+                        L[u(lv << 2)] ^ (sd - 1),
+                        O[u((i << 3) + 2)],
+                        oid,
+                        ag,
+                        O[u((i << 3) + 3)],
+                    )
+                    m += 1
+                    H[u(hi)] += 1
+                    unlink(G, H, H32, hi + 8 + (sd << 3), L, L32, O, O32, NK, NV, NC, P, T, i, s, hs)
+                    continue
+            elif i != 0:
+                rej = DUPLICATE_ORDER
+            elif q <= 0:
+                rej = QUANTITY_OUT_OF_RANGE
+            elif H[u(hi + 3)] != 0:
+                rej = HALTED
+            elif ex < tick:
+                rej = ALREADY_EXPIRED
+            elif kind == LIMIT:
+                if price <= MIN + 1 or price >= MAX - 1:
+                    rej = PRICE_OUT_OF_RANGE
+                elif (price >= 1 << 31 or price <= -(1 << 31) or q >= 1 << 31) and price != 0 and q > MAX // abs(price):
+                    rej = NOTIONAL_OVERFLOW
+                elif H[u(hi + 9 + (side << 3))] > MAX - q:
+                    rej = NOTIONAL_OVERFLOW  # sums per side stay exact
+            elif code & 32:
+                rej = MALFORMED  # a post-only market order
+        tif = (code >> 3) & 3
+        if rej == 0 and (code & 32) and tif != 0:
+            rej = MALFORMED
+        if rej != 0:
+            emit(E, m, REJECT | rej << 8 | side << 16, r, H[u(hi)], price, q, oid, ag, 0)
+            m += 1
+            H[u(hi)] += 1
+            continue
+        h = hi + 16 - (side << 3)  # the maker's side line
+        x = -side  # maker key = price ^ x: asks as they are, bids inverted
+        lim = MAX - 1
+        if kind == LIMIT:
+            lim = price ^ x
+        why = UNFILLED
+        if H[u(h)] <= lim:
+            if code & 32:
+                emit(E, m, REJECT | POST_ONLY_WOULD_CROSS << 8 | side << 16, r, H[u(hi)], price, q, oid, ag, 0)
+                m += 1
+                H[u(hi)] += 1
+                continue
+            if m + min(q, np.int64(H32[u((h << 1) + 8)])) + 2 > ecap:
+                return r, m
+            if tif == 2 and not fok_ok(H, H32, h, L, L32, O, O32, NK, NV, NC, P, lim, q, ag):
+                emit(E, m, CLOSE | UNFILLED << 8 | side << 16, r, H[u(hi)], price, q, oid, ag, ex)
+                m += 1
+                H[u(hi)] += 1
+                continue
+            seq = H[u(hi)]
+            filled = 0
+            made = 0
+            cut = 0
+            cap = 0
+            if kind == MARKET and side == 0:
+                cap = price
+            while True:
+                lv = np.int64(H32[u((h << 1) + 4)])
+                lb = lv << 3
+                mp = L[u(lv << 2)] ^ x
+                i = np.int64(L32[u(lb + 4)])
+                first = i
+                if cap > 0 and mp > 0 and q > cap // mp:
+                    cut += q - cap // mp  # no worse level can take what this one cannot pay
+                    q = cap // mp
+                    if q == 0:
+                        break
+                lq = q
+                cnt = 0
+                while True:
+                    o = i << 3
+                    ma = O[u(o + 1)]
+                    if ma == ag:
+                        why = SELF_TRADE
+                        break
+                    mq = O[u(o + 2)]
+                    if mq > q:
+                        O[u(o + 2)] = mq - q
+                        emit(E, m, TRADE | side << 16 | 1 << 18, r, seq, mp, q, O[u(o)], ma, O[u(o + 4)] & TAG)
+                        m += 1
+                        seq += 1
+                        q = 0
+                        break
+                    q -= mq
+                    emit(
+                        E,
+                        m,
+                        TRADE | side << 16 | 1 << 17 | np.int64(q == 0) << 18,
+                        r,
+                        seq,
+                        mp,
+                        mq,
+                        O[u(o)],
+                        ma,
+                        O[u(o + 4)] & TAG,
+                    )
+                    m += 1
+                    seq += 1
+                    cnt += 1
+                    nx = np.int64(O32[u((i << 4) + 11)])
+                    map_del(G, T, order_hash(G, s, ma, O[u(o)]), i)
+                    if O[u(o + 3)] != MAX:
+                        heap_del(H, H32, hi, O, O32, i)
+                    O32[u((i << 4) + 11)] = G[0]
+                    G[0] = i
+                    i = nx
+                    if i == 0 or q == 0:
+                        break
+                made += cnt
+                filled += lq - q
+                if cap > 0:
+                    cap -= mp * (lq - q)
+                if i == 0:
+                    level_drop(G, H, H32, h, L, L32, NK, NV, NC, P, lv)
+                else:
+                    L[u((lv << 2) + 1)] -= lq - q
+                    if i != first:
+                        L32[u(lb + 4)] = i
+                        L32[u(lb + 6)] -= cnt
+                        O32[u((i << 4) + 12)] = 0
+                if q == 0 or why == SELF_TRADE or H[u(h)] > lim:
+                    break
+            q += cut
+            H[u(hi)] = seq
+            H[u(h + 1)] -= filled
+            H32[u((h << 1) + 8)] -= made
+            G[8] -= made
+            if q == 0:
+                continue
+        if why == SELF_TRADE or kind == MARKET or tif != 0:
+            if tif == 2 and why != SELF_TRADE:
+                why = UNFILLED
+            emit(E, m, CLOSE | why << 8 | side << 16, r, H[u(hi)], price, q, oid, ag, ex)
+            m += 1
+            H[u(hi)] += 1
+            continue
+        h = hi + 8 + (side << 3)  # rest on the own side
+        lv = level_get(G, H, H32, h, L, L32, NK, NV, NC, P, price ^ (side - 1), (s << 1) | side)
+        i = G[0]
+        if i != 0:
+            G[0] = np.int64(O32[u((i << 4) + 11)])
+        else:
+            i = G[1]
+            G[1] = i + 1
+        o = i << 3
+        O[u(o)] = oid
+        O[u(o + 1)] = ag
+        O[u(o + 2)] = q
+        O[u(o + 3)] = ex
+        O[u(o + 4)] = (H[u(hi + 5)] << TAG_BITS) | tag
+        H[u(hi + 5)] += 1
+        lb = lv << 3
+        t = np.int64(L32[u(lb + 5)])
+        ob = i << 4
+        O32[u(ob + 10)] = lv
+        O32[u(ob + 11)] = 0
+        O32[u(ob + 12)] = t
+        if t == 0:
+            L32[u(lb + 4)] = i
+        else:
+            O32[u((t << 4) + 11)] = i
+        L32[u(lb + 5)] = i
+        L32[u(lb + 6)] += 1
+        L[u((lv << 2) + 1)] += q
+        H[u(h + 1)] += q
+        H32[u((h << 1) + 8)] += 1
+        map_put(G, T, hs, i)
+        G[8] += 1
+        if ex != MAX:
+            heap_add(H, H32, hi, O, O32, i)
+    return n, m

@@ -1,0 +1,198 @@
+"""The market against a naive book: same outputs in the same order, same depth, also across dumps and splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from economy.canonical import TRADE_TYPES, sort_traded
+from economy.events import (
+    CloseReason,
+    Events,
+    InstrumentClass,
+    OrderCancelRequested,
+    OrderClosed,
+    OrderRejected,
+    OrderSubmitted,
+    RejectReason,
+    TradeExecuted,
+)
+from economy.instruments import Instrument
+from economy.market import Market, tax_of
+from tests.property.naive_book import NaiveBook
+
+LISTED = Instrument(5, "GRAIN", InstrumentClass.GOOD, price_scale=0, quantity_scale=0)
+KINDS, TIFS = ("limit", "market"), ("gtc", "ioc", "fok")
+
+submit = st.tuples(
+    st.just("submit"),
+    st.integers(1, 4),  # agent
+    st.integers(1, 12),  # order
+    st.integers(0, 1),  # side
+    st.sampled_from(KINDS),
+    st.sampled_from(TIFS),
+    st.booleans(),
+    st.integers(95, 105),
+    st.integers(1, 9),
+    st.sampled_from((0, 0, 3, 6, 12)),  # expires after
+    st.integers(0, 4),
+    st.sampled_from((0, 1000, 1999)),
+    st.sampled_from((0, 0, 250, 700)),
+)
+cancel = st.tuples(st.just("cancel"), st.integers(1, 4), st.integers(1, 12))
+steps = st.lists(st.tuples(st.integers(0, 2), st.one_of(submit, submit, cancel)), max_size=60)
+
+
+def rows_of(actions: list[tuple[int, tuple]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, NaiveBook]:
+    """Order rows, cancel rows, arrival, and the naive book after the same actions."""
+    naive, tick = NaiveBook(), 0
+    orders, cancels, places = [], [], ([], [])
+    for n, (step, action) in enumerate(actions):
+        tick += step
+        if action[0] == "cancel":
+            _, agent, order = action
+            naive.cancel(tick, agent, order)
+            cancels.append((1, tick, agent, n, order, 5, 0))
+            places[1].append(n)
+            continue
+        _, agent, order, side, kind, tif, post_only, price, quantity, expires, use, tax, cap = action
+        post_only = post_only and kind == "limit" and tif == "gtc"
+        price = price if kind == "limit" else 0
+        cap = cap if kind == "market" and side == 0 and tif != "fok" else 0
+        expires = tick + expires - 1 if expires else 0
+        naive.submit(tick, agent, order, side, kind, tif, post_only, price, quantity, expires, use, tax, cap * 1)
+        orders.append(
+            (1, tick, agent, n, order, 5, side, KINDS.index(kind), TIFS.index(tif), int(post_only), price, quantity,
+             expires, cap * LISTED.multiplier, use, tax, 0)
+        )  # fmt: skip
+        places[0].append(n)
+    as_rows = lambda rows, width: np.array(rows, np.int64).reshape(-1, width)  # noqa: E731
+    return (
+        as_rows(orders, OrderSubmitted.width),
+        as_rows(cancels, OrderCancelRequested.width),
+        np.array(places[0] + places[1], np.int64),
+        naive,
+    )
+
+
+def told(events: Events, rates: dict[tuple[int, int, int], int] | None = None) -> list[tuple[object, ...]]:
+    """Outputs in seq order, in the naive book's words (trades without the tax)."""
+    found = []
+    t, r, c = TradeExecuted, OrderRejected, OrderClosed
+    for row in events.get(t.name, np.empty((0, t.width), np.int64)).tolist():
+        found.append(
+            (row[t.SEQ], ("trade", row[t.PRICE], row[t.QUANTITY], row[t.MAKER_AGENT], row[t.MAKER_ORDER],
+             row[t.TAKER_AGENT], row[t.TAKER_ORDER], row[t.USE], row[t.TAX]))
+        )  # fmt: skip
+    for row in events.get(r.name, np.empty((0, r.width), np.int64)).tolist():
+        found.append((row[r.SEQ], ("reject", row[r.AGENT], row[r.ORDER], RejectReason(row[r.REASON]).name.lower())))
+    for row in events.get(c.name, np.empty((0, c.width), np.int64)).tolist():
+        found.append(
+            (
+                row[c.SEQ],
+                ("close", row[c.AGENT], row[c.ORDER], CloseReason(row[c.REASON]).name.lower(), row[c.QUANTITY]),
+            )
+        )
+    found.sort()
+    assert [seq for seq, _ in found] == list(range(len(found))), "seq must be dense"
+    return [what for _, what in found]
+
+
+def expected(naive: NaiveBook) -> list[tuple[object, ...]]:
+    """The naive outputs with the tax rate turned into the tax on the notional."""
+    out = []
+    for what in naive.out:
+        if what[0] == "trade":
+            notional = int(what[1]) * int(what[2]) * LISTED.multiplier  # type: ignore[call-overload]
+            out.append((*what[:8], notional * int(what[8]) // 10_000))  # type: ignore[call-overload]
+        else:
+            out.append(what)
+    return out
+
+
+def collect(parts: list[Events]) -> Events:
+    names = {name for part in parts for name in part}
+    return {name: sort_traded(np.concatenate([p[name] for p in parts if name in p])) for name in names}
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps, st.integers(0, 60), st.integers(0, 60))
+def test_free_mode_equals_the_naive_book_however_the_input_is_cut(actions, first, second):
+    orders, cancels, arrival, naive = rows_of(actions)
+    parts, market = [], Market(1, 7, 20, [LISTED])
+    for low, high in zip((0, *sorted((first, second))), (*sorted((first, second)), 61), strict=True):
+        mine = (arrival >= low) & (arrival < high)
+        n = len(orders)
+        parts.append(market.match_free(orders[mine[:n]], cancels[mine[n:]], arrival[mine]))
+        market = Market.load(1, 7, 20, [LISTED], market.dump())  # a restored book has the same future
+    assert told(collect(parts)) == expected(naive)
+    for side, levels in enumerate(market.depth(5, 50)):
+        totals = Counter()
+        for o in naive.orders:
+            if o.side == side:
+                totals[o.price] += o.left
+        assert {price: quantity for price, quantity, _ in levels.tolist()} == dict(totals)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps, st.randoms(use_true_random=False))
+def test_an_epoch_does_not_depend_on_the_order_of_arrival(actions, random):
+    orders, cancels, _, _ = rows_of([(0, action) for _, action in actions])
+    plain = Market(1, 7, 20, [LISTED]).match_epoch(0, orders, cancels)
+    shuffled = Market(1, 7, 20, [LISTED]).match_epoch(
+        0,
+        orders[np.array(random.sample(range(len(orders)), len(orders)), np.int64)],
+        cancels[np.array(random.sample(range(len(cancels)), len(cancels)), np.int64)],
+    )
+    assert plain.keys() == shuffled.keys()
+    for name in plain:
+        assert (plain[name] == shuffled[name]).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_quantity_is_conserved(actions):
+    orders, cancels, arrival, _ = rows_of(actions)
+    market = Market(1, 7, 20, [LISTED])
+    out = market.match_free(orders, cancels, arrival)
+    rejected = {(r[4], r[5]) for r in out.get(OrderRejected.name, np.empty((0, 8))).tolist()}
+    submitted = sum(r[OrderSubmitted.QUANTITY] for r in orders.tolist() if (r[2], r[3]) not in rejected)
+    traded = int(out[TradeExecuted.name][:, TradeExecuted.QUANTITY].sum()) if TradeExecuted.name in out else 0
+    closed = int(out[OrderClosed.name][:, OrderClosed.QUANTITY].sum()) if OrderClosed.name in out else 0
+    resting = sum(int(levels[:, 1].sum()) for levels in market.depth(5, 50))
+    assert submitted == 2 * traded + closed + resting
+    bids, asks = market.depth(5, 1)
+    assert not len(bids) or not len(asks) or bids[0, 0] < asks[0, 0]
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 16_383))
+def test_tax_is_the_exact_floor(notional, rate):
+    if notional // 10_000 * rate < 2**63 - 10_000:
+        assert int(tax_of(np.array([notional]), np.array([rate]))[0]) == notional * rate // 10_000
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        (OrderSubmitted.PRICE, -1, RejectReason.PRICE_OUT_OF_RANGE),
+        (OrderSubmitted.PRICE, 2**62, RejectReason.PRICE_OUT_OF_RANGE),
+        (OrderSubmitted.PRICE, 7, RejectReason.OFF_TICK),
+        (OrderSubmitted.QUANTITY, 0, RejectReason.QUANTITY_OUT_OF_RANGE),
+        (OrderSubmitted.QUANTITY, 5, RejectReason.OFF_LOT),
+        (OrderSubmitted.QUANTITY, 2**62, RejectReason.NOTIONAL_OVERFLOW),
+        (OrderSubmitted.INSTRUMENT, 6, RejectReason.UNKNOWN_INSTRUMENT),
+        (OrderSubmitted.TAX_RATE, -5, RejectReason.MALFORMED),
+        (OrderSubmitted.CASH_CAP, 5, RejectReason.MALFORMED),
+    ],
+)
+def test_every_malformed_order_is_a_rejection_with_its_reason(field, value, reason):
+    listed = Instrument(5, "GRAIN", InstrumentClass.GOOD, tick_size=10, lot_size=2)
+    row = np.array([[1, 3, 2, 1, 1, 5, 0, 0, 0, 0, 100, 10, 0, 0, 0, 0, 0]], np.int64)
+    row[0, field] = value
+    out = Market(1, 7, 20, [listed]).match_epoch(0, row, np.empty((0, OrderCancelRequested.width), np.int64))
+    assert out[OrderRejected.name][0, OrderRejected.REASON] == reason
+    assert set(out) <= set(TRADE_TYPES)
