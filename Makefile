@@ -33,7 +33,9 @@ $(STAMP)/project: $(STAMP)/environment pyproject.toml
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(STAMP)/jars: $(STAMP)/project
+$(STAMP)/jars: $(STAMP)/project infra/jars.lock
+	@echo "Fetching the jars of Kafka and of Spark's connectors" >&2
+	@$(BIN)/python -m infra.jars
 	@touch $@
 
 check: $(STAMP)/project ## lint, types, import rules, generated files and lock up to date

@@ -276,11 +276,7 @@ class Market:
         if t.name in out:
             rows = out[t.name]
             slot = np.searchsorted(self._ids, rows[:, t.INSTRUMENT])
-            touched.append(
-                np.column_stack(
-                    (np.searchsorted(self._ids, rows[:, t.INSTRUMENT]), 1 - rows[:, t.TAKER_SIDE], rows[:, t.PRICE])
-                )
-            )
+            touched.append(np.column_stack((slot, 1 - rows[:, t.TAKER_SIDE], rows[:, t.PRICE])))
         closed = self._closed_levels
         if len(closed):
             touched.append(closed)

@@ -1,0 +1,75 @@
+"""Settings of a deployment: flags over environment (ESCAPE_*) over file (escape.toml) over defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from economy.errors import InputError
+
+PREFIX = "ESCAPE_"
+FILE = "escape.toml"
+
+
+class Settings(BaseSettings):
+    """Everything that differs between machines. An empty address means: start the embedded component."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, extra="forbid", frozen=True)
+
+    state: Path = Field(
+        Path(".escape"), description="folder of all state: log, tables, logs, reports; delete it at will"
+    )
+    cache: Path = Field(
+        Path("~/.cache/escapecapitalism"), description="folder of downloaded jars, shared by all checkouts"
+    )
+    namespace: str = Field("escape", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="prefix of every topic")
+    bootstrap: str = Field("", description="address of a Kafka broker; empty = embedded")
+    broker_port: int = Field(0, ge=0, le=65535, description="port of the embedded broker; 0 = a free one")
+    clickhouse_url: str = Field("", description="ClickHouse HTTP address with user and password; empty = embedded")
+    clickhouse_port: int = Field(0, ge=0, le=65535, description="port of the embedded ClickHouse; 0 = a free one")
+    api_port: int = Field(0, ge=0, le=65535, description="port of GraphQL and the reports; 0 = a free one")
+    partitions: int = Field(1, ge=1, le=64, description="order and trade partitions; fixed per namespace")
+    flow_partitions: int = Field(1, ge=1, le=64, description="flow and decision partitions; fixed per namespace")
+    shards: int = Field(2, ge=1, le=64, description="agent shards (Ray actors) of a run")
+    ray_address: str = Field("", description="address of a Ray cluster; empty = started for the run")
+    spark_master: str = Field("local[2]", description="Spark master of the jobs")
+    java_home: str = Field("", description="Java 17 or 21; empty = JAVA_HOME, PATH, then the bundled runtime")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def state_folder(self) -> Path:
+        return self.state.expanduser().absolute()
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache.expanduser().absolute()
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings; flags that are None do not count. Raises InputError naming an unknown or wrong key."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable not in known:
+            raise InputError(variable, os.environ[variable], f"unset it; known are {', '.join(sorted(known))}")
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known_keys = ", ".join(sorted(Settings.model_fields))
+        remedy = f"known settings are {known_keys}" if first["type"] == "extra_forbidden" else first["msg"]
+        raise InputError(name, first.get("input"), remedy) from error

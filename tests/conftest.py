@@ -1,0 +1,33 @@
+"""Fixtures: one real broker per test session, a topic namespace of its own for every test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from infra.broker import Broker
+from infra.jars import broker_classpath
+from infra.java import java_home
+from infra.settings import load_settings
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    settings = load_settings()
+    home = java_home(settings.java_home, settings.cache_folder)
+    # The quick compiler alone: a test's broker lives too short to repay the optimising one.
+    with Broker(
+        tmp_path_factory.mktemp("broker"),
+        home,
+        broker_classpath(settings.cache_folder, home),
+        options=("-XX:TieredStopAtLevel=1",),
+        archive=settings.cache_folder / "broker-c1.jsa",
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"t{uuid.uuid4().hex[:12]}"
