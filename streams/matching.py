@@ -1,0 +1,250 @@
+"""Matching as a state machine of one partition, without Kafka: decoded records in, records to write out.
+
+Epoch mode: a run's epoch is matched when the markers of all shards are there and the unique records are as many as they
+count. Free mode: records are matched strictly in offset order. A run's state lives between RunOpened and RunClosed;
+many runs share a partition and none waits for another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from economy import canonical
+from economy import events as e
+from economy.digest import Chains, mark, seal
+from economy.errors import ProtocolError
+from economy.events import ChainScope, Events, RunMode
+from economy.instruments import Instrument
+from economy.market import Market
+from schemas.catalogue import ORDERS
+from schemas.log.assembly import EpochAssembler
+from schemas.log.reader import Chunk
+from schemas.log.snapshots import State
+
+MATCHING_WRITER: Final = -2  # shard number of ChainSealed records that matching writes
+_PARAMETERS: Final = e.RunOpened.width
+_INPUT: Final = (
+    (e.OrderSubmitted.name, e.OrderSubmitted.width),
+    (e.OrderCancelRequested.name, e.OrderCancelRequested.width),
+)
+
+
+@dataclass
+class RunState:
+    """One run in one partition."""
+
+    opened: list[int]
+    instruments: dict[int, Instrument] = field(default_factory=dict)
+    market: Market | None = None
+    assembler: EpochAssembler | None = None
+    chains: Chains = field(default_factory=lambda: Chains((ChainScope.ORDERS, ChainScope.TRADES)))
+    chain: int = 0
+    applied: int = 0  # free mode: offset of the first record not yet matched
+    count: int = 0  # free mode: records written so far
+
+    @property
+    def run(self) -> int:
+        return self.opened[e.RunOpened.RUN]
+
+    @property
+    def free(self) -> bool:
+        return self.opened[e.RunOpened.MODE] == RunMode.FREE
+
+    def books(self) -> Market:
+        """The market, made with the instruments listed so far when the first order comes."""
+        if self.market is None:
+            o = e.RunOpened
+            self.market = Market(self.run, self.opened[o.SEED], self.opened[o.EPOCH_TICKS], self.instruments.values())
+        return self.market
+
+    def epochs(self) -> EpochAssembler:
+        if self.assembler is None:
+            o = e.RunOpened
+            # One partition is seen here, under number 0.
+            self.assembler = EpochAssembler(
+                self.run, self.opened[o.SHARDS], 1, 1, self.opened[o.EPOCH_TICKS], (ORDERS,), next_epoch=0
+            )
+        return self.assembler
+
+
+class PartitionMatching:
+    """All runs of one partition. `feed` returns batches to write, in order: (record name, rows in order)."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.next_offset = 0
+        self.output_offset = 0
+        self.runs: dict[int, RunState] = {}
+        self.closed: set[int] = set()
+        self.foreign = 0
+        self.matched = 0
+
+    def feed(self, chunk: Chunk) -> list[Events]:
+        """Take in one chunk of the orders partition; returns what is to be written, epoch by epoch."""
+        for row in chunk.rows.get(e.RunOpened.name, np.empty((0, _PARAMETERS), np.int64)).tolist():
+            self._open(row)
+        for _, name, record in chunk.cold:
+            if name == "InstrumentListed":
+                self._list(record)
+        out: list[Events] = []
+        mentioned = {int(run) for rows in chunk.rows.values() for run in np.unique(rows[:, 0])}
+        for number in sorted(mentioned):
+            run = self.runs.get(number)
+            if run is None:
+                self.foreign += number not in self.closed
+            elif run.free:
+                out += self._match_free(run, chunk)
+            else:
+                out += self._match_epochs(run, chunk)
+        for row in chunk.rows.get(e.RunClosed.name, np.empty((0, 1), np.int64)).tolist():
+            ended = self.runs.pop(row[0], None)
+            if ended is not None and ended.free:
+                out.append({e.EpochMatched.name: self._matched_row(ended, 0, ended.count, 0, 0, 1)})
+            self.closed.add(row[0])
+        self.next_offset = int(chunk.offsets[-1]) + 1
+        return out
+
+    def _open(self, row: list[int]) -> None:
+        run = row[e.RunOpened.RUN]
+        if run in self.closed:
+            return  # a late resend never reopens a run
+        known = self.runs.setdefault(run, RunState(row))
+        if known.opened != row:
+            raise ProtocolError(f"run {run} was opened twice with different parameters", "use a new run id")
+
+    def _list(self, record: Mapping[str, Any]) -> None:
+        run = self.runs.get(record["run"])
+        if run is None:
+            return
+        instrument = Instrument.from_record(record)
+        known = run.instruments.setdefault(instrument.instrument, instrument)
+        if known != instrument:
+            raise ProtocolError(f"run {run.run} lists instrument {instrument.instrument} twice", "list it once")
+        if run.market is not None and run.instruments.keys() != {i.instrument for i in run.market.instruments}:
+            raise ProtocolError(
+                f"run {run.run} lists an instrument after its first order", "list all instruments first"
+            )
+
+    def _match_epochs(self, run: RunState, chunk: Chunk) -> list[Events]:
+        assembler = run.epochs()
+        assembler.add(Chunk(chunk.family, 0, chunk.offsets, chunk.rows, chunk.index))
+        out = []
+        while assembler.complete():
+            epoch, taken, last = assembler.take()
+            orders = taken[ORDERS]
+            market = run.books()
+            events = market.match_epoch(
+                epoch,
+                orders.get(e.OrderSubmitted.name, np.empty((0, e.OrderSubmitted.width), np.int64)),
+                orders.get(e.OrderCancelRequested.name, np.empty((0, e.OrderCancelRequested.width), np.int64)),
+            )
+            count, digest, run.chain = mark(events, ChainScope.TRADES, run.chain)
+            run.chains.update(epoch, orders | events)
+            if last:
+                events[e.ChainSealed.name] = seal(run.chains.rows(), run.run, MATCHING_WRITER)
+            events[e.EpochMatched.name] = self._matched_row(run, epoch, count, digest, run.chain, int(last))
+            out.append(events)
+            self.matched += 1
+        return out
+
+    def _match_free(self, run: RunState, chunk: Chunk) -> list[Events]:
+        parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        for name, width in _INPUT:
+            rows = chunk.rows.get(name, np.empty((0, width), np.int64))
+            offsets = chunk.offsets_of(name) if len(rows) else np.empty(0, np.int64)
+            mine = (rows[:, 0] == run.run) & (offsets >= run.applied)
+            parts.append((rows[mine], offsets[mine]))
+        run.applied = int(chunk.offsets[-1]) + 1
+        (orders, submitted), (cancels, requested) = parts
+        if not len(orders) and not len(cancels):
+            return []
+        events = run.books().match_free(orders, cancels, np.concatenate((submitted, requested)))
+        run.count += sum(map(len, events.values()))
+        return [events] if events else []
+
+    def _matched_row(
+        self, run: RunState, epoch: int, count: int, digest: int, chain: int, last: int
+    ) -> NDArray[np.int64]:
+        return np.array([[run.run, epoch, self.partition, count, digest, chain, last]], np.int64)
+
+    # ---- snapshots
+    def resume_offset(self) -> int:
+        """Offset from which a restored partition reads on: the first record of an epoch that is still open."""
+        place = (ORDERS, 0)
+        offsets = [run.assembler.resume_offsets({}).get(place) for run in self.runs.values() if run.assembler]
+        return min([self.next_offset, *(offset for offset in offsets if offset is not None)])
+
+    def dump(self) -> State:
+        """State at the cut of every run; records of open epochs are read again from `resume_offset`."""
+        state: State = {
+            "head": np.array([self.resume_offset(), self.output_offset], np.int64),
+            "closed": np.array(sorted(self.closed), np.int64),
+            "runs": np.array(sorted(self.runs), np.int64),
+        }
+        for number, run in self.runs.items():
+            epoch = run.assembler.next_epoch if run.assembler else 0
+            state[f"{number}/head"] = np.array(
+                [epoch, run.chain, run.applied, run.count, run.market is not None], np.int64
+            )
+            state[f"{number}/opened"] = np.array(run.opened, np.int64)
+            state[f"{number}/chains"] = run.chains.rows()
+            state[f"{number}/listed"] = np.array([repr_of(i) for i in run.instruments.values()], np.str_)
+            if run.market is not None:
+                state |= {f"{number}/market/{name}": rows for name, rows in run.market.dump().items()}
+        return state
+
+    @classmethod
+    def load(cls, partition: int, state: State) -> PartitionMatching:
+        """Restore what `dump` gave."""
+        self = cls(partition)
+        self.next_offset, self.output_offset = (int(v) for v in state["head"])
+        self.closed = {int(run) for run in state["closed"]}
+        for number in (int(run) for run in state["runs"]):
+            run = RunState([int(v) for v in state[f"{number}/opened"]])
+            epoch, run.chain, run.applied, run.count, traded = (int(v) for v in state[f"{number}/head"])
+            run.chains = Chains.from_rows(state[f"{number}/chains"], (ChainScope.ORDERS, ChainScope.TRADES))
+            run.instruments = {i.instrument: i for i in map(parse, state[f"{number}/listed"].tolist())}
+            run.epochs().next_epoch = epoch
+            if traded:
+                prefix = f"{number}/market/"
+                o = e.RunOpened
+                run.market = Market.load(
+                    run.run,
+                    run.opened[o.SEED],
+                    run.opened[o.EPOCH_TICKS],
+                    list(run.instruments.values()),
+                    {name.removeprefix(prefix): rows for name, rows in state.items() if name.startswith(prefix)},
+                )
+            self.runs[number] = run
+        return self
+
+
+def repr_of(instrument: Instrument) -> str:
+    """An instrument as text for a snapshot."""
+    return json.dumps(instrument.record(0))
+
+
+def parse(text: str) -> Instrument:
+    """The instrument that `repr_of` wrote."""
+    return Instrument.from_record(json.loads(text))
+
+
+def output_order(events: Events) -> list[tuple[str, int]]:
+    """(record name, row) in the order of writing: market output by (instrument, seq), then seals, then the marker."""
+    names = [name for name in canonical.TRADE_TYPES if name in events]
+    order: list[tuple[str, int]] = []
+    if names:
+        kind = np.concatenate([np.full(len(events[name]), i) for i, name in enumerate(names)])
+        row = np.concatenate([np.arange(len(events[name])) for name in names])
+        keys = np.concatenate([events[name][:, [canonical.INSTRUMENT, canonical.SEQ]] for name in names])
+        sorted_ = np.lexsort((keys[:, 1], keys[:, 0]))
+        order = [(names[k], r) for k, r in zip(kind[sorted_].tolist(), row[sorted_].tolist(), strict=True)]
+    for name in (e.ChainSealed.name, e.EpochMatched.name):
+        order += [(name, r) for r in range(len(events.get(name, ())))]
+    return order

@@ -1,0 +1,170 @@
+"""Faust's Kafka transport, batch-wise: one Faust message per fetched batch of a partition.
+
+Stock Faust hands over one record at a time (5-13 thousand a second). On the topics in `Batches.topics` this transport
+yields a whole fetch as one message, whose value is a Batch, and it commits only the offsets that the application names
+in `Batches.safe`: those of acknowledged snapshots. Group membership, rebalancing and fetching stay Faust's and
+aiokafka's. It overrides private methods of both, hence their pinned versions and the integration tests that would fail.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from faust.transport import drivers
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+SCHEME: Final = "kafkabatch"
+_FETCH_WAIT_MS: Final = 10  # the driver's own 1,500 ms would be the latency of an idle topic
+
+
+@dataclass
+class Batch:
+    """Consecutive records of one partition; offsets may have gaps (control records, compaction)."""
+
+    values: Sequence[bytes]
+    offsets: Sequence[int]
+
+
+@dataclass
+class Batches:
+    """What the application tells the transport; one per process, since Faust builds transports by URL."""
+
+    topics: set[str] = field(default_factory=set)
+    safe: dict[TP, int] = field(default_factory=dict)  # partition -> offset that may be committed
+    after_seek: Callable[[Consumer], Awaitable[None]] | None = None
+
+
+BATCHES: Final = Batches()
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        return consumer
+
+
+class Consumer(driver.Consumer):
+    """A consumer whose `getmany` yields batches and which restores state before it seeks."""
+
+    def on_init(self) -> None:
+        self._inflight: dict[TP, deque[int]] = defaultdict(deque)
+        self._next: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> Any:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """A seek on assignment would be overwritten by the committed offset; here ours comes last."""
+        await super().perform_seek()
+        for tp, offset in list(self._read_offset.items()):
+            self._next[tp] = offset or 0
+        self._inflight.clear()
+        if BATCHES.after_seek is not None:
+            await BATCHES.after_seek(self)
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        await super().seek(partition, offset)
+        self._next[partition] = offset
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        for fetched, messages in records.items():
+            tp = TP(fetched.topic, fetched.partition)
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                break
+            if not messages or not (active is None or tp in active or tp in self._buffered_partitions):
+                continue
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            if tp.topic not in BATCHES.topics:
+                for message in messages:
+                    yield tp, self._to_message(tp, message)
+                continue
+            start = self._next.get(tp, 0)
+            if messages[0].offset < start:
+                messages = [m for m in messages if m.offset >= start]
+                if not messages:
+                    continue
+            last = messages[-1]
+            self._inflight[tp].append(last.offset)
+            self._next[tp] = last.offset + 1
+            batch: Any = Batch([m.value or b"" for m in messages], [m.offset for m in messages])
+            yield (
+                tp,
+                ConsumerMessage(
+                    tp.topic, tp.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, [], None, batch,
+                    None, 0, 1, tp, generation_id=generation,
+                ),
+            )  # fmt: skip
+
+    async def _add_gap(self, tp: TP, start: int, end: int) -> None:
+        if tp.topic not in BATCHES.topics:
+            await super()._add_gap(tp, start, end)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp.topic not in BATCHES.topics:
+            offset: int | None = super()._new_offset(tp)
+            return offset
+        acked, index, queue = self._acked[tp], self._acked_index[tp], self._inflight[tp]
+        committed = self._committed_offset[tp] or 0
+        # Offsets replayed from below the committed one never come up as acked; they leave the queue as well.
+        while queue and (queue[0] in index or queue[0] < committed):
+            done = queue.popleft()
+            if done in index:
+                index.discard(done)
+                acked.remove(done)
+        return BATCHES.safe.get(tp)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        pending = set(super()._filter_tps_with_pending_acks(topics))
+        pending.update(tp for tp in BATCHES.safe if tp in self.assignment())
+        return iter(pending)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self._inflight.pop(tp, None)
+            self._next.pop(tp, None)
+            BATCHES.safe.pop(tp, None)
+
+
+class Producer(driver.Producer):
+    """A producer with whole batches."""
+
+    async def send_batches(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]]
+    ) -> list[tuple[Any, int]]:
+        """Queue (key, value) records in order; returns (future of the acknowledgement, number of records) per batch."""
+        producer: Any = self._producer
+        sent: list[tuple[Any, int]] = []
+        builder = producer.create_batch()
+        for key, value in records:
+            if builder.append(key=key, value=value, timestamp=None) is None:
+                builder.close()
+                sent.append((await producer.send_batch(builder, topic, partition=partition), builder.record_count()))
+                builder = producer.create_batch()
+                builder.append(key=key, value=value, timestamp=None)
+        if builder.record_count():
+            builder.close()
+            sent.append((await producer.send_batch(builder, topic, partition=partition), builder.record_count()))
+        return sent
+
+
+class Transport(driver.Transport):
+    """Registered under the URL scheme `kafkabatch`."""
+
+    Consumer = Consumer
+    Producer = Producer
+
+
+drivers.TRANSPORTS.aliases[SCHEME] = "streams.transport:Transport"
