@@ -34,7 +34,9 @@ def _high(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @njit(cache=True)
-def philox(seed: int, agent: int, stream: int, tick: int, block: int) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+def philox(
+    seed: int, agent: int, stream: int, tick: int, block: int
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     """Four 64-bit words of one block. Negative agents and ticks wrap modulo 2^64."""
     k0, k1 = _U(seed), _U(agent * STREAMS + stream)
     c0, c1, c2, c3 = _U(tick), _U(block), _U(0), _U(0)

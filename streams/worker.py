@@ -118,7 +118,8 @@ class MatchingWorker:
             self.orders, value_serializer="batch", key_serializer="raw", partitions=options.partitions
         )
         self.app.agent(source, name="matching")(self.match)
-        self.app.on_partitions_revoked.connect(self.revoked)
+        revoked: Any = self.revoked
+        self.app.on_partitions_revoked.connect(revoked)
         self.app.in_worker = True
         self.app.finalize()
         self.app.worker_init()
@@ -230,7 +231,7 @@ class MatchingWorker:
                     self.snapshot(part)
 
     # ---- recovery
-    async def revoked(self, *_: Any, revoked: set[TP], **__: Any) -> None:
+    async def revoked(self, app: Any, revoked: set[TP], **_: Any) -> None:
         """Partitions go to another worker, which restores them from the log."""
         for tp in revoked:
             self.partitions.pop(tp.partition, None)

@@ -1,0 +1,325 @@
+"""A shard on Kafka: the loop that grants, steps, sends, waits for the cut and applies it, and the Ray actor around it.
+
+Restart: the newest snapshot is restored, trades are read to their present end before anything is done, and epochs that
+are certainly on the log (an EpochMatched of a later epoch exists) are stepped without sending; the open one is sent
+again byte for byte.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from agents.model import Model, Shard, model_of
+from economy import canonical
+from economy import events as e
+from economy.digest import Chains, mark, seal
+from economy.errors import ProtocolError
+from economy.events import ChainScope, Events, Rows
+from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
+from schemas.log import snapshots
+from schemas.log.assembly import OPENING, EpochAssembler
+from schemas.log.clocklog import ClockLog
+from schemas.log.reader import LogReader, Place, read_all
+from schemas.log.writer import LogWriter
+
+log = logging.getLogger("escape.shard")
+_FAMILIES: Final = (
+    (DECISIONS, ChainScope.DECISIONS, canonical.DECISION_TYPES, canonical.AGENT),
+    (FLOWS, ChainScope.FLOWS, canonical.FLOW_TYPES, canonical.AGENT),
+    (ORDERS, ChainScope.ORDERS, canonical.ORDER_TYPES, e.OrderSubmitted.INSTRUMENT),
+)
+_WORKER_OF: Final = 1024  # shards per run in a snapshot's owner number
+
+
+@dataclass(frozen=True)
+class ShardConfig:
+    """Where a shard finds its run."""
+
+    bootstrap: str
+    namespace: str
+    run: int
+    shard: int
+    snapshot_every: int = 100  # epochs
+    patience: float = 120.0  # seconds that a cut may take before the shard ends with what is missing
+
+
+class StoppedError(ProtocolError):
+    """The run was aborted, or another process took over this shard."""
+
+
+class ShardLoop:
+    """The blocking loop of one shard; `run` returns when the run is finished or aborted."""
+
+    def __init__(self, config: ShardConfig) -> None:
+        self.config = config
+        self.incarnation = time.time_ns() // 1_000_000
+        self.clock = ClockLog(config.run)
+        self.counts = np.zeros(4, np.int64)  # decisions, flows, orders, trades
+        self.cut = OPENING - 1
+        self.doing = "start"
+        self.finished = False
+        self.stopping = False
+        self._version = 0
+        self._marks: dict[tuple[str, int], int] = {}
+        self._chains = Chains((ChainScope.DECISIONS, ChainScope.FLOWS))
+        self._shard: Shard | None = None
+
+    @property
+    def owner(self) -> int:
+        return self.config.run * _WORKER_OF + self.config.shard
+
+    # ---- recovery
+    def _restore(self) -> None:
+        self.doing = "restore"
+        config = self.config
+        start: dict[Place, int] = {(CLOCK, 0): 0}
+        while self.clock.started is None:
+            for chunk in read_all(config.bootstrap, config.namespace, [(CLOCK, 0)]):
+                self.clock.feed(chunk)
+            if self.clock.started is None:
+                time.sleep(0.05)
+        self.clock = ClockLog(config.run)  # read again below, from the same reader as everything else
+        started = self._started(config)
+        self.partitions, self.flow_partitions = started["partitions"], started["flow_partitions"]
+        self.shards, self.last_epoch = started["shards"], started["last_epoch"]
+        self.model: Model = model_of(started["environment"]["model"], started["scenario"], started["seed"])
+        for family, count in ((FLOWS, self.flow_partitions), (TRADES, self.partitions)):
+            start |= {(family, p): started["start_offsets"][family][p] for p in range(count)}
+        values = [
+            value
+            for chunk in read_all(config.bootstrap, config.namespace, [(AGENT_SNAPSHOTS, 0)])
+            for value in chunk.values
+        ]
+        found = snapshots.newest(values, self.owner)
+        if found is not None:
+            self._version, state = found
+            start |= self._load(state)
+        self.assembler = EpochAssembler(
+            config.run, self.shards, self.partitions, self.flow_partitions, self.model.epoch_ticks,
+            next_epoch=self.cut + 1,
+        )  # fmt: skip
+        self.reader = LogReader(config.bootstrap, config.namespace, start)
+        self.writer = LogWriter(config.bootstrap, config.namespace)
+        places = [(TRADES, p) for p in range(self.partitions)]
+        ends = self.reader.end_offsets(places)
+        while any(self.reader.position[place] < ends[place] for place in places):
+            self._poll()
+
+    def _started(self, config: ShardConfig) -> dict[str, Any]:
+        view = ClockLog(config.run)
+        for chunk in read_all(config.bootstrap, config.namespace, [(CLOCK, 0)]):
+            view.feed(chunk)
+        assert view.started is not None
+        return view.started
+
+    def _load(self, state: snapshots.State) -> dict[Place, int]:
+        self.cut = int(state["loop/cut"][0])
+        self.counts = state["loop/counts"].copy()
+        self._chains = Chains.from_rows(state["loop/chains"], self._chains.scopes)
+        families = (DECISIONS, FLOWS, ORDERS)
+        self._marks = {(families[f], int(p)): int(value) for f, p, value in state["loop/marks"]}
+        places = (FLOWS, TRADES)
+        self._shard = self.model.load_shard(
+            self.config.run, self.config.shard, self.shards,
+            {name.removeprefix("shard/"): value for name, value in state.items() if name.startswith("shard/")},
+        )  # fmt: skip
+        return {(places[f], int(p)): int(offset) for f, p, offset in state["loop/offsets"]}
+
+    def _snapshot(self) -> None:
+        assert self._shard is not None
+        self.doing = "snapshot"
+        offsets = self.assembler.resume_offsets({p: o for p, o in self.reader.position.items() if p[0] != CLOCK})
+        families, places = (DECISIONS, FLOWS, ORDERS), (FLOWS, TRADES)
+        state: snapshots.State = {f"shard/{name}": value for name, value in self._shard.dump().items()}
+        state["loop/cut"] = np.array([self.cut], np.int64)
+        state["loop/counts"] = self.counts.copy()
+        state["loop/chains"] = self._chains.rows()
+        state["loop/marks"] = np.array(
+            [(families.index(f), p, value) for (f, p), value in self._marks.items()], np.int64
+        ).reshape(-1, 3)
+        state["loop/offsets"] = np.array([(places.index(f), p, o) for (f, p), o in offsets.items()], np.int64)
+        self._version = self.cut + 2
+        for key, value in snapshots.pack(self.owner, self._version, state):
+            self.writer.send(AGENT_SNAPSHOTS, 0, value, b"%d." % self.config.run + key)
+
+    # ---- one epoch
+    def _poll(self, timeout: float = 0.5) -> None:
+        for chunk in self.reader.poll(timeout):
+            self.clock.feed(chunk)
+            self.assembler.add(chunk)
+        newest = self.assembler.incarnations.get(self.config.shard, 0)
+        if newest > self.incarnation:
+            raise StoppedError(f"another process runs shard {self.config.shard}", "nothing: this one ends")
+        if self.clock.aborted is not None:
+            raise StoppedError(f"run {self.config.run} was aborted: {self.clock.aborted}", "start another run")
+
+    def _wait_cut(self, epoch: int) -> tuple[int, dict[str, Events], bool]:
+        self.doing = f"wait for the cut of {epoch}"
+        limit = time.monotonic() + self.config.patience
+        while not self.assembler.complete():
+            self._poll()
+            if self.clock.paused or self.stopping:
+                limit = time.monotonic() + self.config.patience
+            if time.monotonic() > limit:
+                raise ProtocolError(
+                    f"epoch {epoch} of run {self.config.run} is not complete after {self.config.patience:.0f} s: "
+                    f"shard {self.config.shard} waits for {self.assembler.missing(epoch)}",
+                    "see the logs of those writers",
+                )
+        return self.assembler.take()
+
+    def _send(self, epoch: int, out: Events, quiet: bool) -> None:
+        """Records and markers of an epoch; when quiet only the chains are brought forward."""
+        last = int(epoch == self.last_epoch)
+        for family, scope, names, column in _FAMILIES:
+            mine = canonical.select(out, names)
+            count = self.partitions if family == ORDERS else self.flow_partitions
+            for partition in range(count):
+                part = split(mine, column, partition, count)
+                place = (family, partition)
+                records, digest, self._marks[place] = mark(part, scope, self._marks.get(place, 0))
+                if quiet:
+                    continue
+                for name, rows in part.items():
+                    self.writer.send_rows(name, rows, partition)
+                if last and family == FLOWS:
+                    sealed = seal(self._chains.rows(), self.config.run, self.config.shard)
+                    mine_ = sealed[sealed[:, e.ChainSealed.ID] % count == partition]
+                    self.writer.send_rows(e.ChainSealed.name, mine_, partition, FLOWS)
+                marker = [
+                    self.config.run, epoch, self.config.shard, partition, records, digest, self._marks[place], last,
+                    self.incarnation,
+                ]  # fmt: skip
+                self.writer.send_rows(e.EpochClosed.name, np.array([marker], np.int64), partition, family)
+
+    def _epoch(self, epoch: int) -> None:
+        assert self._shard is not None
+        self.doing = f"wait for the grant of {epoch}"
+        while self.clock.granted < epoch:
+            self._poll()
+        self.doing = f"step {epoch}"
+        out = self._shard.step(epoch, self.clock.interventions.get(epoch, ()))
+        self._chains.update(epoch, out)
+        # EpochMatched of e+1 proves that everything of e was acknowledged; that of e says nothing of flows.
+        quiet = max(self.assembler.newest_matched.values(), default=OPENING) > epoch
+        self._send(epoch, out, quiet)
+        if not quiet:
+            self.writer.flush()
+        for place, names in enumerate((canonical.DECISION_TYPES, canonical.FLOW_TYPES, ("OrderSubmitted",))):
+            self.counts[place] += sum(len(rows) for rows in canonical.select(out, names).values())
+        number, taken, _ = self._wait_cut(epoch)
+        assert number == epoch
+        self.counts[3] += len(taken[TRADES].get(e.TradeExecuted.name, ()))
+        self._shard.apply(epoch, taken[FLOWS], taken[TRADES])
+        self.cut = epoch
+        if (epoch + 1) % self.config.snapshot_every == 0:
+            self._snapshot()
+
+    def run(self) -> None:
+        """Run to the end. Raises StoppedError when the run was aborted, ProtocolError when it cannot go on."""
+        self._restore()
+        try:
+            if self._shard is None:
+                _, taken, _ = self._wait_cut(OPENING)
+                self._shard = self.model.new_shard(self.config.run, self.config.shard, self.shards, taken[FLOWS])
+                self.cut = OPENING
+            while self.cut < self.last_epoch:
+                self._epoch(self.cut + 1)
+            self._snapshot()
+            self.writer.flush()
+            self.doing, self.finished = "finished", True
+        finally:
+            self.reader.close()
+
+    def status(self) -> dict[str, Any]:
+        """Progress for people."""
+        decisions, flows, orders, trades = (int(v) for v in self.counts)
+        return {
+            "shard": self.config.shard, "pid": os.getpid(), "cut": self.cut, "doing": self.doing,
+            "finished": self.finished, "decisions": decisions, "flows": flows, "orders": orders, "trades": trades,
+        }  # fmt: skip
+
+
+def split(events: Events, column: int, partition: int, partitions: int) -> Events:
+    """The rows of one partition, by the agent or instrument in `column`."""
+    if partitions == 1:
+        return events
+    parts: dict[str, Rows] = {}
+    for name, rows in events.items():
+        mine = rows[rows[:, column] % partitions == partition]
+        if len(mine):
+            parts[name] = mine
+    return parts
+
+
+class ShardActor:
+    """What Ray runs: the loop in a thread, so that calls are answered meanwhile. Wrapped by `start_actor`."""
+
+    def __init__(self, config: Mapping[str, Any], log_file: str) -> None:
+        logging.basicConfig(
+            filename=log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        )
+        self.loop = ShardLoop(ShardConfig(**config))
+        threading.Thread(target=self._guarded, daemon=True).start()
+
+    def _guarded(self) -> None:
+        try:
+            self.loop.run()
+        except StoppedError as error:
+            log.warning("shard %d ends: %s", self.loop.config.shard, error)
+            self.loop.doing = str(error)
+        except BaseException as error:
+            log.critical("shard %d ends while: %s", self.loop.config.shard, self.loop.doing, exc_info=error)
+            logging.shutdown()
+            os._exit(1)  # Ray starts the actor again, which restores the newest snapshot
+
+    def status(self) -> dict[str, Any]:
+        """Progress of the loop."""
+        return self.loop.status()
+
+
+def start_ray(address: str, folder: str, cpus: int = 2) -> None:
+    """Start Ray on loopback only, or join the cluster at `address`.
+
+    Without RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 Ray turns 127.0.0.1 into the host's address and listens on all
+    interfaces.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    os.environ["PYTHONPATH"] = root + os.pathsep + os.environ.get("PYTHONPATH", "")
+    import ray
+
+    if ray.is_initialized():
+        return
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    ray.init(
+        num_cpus=cpus,
+        object_store_memory=80 << 20,  # nothing travels by the object store
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
+    )
+
+
+def start_actor(config: ShardConfig, log_file: str) -> Any:
+    """A Ray actor that Ray restarts whenever its process dies."""
+    import ray
+
+    untyped: Any = ray.remote
+    remote = untyped(num_cpus=0, max_restarts=-1, max_concurrency=4)(ShardActor)
+    return remote.remote(asdict(config), log_file)

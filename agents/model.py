@@ -1,0 +1,63 @@
+"""What a run needs of an economy: its instruments, its opening and its shards. The carriers know no more than this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from economy.errors import InputError
+from economy.events import Events
+from economy.instruments import Instrument
+
+Intervention = tuple[str, str]  # (key, value as JSON)
+
+
+class Shard(Protocol):
+    """The agents of one shard at a cut. Pure: what it emits depends on its state and on what it is given."""
+
+    def step(self, epoch: int, interventions: Sequence[Intervention]) -> Events:
+        """Decisions, flows, orders and cancels of one epoch."""
+
+    def apply(self, epoch: int, flows: Events, trades: Events) -> None:
+        """Make the cut: all flows, then all trades of the epoch, each type in canonical order."""
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """State at the cut, as arrays."""
+
+
+class Model(Protocol):
+    """An economy for a given scenario and seed."""
+
+    epoch_ticks: int
+    last_epoch: int
+    name: str
+    seed: int
+
+    def scenario_json(self) -> str:
+        """The scenario as canonical JSON; `model_of` makes the same model from it."""
+
+    def instruments(self) -> Sequence[Instrument]:
+        """Everything that is traded."""
+
+    def opening(self, run: int) -> tuple[Events, Sequence[tuple[str, Mapping[str, Any]]]]:
+        """Opening records of the flow topic: integer rows, and cold ones as (name, fields)."""
+
+    def new_shard(self, run: int, shard: int, shards: int, opening: Events) -> Shard:
+        """A shard at the cut of the opening."""
+
+    def load_shard(self, run: int, shard: int, shards: int, state: Mapping[str, NDArray[Any]]) -> Shard:
+        """A shard from what `dump` gave."""
+
+
+def model_of(factory: str, scenario_json: str, seed: int) -> Model:
+    """The model that `factory` ("module:function") makes. Raises InputError when there is no such function."""
+    module, _, name = factory.partition(":")
+    try:
+        make = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError("model", factory, f"name a function as module:function ({error})") from error
+    model: Model = make(scenario_json, seed)
+    return model

@@ -1,0 +1,203 @@
+"""The clock of a run: grants epochs, and recovers from its own topic. `python -m runs.clock SPEC.json …`.
+
+Each start writes an incarnation; readers drop records of older ones, so that a stopped and continued clock is harmless.
+Pause, pace and interventions are records on the same partition, written by whoever wants them; the clock obeys them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.model import model_of
+from economy import events as e
+from economy.digest import run_digest
+from runs.protocol import RunSpec, by_family, close_run, open_run, places
+from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
+from schemas.log.clocklog import ClockLog, read_clock
+from schemas.log.reader import Chunk, LogReader, Place, end_offsets
+from schemas.log.writer import LogWriter
+
+log = logging.getLogger("escape.clock")
+TICKS_PER_SECOND = 60  # at 1x
+
+
+@dataclass(frozen=True)
+class ClockConfig:
+    """Where the clock writes, and how far it may grant ahead of matching."""
+
+    bootstrap: str
+    namespace: str
+    credit: int = 4
+    pace: int = 0  # speed relative to real time, 0 = as fast as possible
+
+
+class Clock:
+    """One start of the clock process."""
+
+    def __init__(self, config: ClockConfig, spec: RunSpec) -> None:
+        self.config, self.spec = config, spec
+        self.writer = LogWriter(config.bootstrap, config.namespace)
+        self.state: ClockLog = read_clock(config.bootstrap, config.namespace, spec.run)
+        self.incarnation = self.state.incarnation + 1
+        self.matched: dict[int, int] = {}
+        self.marked: dict[int, int] = {}
+        self.final: dict[Place, int] | None = None  # where the last epoch's records can begin
+        self.stopping = False
+
+    def run(self) -> None:
+        """Grant until the last epoch is matched, then close the run."""
+        if self.state.ended:
+            return
+        spec = self.spec
+        self.writer.send_rows("ClockStarted", np.array([[spec.run, self.incarnation]], np.int64), 0)
+        self.writer.flush()
+        if self.state.started is None:
+            model = model_of(spec.model, spec.scenario, spec.seed)
+            self.state.started = open_run(self.config.bootstrap, self.config.namespace, self.writer, spec, model)
+            if self.config.pace:
+                pace = np.array([[spec.run, self.incarnation, self.config.pace]], np.int64)
+                self.writer.send_rows("PaceChanged", pace, 0)
+        started = self.state.started
+        self.epoch_ticks, self.last = started["epoch_ticks"], started["last_epoch"]
+        offsets = self.state.offsets or started["start_offsets"][TRADES]
+        self.marked = dict(enumerate(offsets))
+        start: dict[Place, int] = {(TRADES, p): offset for p, offset in enumerate(offsets)}
+        clock_end = end_offsets(self.config.bootstrap, self.config.namespace, [(CLOCK, 0)])
+        with LogReader(self.config.bootstrap, self.config.namespace, start | clock_end) as self.reader:
+            self._grant_all(started)
+        if not self.stopping and not self.state.ended:
+            self._finish(started)
+
+    def _poll(self, timeout: float) -> None:
+        for chunk in self.reader.poll(timeout):
+            self.state.feed(chunk)
+            if chunk.family == TRADES:
+                self._note(chunk)
+
+    def _note(self, chunk: Chunk) -> None:
+        rows = chunk.rows.get(e.EpochMatched.name)
+        if rows is None:
+            return
+        m = e.EpochMatched
+        for row, offset in zip(rows.tolist(), chunk.offsets_of(m.name).tolist(), strict=True):
+            if row[m.RUN] == self.spec.run and row[m.EPOCH] > self.matched.get(row[m.PARTITION], -1):
+                self.matched[row[m.PARTITION]], self.marked[row[m.PARTITION]] = row[m.EPOCH], offset
+
+    def _grant_all(self, started: dict[str, Any]) -> None:
+        began, first = time.monotonic(), self.state.granted
+        while not self.stopping and self.state.aborted is None:
+            done = min(self.matched.get(p, -1) for p in range(started["partitions"]))
+            if done >= self.last:
+                return
+            if self.state.paused:
+                self._poll(0.2)
+                began, first = time.monotonic(), self.state.granted
+                continue
+            upto = min(self.last, done + 1 + self.config.credit)
+            if self.state.pace:
+                per_second = self.state.pace * TICKS_PER_SECOND / self.epoch_ticks
+                upto = min(upto, first + 1 + int((time.monotonic() - began) * per_second))
+            if upto > self.state.granted:
+                self._grant(upto, started)
+            self._poll(0.005 if self.state.pace else 0.2)
+
+    def _grant(self, epoch: int, started: dict[str, Any]) -> None:
+        if epoch == self.last and self.final is None:
+            self.final = self._ends(started)
+        record = {
+            "run": self.spec.run,
+            "epoch": epoch,
+            "incarnation": self.incarnation,
+            "offsets": [self.marked[p] for p in range(started["partitions"])],
+        }
+        self.writer.send_record("EpochGranted", record, 0)
+        self.writer.flush()
+        self.state.granted = epoch
+
+    def _ends(self, started: dict[str, Any]) -> dict[Place, int]:
+        return end_offsets(
+            self.config.bootstrap, self.config.namespace, places(started["partitions"], started["flow_partitions"])
+        )
+
+    def _finish(self, started: dict[str, Any]) -> None:
+        """RunClosed and RunFinished once every marker of the last epoch is on the log."""
+        partitions, flow_partitions = started["partitions"], started["flow_partitions"]
+        start = self.final
+        if start is None:  # a successor of the clock that granted the last epoch: search from the run's start
+            offsets = started["start_offsets"]
+            start = {(family, p): offsets[family][p] for family, p in places(partitions, flow_partitions)}
+        wanted = {
+            (family, p, shard)
+            for family, count in ((DECISIONS, flow_partitions), (FLOWS, flow_partitions), (ORDERS, partitions))
+            for p in range(count)
+            for shard in range(started["shards"])
+        } | {(TRADES, p, 0) for p in range(partitions)}
+        chains: dict[tuple[str, int, int], int] = {}
+        heads: set[tuple[int, int, int, int]] = set()
+        c, m, s = e.EpochClosed, e.EpochMatched, e.ChainSealed
+        with LogReader(self.config.bootstrap, self.config.namespace, start) as reader:
+            while wanted - set(chains):
+                for chunk in reader.poll(0.5):
+                    for row in chunk.rows.get(c.name, np.empty((0, c.width), np.int64)).tolist():
+                        if row[c.RUN] == self.spec.run and row[c.LAST]:
+                            chains[chunk.family, row[c.PARTITION], row[c.SHARD]] = row[c.CHAIN]
+                    for row in chunk.rows.get(m.name, np.empty((0, m.width), np.int64)).tolist():
+                        if row[m.RUN] == self.spec.run and row[m.LAST]:
+                            chains[TRADES, row[m.PARTITION], 0] = row[m.CHAIN]
+                    for row in chunk.rows.get(s.name, np.empty((0, s.width), np.int64)).tolist():
+                        if row[s.RUN] == self.spec.run:
+                            heads.add((row[s.SCOPE], row[s.ID], row[s.HEAD_1], row[s.HEAD_2]))
+        close_run(self.writer, self.spec.run, partitions, flow_partitions)
+        root = blake2b(json.dumps(sorted([*key, chain] for key, chain in chains.items())).encode(), digest_size=16)
+        finished = {
+            "run": self.spec.run,
+            "incarnation": self.incarnation,
+            "end_offsets": by_family(self._ends(started)),
+            "digest": run_digest(heads),
+            "root": root.hexdigest(),
+            "ticks": (self.last + 1) * self.epoch_ticks,
+        }
+        self.writer.send_record("RunFinished", finished, 0)
+        self.writer.flush()
+
+    def stop(self, *_: object) -> None:
+        """SIGTERM: grant nothing more; a later start goes on from the log."""
+        self.stopping = True
+
+
+def main() -> None:
+    """Run the clock of the run that the spec file describes."""
+    parser = argparse.ArgumentParser(prog="python -m runs.clock", description="Clock of one run")
+    parser.add_argument("spec", type=Path, help="JSON file with the run's specification")
+    parser.add_argument("--bootstrap", required=True, help="address of the broker")
+    parser.add_argument("--namespace", default="escape", help="prefix of the topics")
+    parser.add_argument("--credit", type=int, default=4, help="epochs that may be granted ahead of matching")
+    parser.add_argument("--pace", type=int, default=0, help="speed relative to real time, 0 = as fast as possible")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    spec = RunSpec(**json.loads(options.spec.read_text()))
+    clock = Clock(ClockConfig(options.bootstrap, options.namespace, options.credit, options.pace), spec)
+    signal.signal(signal.SIGTERM, clock.stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle, which aborts the run
+    try:
+        clock.run()
+    except BaseException as error:
+        log.critical("the clock ends: %r", error, exc_info=error)
+        logging.shutdown()
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

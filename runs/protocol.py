@@ -1,0 +1,136 @@
+"""How a run is opened, closed and described on the log; shared by the carriers."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.model import Model
+from economy import canonical
+from economy import events as e
+from economy.digest import DIGEST_VERSION, mark
+from economy.events import ChainScope, RunMode
+from schemas.catalogue import DECISIONS, EVENTS, FLOWS, ORDERS, TRADES, locked_ids, partition_of
+from schemas.log.assembly import OPENING, STARTER
+from schemas.log.reader import Place, end_offsets
+from schemas.log.writer import LogWriter
+
+_LOCK = Path(__file__).parent.parent / "requirements.lock"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run to start: what is computed, and on how many shards and partitions."""
+
+    run: int
+    model: str  # factory, module:function
+    scenario: str  # canonical JSON
+    seed: int
+    shards: int
+    partitions: int
+    flow_partitions: int
+    rules_version: int = 1
+
+
+def new_run_id() -> int:
+    """A run id: milliseconds since 1970, unique enough for people who start runs by hand."""
+    return time.time_ns() // 1_000_000
+
+
+def environment(model: str) -> dict[str, str]:
+    """What the promise of equal digests depends on."""
+    lock = hashlib.sha256(_LOCK.read_bytes()).hexdigest() if _LOCK.exists() else ""
+    return {
+        "model": model,
+        "lock": lock,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+    }
+
+
+def places(spec_partitions: int, flow_partitions: int) -> list[Place]:
+    """Every partition that holds a run's records, the clock's apart."""
+    counts = {DECISIONS: flow_partitions, FLOWS: flow_partitions, ORDERS: spec_partitions, TRADES: spec_partitions}
+    return [(family, p) for family, count in counts.items() for p in range(count)]
+
+
+def by_family(offsets: Mapping[Place, int]) -> dict[str, list[int]]:
+    """Offsets per partition as lists by family."""
+    out: dict[str, list[int]] = {}
+    for (family, _), offset in sorted(offsets.items()):
+        out.setdefault(family, []).append(offset)
+    return out
+
+
+def open_run(bootstrap: str, namespace: str, writer: LogWriter, spec: RunSpec, model: Model) -> dict[str, Any]:
+    """Write RunOpened, the instruments and the opening everywhere, then RunStarted; returns the latter.
+
+    Safe to repeat after a crash before RunStarted: equal records collapse.
+    """
+    start = by_family(end_offsets(bootstrap, namespace, places(spec.partitions, spec.flow_partitions)))
+    opened = np.array(
+        [[
+            spec.run, RunMode.EPOCHS, spec.seed, spec.shards, spec.partitions, spec.flow_partitions, model.epoch_ticks,
+            model.last_epoch,
+        ]],
+        np.int64,
+    )  # fmt: skip
+    for family, partition in places(spec.partitions, spec.flow_partitions):
+        if family != TRADES:
+            writer.send_rows(e.RunOpened.name, opened, partition, family)
+    for instrument in model.instruments():
+        partition = partition_of(instrument.instrument, spec.partitions)
+        writer.send_record("InstrumentListed", instrument.record(spec.run), partition)
+    rows, cold = model.opening(spec.run)
+    for name, record in cold:
+        writer.send_record(name, record, partition_of(record["agent"], spec.flow_partitions))
+    for partition in range(spec.flow_partitions):
+        part = {
+            name: batch[batch[:, canonical.AGENT] % spec.flow_partitions == partition] for name, batch in rows.items()
+        }
+        for name, batch in part.items():
+            writer.send_rows(name, batch, partition)
+        count, digest, chain = mark(part, ChainScope.FLOWS, 0)
+        marker = [[spec.run, OPENING, STARTER, partition, count, digest, chain, 0, 0]]
+        writer.send_rows(e.EpochClosed.name, np.array(marker, np.int64), partition, FLOWS)
+    writer.flush()
+    started = {
+        "run": spec.run,
+        "scenario_name": model.name,
+        "scenario": spec.scenario,
+        "seed": spec.seed,
+        "rules_version": spec.rules_version,
+        "digest_version": DIGEST_VERSION,
+        "schemas": {str(EVENTS[name].schema_id): entries[-1]["fingerprint"] for name, entries in locked_ids().items()},
+        "environment": environment(spec.model),
+        "shards": spec.shards,
+        "partitions": spec.partitions,
+        "flow_partitions": spec.flow_partitions,
+        "epoch_ticks": model.epoch_ticks,
+        "last_epoch": model.last_epoch,
+        "start_offsets": start,
+        "parent": 0,
+        "parent_epoch": -1,
+        "wall_time": time.time_ns() // 1_000_000,
+    }
+    writer.send_record("RunStarted", started, 0)
+    writer.flush()
+    return started
+
+
+def close_run(writer: LogWriter, run: int, partitions: int, flow_partitions: int) -> None:
+    """RunClosed in every order, decision and flow partition."""
+    for family, partition in places(partitions, flow_partitions):
+        if family != TRADES:
+            writer.send_rows(e.RunClosed.name, np.array([[run]], np.int64), partition, family)
+    writer.flush()

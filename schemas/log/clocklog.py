@@ -1,0 +1,81 @@
+"""What the clock topic says about one run: a fold over its records that every reader computes alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.catalogue import CLOCK
+from schemas.codec import decode_record
+from schemas.log.reader import Chunk, read_all
+
+
+@dataclass
+class ClockLog:
+    """State of a run's clock. Records of an older incarnation than the newest are a zombie's and do not count."""
+
+    run: int
+    started: dict[str, Any] | None = None
+    incarnation: int = 0
+    granted: int = -1
+    offsets: list[int] | None = None
+    paused: bool = False
+    pace: int = 0
+    interventions: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
+    finished: dict[str, Any] | None = None
+    aborted: str | None = None
+
+    def feed(self, chunk: Chunk) -> None:
+        """Take in a chunk of the clock topic; other chunks are ignored."""
+        if chunk.family != CLOCK:
+            return
+        for value in chunk.values:
+            name, record = decode_record(value)
+            if record["run"] == self.run:
+                self._apply(name, record)
+
+    def _apply(self, name: str, record: dict[str, Any]) -> None:
+        if name == "RunStarted":
+            self.started = self.started or record
+            return
+        if name == "ClockStarted":
+            self.incarnation = max(self.incarnation, record["incarnation"])
+            return
+        if record["incarnation"] < self.incarnation:
+            return
+        if name == "EpochGranted" and record["epoch"] > self.granted:
+            self.granted, self.offsets = record["epoch"], record["offsets"]
+        elif name in ("RunPaused", "RunResumed"):
+            self.paused = name == "RunPaused"
+        elif name == "PaceChanged":
+            self.pace = record["pace"]
+        elif name == "InterventionApplied":
+            self.interventions.setdefault(record["epoch"], []).append((record["key"], record["value"]))
+        elif name == "RunFinished":
+            self.finished = record
+        elif name == "RunAborted":
+            self.aborted = record["reason"]
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing more will be granted."""
+        return self.finished is not None or self.aborted is not None
+
+
+def read_clock(bootstrap: str, namespace: str, run: int) -> ClockLog:
+    """The present state of a run's clock."""
+    state = ClockLog(run)
+    for chunk in read_all(bootstrap, namespace, [(CLOCK, 0)]):
+        state.feed(chunk)
+    return state
+
+
+def read_clocks(bootstrap: str, namespace: str) -> Iterator[ClockLog]:
+    """Every run on the clock topic, in the order of their start."""
+    states: dict[int, ClockLog] = {}
+    for chunk in read_all(bootstrap, namespace, [(CLOCK, 0)]):
+        for value in chunk.values:
+            name, record = decode_record(value)
+            states.setdefault(record["run"], ClockLog(record["run"]))._apply(name, record)
+    yield from states.values()

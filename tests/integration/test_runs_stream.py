@@ -1,0 +1,146 @@
+"""The stream carrier against the local one: one digest, whatever the shards, partitions, neighbours and crashes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.actor import start_ray
+from infra.broker import Broker
+from runs.kafka import StreamRun, control
+from runs.local import run_local
+from runs.protocol import RunSpec
+from schemas.catalogue import ORDERS
+from schemas.log import topics
+from schemas.log.clocklog import read_clock
+from schemas.log.reader import read_all
+from tests.integration import toy
+from tests.toy_model import make
+
+pytestmark = pytest.mark.integration
+_RUN = itertools.count(100)
+SCENARIO = json.dumps({"agents": 40, "epochs": 120})
+SEED = 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    import ray
+
+    start_ray("", str(tmp_path_factory.mktemp("r")))
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def expected() -> str:
+    return run_local(make(SCENARIO, SEED)).digest
+
+
+class Lab:
+    def __init__(self, broker: Broker, namespace: str, partitions: int, flow_partitions: int, folder: Path) -> None:
+        topics.create(broker.bootstrap, namespace, partitions, flow_partitions)
+        self.broker, self.namespace, self.folder = broker, namespace, folder
+        self.partitions, self.flow_partitions = partitions, flow_partitions
+        self.stopping = threading.Event()
+        self.worker = toy.start_worker(broker.bootstrap, namespace, partitions, folder)
+        self.thread = threading.Thread(target=self._supervise, daemon=True)
+        self.thread.start()
+
+    def _supervise(self) -> None:
+        while not self.stopping.wait(0.05):
+            if self.worker.poll() is not None:
+                self.worker = toy.start_worker(self.broker.bootstrap, self.namespace, self.partitions, self.folder)
+
+    def start(self, shards: int, seed: int = SEED) -> StreamRun:
+        spec = RunSpec(
+            next(_RUN), "tests.toy_model:make", SCENARIO, seed, shards, self.partitions, self.flow_partitions
+        )
+        return StreamRun(self.broker.bootstrap, self.namespace, spec, self.folder, snapshot_every=10)
+
+    def wait_epoch(self, run: StreamRun, epoch: int) -> None:
+        limit = time.monotonic() + 60
+        while min((s["cut"] for s in run.status()), default=-9) < epoch:
+            assert time.monotonic() < limit, run.status()
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self.stopping.set()
+        self.thread.join()
+        self.worker.send_signal(signal.SIGTERM)
+        self.worker.wait(15)
+
+
+@pytest.mark.parametrize(("shards", "partitions", "flow_partitions"), [(1, 1, 1), (2, 4, 2), (3, 1, 1)])
+def test_digest_equals_the_local_carrier(
+    broker: Broker, namespace: str, tmp_path: Path, expected: str, shards: int, partitions: int, flow_partitions: int
+) -> None:
+    lab = Lab(broker, namespace, partitions, flow_partitions, tmp_path)
+    try:
+        result = lab.start(shards).wait()
+        assert result.digest == expected
+        seen: set[tuple[int, int]] = set()
+        for chunk in read_all(broker.bootstrap, namespace, [(ORDERS, p) for p in range(partitions)]):
+            rows = chunk.rows.get("OrderSubmitted", np.empty((0, 17), np.int64))
+            seen.update(map(tuple, rows[:, 2:4].tolist()))
+        assert len(seen) == result.orders > 1000  # one record per order
+    finally:
+        lab.close()
+
+
+def test_two_runs_at_once_and_pause(broker: Broker, namespace: str, tmp_path: Path, expected: str) -> None:
+    lab = Lab(broker, namespace, 2, 1, tmp_path)
+    try:
+        first, second = lab.start(2), lab.start(1, seed=6)
+        lab.wait_epoch(first, 5)
+        control(broker.bootstrap, namespace, first.spec.run, pause=True)
+        assert second.wait().digest == run_local(make(SCENARIO, 6)).digest
+        assert read_clock(broker.bootstrap, namespace, first.spec.run).paused
+        assert first.clock.poll() is None
+        control(broker.bootstrap, namespace, first.spec.run, pause=False)
+        assert first.wait().digest == expected
+    finally:
+        lab.close()
+
+
+@pytest.mark.chaos
+def test_kill_9_of_shard_worker_and_clock(broker: Broker, namespace: str, tmp_path: Path, expected: str) -> None:
+    lab = Lab(broker, namespace, 2, 2, tmp_path)
+    try:
+        run = lab.start(2)
+        waiting = threading.Thread(target=lambda: results.append(run.wait()), daemon=True)
+        results: list[object] = []
+        waiting.start()
+        lab.wait_epoch(run, 15)
+        os.kill(next(s["pid"] for s in run.status() if s["shard"] == 1), signal.SIGKILL)
+        lab.wait_epoch(run, 30)
+        lab.worker.kill()
+        lab.wait_epoch(run, 50)
+        run.clock.kill()
+        waiting.join(90)
+        assert [r.digest for r in results] == [expected]  # type: ignore[attr-defined]
+    finally:
+        lab.close()
+
+
+def test_abort_leaves_run_aborted_on_the_log(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    lab = Lab(broker, namespace, 1, 1, tmp_path)
+    try:
+        run = lab.start(1)
+        lab.wait_epoch(run, 3)
+        run.abort("interrupted by Ctrl-C")
+        assert read_clock(broker.bootstrap, namespace, run.spec.run).aborted == "interrupted by Ctrl-C"
+        assert isinstance(run.clock, subprocess.Popen)
+        assert run.clock.poll() is not None
+    finally:
+        lab.close()
