@@ -26,6 +26,7 @@ FLOW_TYPES: Final = (
     e.ContractSigned.name,
     e.ContractEnded.name,
     e.SharesIssued.name,
+    e.SharesCancelled.name,
     e.AgentBankrupt.name,
     e.PolicyChanged.name,
     e.StatisticsPublished.name,

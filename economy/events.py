@@ -627,6 +627,19 @@ class RunResumed:
     INCARNATION: Final = 1
 
 
+class SharesCancelled:
+    """A holder's shares of the agent became void."""
+
+    name: Final = "SharesCancelled"
+    width: Final = 6
+    RUN: Final = 0
+    TICK: Final = 1
+    AGENT: Final = 2
+    N: Final = 3
+    HOLDER: Final = 4
+    QUANTITY: Final = 5
+
+
 class SharesIssued:
     """New shares of the agent were given to a holder."""
 

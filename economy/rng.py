@@ -117,7 +117,7 @@ def normals(seed: int, agent: int, stream: int, tick: int, width: int) -> NDArra
 def ticks_in_epoch(
     seed: int, agents: NDArray[np.int64], stream: int, epoch: int, epoch_ticks: int
 ) -> NDArray[np.int64]:
-    """The tick at which each agent acts in an epoch: uniform over the epoch's ticks, so that no agent is always first."""
+    """The tick at which each agent acts in an epoch, uniform over its ticks, so that no agent is always first."""
     out = np.empty(agents.size, np.int64)
     for i in range(agents.size):
         word = philox(seed, agents[i], stream, epoch, 0)[0]

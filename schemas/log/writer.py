@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from numpy.typing import NDArray
 
 from economy.errors import EscapeError
 from economy.events import Rows
@@ -103,6 +104,22 @@ class LogWriter:
             except BufferError:
                 self.send_to(full, partition, data[start:end], key)
             start = end
+
+    def send_interleaved(self, parts: Mapping[str, Rows], order: NDArray[np.int64], partition: int) -> None:
+        """Queue batches of several row types in one order: `order` lists positions in their concatenation."""
+        values: list[bytes] = []
+        keys: list[bytes] = []
+        for name, rows in parts.items():
+            event = EVENTS[name]
+            assert event.key_field is not None
+            buffer, ends = hot.encode(name, rows)
+            data, starts = buffer.tobytes(), [0, *ends.tolist()[:-1]]
+            values += [data[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
+            pairs = rows[:, [0, event.column(event.key_field)]].astype(">i8").tobytes()
+            keys += [pairs[i : i + 16] for i in range(0, len(pairs), 16)]
+        full = topic(self.namespace, EVENTS[next(iter(parts))].topic)
+        for position in order.tolist():
+            self.send_to(full, partition, values[position], keys[position])
 
     def send_split(self, name: str, rows: Rows, column: int, partitions: int, family: str | None = None) -> None:
         """Queue a batch, each row to the partition of its `column` (agent or instrument)."""
