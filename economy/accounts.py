@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Final, Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ GOVERNMENT: Final = 0  # agent ids that the table names
 CENTRAL_BANK: Final = 1
 
 
-class Approach(str, Enum):
+class Approach(StrEnum):
     """The three ways to GDP."""
 
     PRODUCTION = "production"
@@ -38,14 +38,14 @@ class Approach(str, Enum):
     INCOME = "income"
 
 
-# Component -> sign in each approach. The last two of income and inventory_change come from the ledger, not from entries.
+# Component -> sign in each approach; surplus and inventory_change come from the ledger, not from entries.
 COMPONENTS: Final[Mapping[Approach, Mapping[str, int]]] = {
     Approach.PRODUCTION: {"output": 1, "intermediate_consumption": -1, "taxes_on_products": 1},
     Approach.EXPENDITURE: {"consumption": 1, "government": 1, "investment": 1, "inventory_change": 1},
     Approach.INCOME: {"wages": 1, "taxes_on_products": 1, "gross_operating_surplus": 1},
 }
 
-# "buyer", "seller", "item" and "cost" are derived from a trade by `derive`; all other names are columns of the event.
+# "buyer", "seller" and "item" are derived from a trade by `derive`; all other names are columns of the event.
 Holder = str | int
 
 
@@ -137,9 +137,8 @@ def _transfer(kind: TransferKind) -> Rule:
         _cash("payee", ("amount", 1), ("withheld", -1)),
         _cash(GOVERNMENT, ("withheld", 1)),
     ]
-    if kind == TransferKind.BOND_ISSUE:  # the payer buys bonds of the payee
-        legs += [Leg("agent", Account.BONDS, (("amount", 1),)), Leg("payee", Account.BONDS, (("amount", -1),))]
-    elif kind == TransferKind.BOND_REDEMPTION:  # the payer takes back its own bonds
+    if kind in (TransferKind.BOND_ISSUE, TransferKind.BOND_REDEMPTION):
+        # At issue the payer buys the payee's bonds; at redemption it takes its own back: the same two legs.
         legs += [Leg("agent", Account.BONDS, (("amount", 1),)), Leg("payee", Account.BONDS, (("amount", -1),))]
     return Rule(
         e.MoneyTransferred.name, kind.name.lower().replace("_", " "), {"kind": kind}, tuple(legs),

@@ -1,0 +1,73 @@
+"""What all commands share: settings from flags, machine output on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from economy.errors import EscapeError
+from infra.settings import Settings, load_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+err = Console(stderr=True)
+INTERRUPTED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout.")]
+State = Annotated[Path | None, typer.Option(help="Folder of all state.", show_default="settings")]
+Namespace = Annotated[str | None, typer.Option(help="Prefix of the topics.", show_default="settings")]
+
+
+def settings(state: Path | None = None, namespace: str | None = None, **flags: Any) -> Settings:
+    """Settings with the flags of a command on top."""
+    return load_settings(state=state, namespace=namespace, **flags)
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """One line for every error that a user can cause or meet, with its exit code; no traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except EscapeError as error:
+            err.print(f"escape: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(error.exit_code) from error
+        except ValidationError as error:
+            err.print(f"escape: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            err.print("escape: interrupted", style="yellow")
+            raise typer.Exit(INTERRUPTED) from error
+
+    return run
+
+
+def emit(data: Any) -> None:
+    """Machine output: one JSON document on stdout."""
+    json.dump(data, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def progress() -> Progress:
+    """A progress display on stderr that leaves nothing behind."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )

@@ -1,0 +1,80 @@
+"""escape up, down, status, doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from infra import doctor as examination
+from infra import stack as stacks
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings
+from infra.settings import Settings
+
+
+@guarded
+def up(state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
+    """Start the stack (broker, Faust workers) and leave it running."""
+    with err.status("starting the stack"):
+        described = stacks.up(settings(state, namespace))
+    if json_:
+        emit(described)
+    else:
+        print(f"broker {described['bootstrap']}, logs in {described['logs']}; stop it with `escape down`")
+
+
+@guarded
+def down(state: State = None, json_: Json = False) -> None:
+    """Stop the stack that `escape up` started."""
+    stopped = stacks.down(settings(state))
+    if json_:
+        emit({"stopped": stopped})
+    else:
+        print("stopped" if stopped else "nothing was running")
+
+
+@guarded
+def status(state: State = None, json_: Json = False) -> None:
+    """Show what runs. Exit code 1 when nothing does."""
+    described = stacks.running(settings(state))
+    if json_:
+        emit(described or {"pid": None})
+    elif described is None:
+        print("nothing is running; `escape up` starts the stack")
+    else:
+        table = Table("component", "pid", "running", "restarts")
+        table.add_row("broker", "", described["bootstrap"], "")
+        for name, child in described["processes"].items():
+            table.add_row(name, str(child["pid"]), "yes" if child["running"] else "no", str(child["restarts"]))
+        err.print(table)
+    if described is None:
+        raise typer.Exit(1)
+
+
+@guarded
+def doctor(
+    state: State = None,
+    json_: Json = False,
+    quiet: Annotated[bool, typer.Option(help="Say only what is wrong.")] = False,
+) -> None:
+    """Say what is missing on this machine and how to get it. Exit code 3 when something is."""
+    chosen: Settings = settings(state)
+    with err.status("looking at this machine"):
+        checks = examination.examine(chosen)
+    if json_:
+        emit([check.__dict__ for check in checks])
+    else:
+        for check in checks:
+            if check.ok and not quiet:
+                print(f"ok       {check.name:8s} {check.message}")
+            elif not check.ok:
+                print(f"MISSING  {check.name:8s} {check.message}: {check.remedy}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(3)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (up, down, status, doctor):
+        app.command()(command)
