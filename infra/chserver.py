@@ -151,9 +151,8 @@ class Handler(BaseHTTPRequestHandler):
         statement = guard.check(head.decode(), read_only)
         parameters = {k[6:]: v for k, v in query.items() if k.startswith("param_")}
         wanted = self.headers.get("X-ClickHouse-Format") or query.get("default_format") or "TabSeparated"
-        only = read_only or (statement.reads and not settings)  # reading is left to the connections that only read
         with (
-            self.server.engine.connection(only) as connection,
+            self.server.engine.connection(read_only) as connection,
             connection.prepared(query.get("database", ""), settings) as session,
         ):
             self._query(session, statement, statement.format or wanted, parameters or None)
