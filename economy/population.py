@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from economy.accounts import CENTRAL_BANK, GOVERNMENT
+from economy.events import Role
 from economy.scenario import Scenario
 
-GOVERNMENT: Final = 0
-CENTRAL_BANK: Final = 1
-STATISTICS_OFFICE: Final = 2
-FIRST_MAKER: Final = 3
+_STATISTICS_OFFICE: Final = 2
+_FIRST_MAKER: Final = 3
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,15 @@ class Population:
     households: int
     listed: int
 
+    government = GOVERNMENT
+    central_bank = CENTRAL_BANK
+    statistics_office = _STATISTICS_OFFICE
+    first_maker = _FIRST_MAKER
+
     @property
     def first_firm(self) -> int:
         """Id of the first corporation."""
-        return FIRST_MAKER + self.makers
+        return _FIRST_MAKER + self.makers
 
     @property
     def first_household(self) -> int:
@@ -49,9 +54,20 @@ class Population:
         """All household ids."""
         return np.arange(self.first_household, self.size, dtype=np.int64)
 
-    def local(self, first: int, last: int, shard: int, shards: int) -> tuple[int, int]:
-        """Half-open range of places of the ids first..last-1 among the agents of one shard."""
-        return (first - shard + shards - 1) // shards, (last - shard + shards - 1) // shards
+    def role_of(self, agent: int) -> Role:
+        """Role of an agent id."""
+        if agent >= self.first_household:
+            return Role.HOUSEHOLD
+        if agent >= self.first_firm:
+            return Role.CORPORATION
+        if agent >= _FIRST_MAKER:
+            return Role.MARKET_MAKER
+        return (Role.GOVERNMENT, Role.CENTRAL_BANK, Role.STATISTICS_OFFICE)[agent]
+
+    def members(self, first: int, last: int, shard: int, shards: int) -> NDArray[np.int64]:
+        """Ids first..last-1 that live on a shard, rising."""
+        ids = np.arange(first, last, dtype=np.int64)
+        return ids[ids % shards == shard]
 
 
 def population_of(scenario: Scenario) -> Population:
