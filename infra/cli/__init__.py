@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from infra.cli import data, run, stack
+from infra.cli import data, ingest, run, stack
 
 app = typer.Typer(
     name="escape",
@@ -13,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (stack, run, data):
+for module in (stack, run, ingest, data):
     module.register(app)
 
 

@@ -1,0 +1,1 @@
+"""Recorded order flow of real exchanges, read from installed packages and never copied."""
