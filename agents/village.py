@@ -102,8 +102,8 @@ class VillageShard:
             mine = rows[(rows[:, kind.AGENT] >= 0) & (rows[:, kind.AGENT] % self.shards == self.shard)]
             np.maximum.at(self.counter, mine[:, kind.AGENT] // self.shards, mine[:, kind.N])
         ticks = self.scenario.calendar.epoch_ticks
-        rows = [(phase * ticks, task) for task, phases in PLAN.items() for phase in phases]
-        self.agenda = Agenda(np.array(rows, np.int64), 0, self._wake)
+        standing = [(phase * ticks, task) for task, phases in PLAN.items() for phase in phases]
+        self.agenda = Agenda(np.array(standing, np.int64), 0, self._wake)
 
     def step(self, epoch: int, interventions: Sequence[Intervention]) -> Events:
         """Decisions, flows and orders of one epoch."""

@@ -186,14 +186,14 @@ class Opening:
         """OpeningBalance and OpeningParameter rows; n of each agent goes on from its AgentFounded."""
         p, s = self.population, self.steady
         firms, people = np.arange(p.first_firm, p.first_household), p.everybody
-        balances: list[tuple[Ints, int, Ints, Ints]] = [(np.arange(p.size), Account.CASH, np.zeros(1), self.cash)]
+        balances: list[tuple[Ints, int, Any, Any]] = [(np.arange(p.size), Account.CASH, 0, self.cash)]
         at, product = np.nonzero(self.goods)
         balances.append((firms[at], Account.GOODS, product, self.goods[at, product]))
-        balances.append((firms, Account.CAPITAL, np.full(1, self.tech.capital_good), self.capital))
+        balances.append((firms, Account.CAPITAL, self.tech.capital_good, self.capital))
         issuer, holder = np.nonzero(self.shares)
         balances.append((holder, Account.SHARES, p.first_maker + issuer, self.shares[issuer, holder]))
         banks = np.array([p.government, p.central_bank])
-        balances.append((banks, Account.BONDS, np.zeros(1), np.array([-self.debt, self.debt])))
+        balances.append((banks, Account.BONDS, 0, np.array([-self.debt, self.debt])))
         parameters: list[tuple[Ints, int, Any, Any]] = [
             (people, Parameter.SKILL, 0, self.skill),
             (people, Parameter.EMPLOYER, 0, np.where(self.employer < 0, -1, p.first_firm + self.employer)),

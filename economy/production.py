@@ -25,7 +25,7 @@ def feasible(
 
     Up to `defer` rounds of normal use of a service or of a non-critical input may be owed.
     """
-    most = np.int64(1) << np.int64(60)
+    most = 1 << 60
     for j in range(recipe.size):
         if recipe[j] == 0:
             continue
@@ -33,7 +33,7 @@ def feasible(
         if goods[j]:
             limit = stock[j] + (limit if recipe[j] < critical * RECIPE_SCALE else np.int64(0))
         most = min(most, ((limit + 1) * RECIPE_SCALE - 1 - remainder[j]) // recipe[j])
-    return max(most, 0)
+    return int(max(most, 0))
 
 
 @njit(cache=True)

@@ -111,6 +111,7 @@ class LabourConfig(_Frozen):
 
     fire_speed: float = _f(0, 1, "share of excess labour dismissed per round")
     fire_band: float = _f(0, 1, "excess over need that is tolerated")
+    hiring_lead: float = _f(0, 0.5, "jobs offered beyond present need, since hiring takes a round")
     quit: float = _f(0, 0.2, "probability that a worker quits, per round")
     search: int = _f(1, 16, "vacancies seen by an unemployed worker")
     hoarding: float = _f(0, 0.3, "idle labour kept on average")

@@ -207,8 +207,10 @@ class Corporations(Arrays):
         self.profit -= bill
         self.reserve = np.maximum(bill, self.wage * self.need)
         self._staff = sum_by(local, skill, f)
-        wanted = np.minimum(self.need, affordable * 0.97 - largest) - self._staff
-        self.vacancy = np.where(self._staff < self.need * 0.995, np.maximum(wanted, 0), 0).astype(np.int64)
+        # Who is hired now works from the next round on, so jobs are offered a little ahead of need.
+        aimed = self.need * (1 + c.hiring_lead)
+        wanted = np.minimum(aimed, affordable * 0.97 - largest) - self._staff
+        self.vacancy = np.where(self._staff < aimed - 0.005 * self.need, np.maximum(wanted, 0), 0).astype(np.int64)
         self._offer_jobs(out, ticks)
 
     def _offer_jobs(self, out: Outbox, ticks: Ints) -> None:
@@ -272,10 +274,10 @@ class Corporations(Arrays):
         quantity[:, -2], quantity[:, -1] = left, kept
         steps = np.array([step for _, step in LADDER] + [REST_STEP, RESERVE_STEP])
         price = np.maximum(1, np.rint(self.price[:, None] * steps[None, :])).astype(np.int64)
-        i, k = np.nonzero(quantity)
+        at, step = np.nonzero(quantity)
         out.order(
-            self.ids[i], ticks[i], self.product[i], e.Side.SELL, e.TimeInForce.GTC, price[i, k], quantity[i, k],
-            expires=ends,
+            self.ids[at], ticks[at], self.product[at], e.Side.SELL, e.TimeInForce.GTC, price[at, step],
+            quantity[at, step], expires=ends,
         )  # fmt: skip
 
     # ---- E1..E3: buying and hiring
@@ -295,10 +297,10 @@ class Corporations(Arrays):
             for j in range(s.products):
                 cost += float(self.want[i, j]) * float(self.limit[i, j]) * MONEY
             lots[i] = (self.want[i] * min(1.0, SAFETY * free[i] / cost)).astype(np.int64)
-        i, j = np.nonzero(lots)
+        at, item = np.nonzero(lots)
         out.order(
-            self.ids[i], ticks[i], j, e.Side.BUY, e.TimeInForce.IOC, self.limit[i, j], lots[i, j],
-            use=Use.INTERMEDIATE, decision=self.decision[i],
+            self.ids[at], ticks[at], item, e.Side.BUY, e.TimeInForce.IOC, self.limit[at, item], lots[at, item],
+            use=Use.INTERMEDIATE, decision=self.decision[at],
         )  # fmt: skip
 
     def invest(self, out: Outbox, public: Public, ticks: Ints, start: int, number: int) -> None:

@@ -116,7 +116,8 @@ def plan_firms(
         s.unit_cost[i] = unit_cost(s.wage[i], s.labour[i], recipe[p], value)
         if not first and review[i] < r.review:
             wanted = (1 + s.markup[i]) * s.unit_cost[i] * PRICE
-            s.price[i] = max(1, np.int64(np.rint(s.price[i] * np.exp(r.price_speed * np.log(wanted / s.price[i])))))
+            moved = s.price[i] * np.exp(r.price_speed * np.log(wanted / s.price[i]))
+            s.price[i] = np.int64(max(1.0, np.rint(moved)))
         if goods[p]:  # base stock
             plan = s.expected[i] * (1 + r.growth) + (target - stock) / r.stock_rounds
         else:

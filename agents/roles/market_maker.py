@@ -104,11 +104,11 @@ class MarketMakers(Arrays):
             return
         rows = rows[rows[:, t.INSTRUMENT] >= self.static.products]
         buys = rows[:, t.TAKER_SIDE] == e.Side.BUY
-        for column, sign in ((t.TAKER_AGENT, np.where(buys, 1, -1)), (t.MAKER_AGENT, np.where(buys, -1, 1))):
+        for column, signs in ((t.TAKER_AGENT, np.where(buys, 1, -1)), (t.MAKER_AGENT, np.where(buys, -1, 1))):
             mine = np.isin(rows[:, column], self.ids)
             at = np.searchsorted(self.ids, rows[mine, column])
             k = rows[mine, t.INSTRUMENT] - self.static.products
-            lots = sign[mine] * rows[mine, t.QUANTITY]
+            lots = signs[mine] * rows[mine, t.QUANTITY]
             np.add.at(self.shares, (at, k), lots)
             np.add.at(self.bought, (at, k), lots)
-            np.subtract.at(self.cash, at, sign[mine] * rows[mine, t.NOTIONAL])
+            np.subtract.at(self.cash, at, signs[mine] * rows[mine, t.NOTIONAL])
