@@ -1,0 +1,75 @@
+"""The GraphQL schema: queries and subscriptions over the tables of runs.
+
+`python -m queries.schema` prints it; the committed copy is queries/schema.graphql, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from economy.errors import UnknownRunError
+from queries.limits import extensions
+from queries.live import Subscription
+from queries.loaders import RUN_COLUMNS, Row
+from queries.types import CATALOGUE, SCALARS, BigInt, Measure, resolver
+from queries.types_market import Connection, Info, connect, decode_cursor, page_size
+from queries.types_run import Run
+
+PRINTED: Final = Path(__file__).parent / "schema.graphql"
+
+
+@strawberry.type(description="Runs of simulated economies and of exchange tapes, their figures and their records.")
+class Query:
+    """The root of all queries."""
+
+    @resolver("Runs, the newest first")
+    async def runs(self, info: Info, first: int = 20, after: str | None = None) -> Connection[Run]:
+        size = page_size(info, first)
+        info.context.volatile = True
+        older, parameters = "", {"limit": size + 1}
+        if after is not None:
+            older, parameters["after"] = "WHERE run < {after:Int64} ", decode_cursor(after, 1)[0]
+        rows: list[Row] = await info.context.loaders.rows(
+            f"SELECT {RUN_COLUMNS} FROM runs FINAL {older}ORDER BY run DESC LIMIT {{limit:UInt32}}", **parameters
+        )
+        return connect(rows, size, after, ("run",), Run.of)
+
+    @resolver("One run; an error when there is none with this id")
+    async def run(self, info: Info, id: BigInt) -> Run | None:
+        # Before anything else is read: an answer counts only while the run is as it was here.
+        known = await info.context.fingerprint(int(id))
+        if known is None:
+            raise UnknownRunError("run", int(id), "choose one from runs { nodes { id } }")
+        info.context.runs[int(id)] = known
+        row = await info.context.loaders.run.load(int(id))
+        return None if row is None else Run.of(row)
+
+    @resolver("The catalogue of indicators with their units")
+    def measures(self) -> list[Measure]:
+        return list(CATALOGUE.values())
+
+
+def build_schema(introspection: bool = True) -> strawberry.Schema:
+    """The schema with its limits."""
+    scalars: Mapping[object, Any] = SCALARS
+    return strawberry.Schema(
+        query=Query,
+        subscription=Subscription,
+        extensions=extensions(introspection),
+        config=StrawberryConfig(scalar_map=scalars, disable_field_suggestions=not introspection),
+    )
+
+
+def printed() -> str:
+    """The schema's text as committed."""
+    return f"{build_schema().as_str()}\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(printed())

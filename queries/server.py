@@ -1,0 +1,273 @@
+"""The server of GraphQL, GraphiQL and the reports: `create_app` builds it, `python -m queries.server` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import html
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from graphql import GraphQLError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+
+from economy.errors import EscapeError, SetupError
+from queries import graphiql
+from queries.cache import ResponseCache, cache_key
+from queries.guard import Guard
+from queries.limits import BODY_BYTES, SECONDS
+from queries.live import Live, LiveSettings
+from queries.loaders import Loaders, Reader, fingerprint
+from queries.reader import HttpReader
+from queries.schema import build_schema
+from queries.types_market import Context
+
+log = logging.getLogger("escape.queries")
+
+# A report is one file of ours with its scripts in it; it may load nothing.
+REPORT_POLICY: Final = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_REPORT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.html")
+PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment: passwords never stand in arguments
+
+
+@dataclass(frozen=True)
+class ApiConfig:
+    """Settings of the server. `production` turns introspection and GraphiQL off."""
+
+    clickhouse_url: str = ""
+    user: str = "default"
+    password: str = field(default="", repr=False)
+    database: str = "escape"
+    reports: Path | None = None
+    production: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
+    cache_bytes: int = 64 << 20
+    live: LiveSettings = field(default_factory=LiveSettings)
+
+
+class _Live(GraphQL[Context, None]):
+    """Subscriptions alone: queries over HTTP have a way of their own, with the cache."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        super().__init__(
+            api.schema,
+            graphql_ide=None,
+            allow_queries_via_get=False,
+            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+            max_subscriptions_per_connection=8,
+        )
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        return self._api.context()
+
+
+class Api:
+    """What the routes share."""
+
+    def __init__(self, config: ApiConfig, reader: Reader) -> None:
+        self.config = config
+        self.reader = reader
+        self.schema = build_schema(introspection=not config.production)
+        self.cache = ResponseCache(lambda run: fingerprint(reader, run), size=config.cache_bytes)
+        self.live = Live(reader, config.live)
+
+    def context(self) -> Context:
+        """A context for one operation."""
+        return Context(Loaders(self.reader), self.cache.fingerprint, live=self.live)
+
+    async def graphql(self, request: Request) -> Response:
+        """POST /graphql: one operation as JSON; any other content type is refused, so no foreign form gets here."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return _refuse(415, "send application/json")
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > BODY_BYTES:
+                return _refuse(413, f"send at most {BODY_BYTES} bytes")
+        try:
+            asked = json.loads(body)
+        except (ValueError, RecursionError):
+            return _refuse(400, "the body is not JSON")
+        if not isinstance(asked, dict) or not isinstance(asked.get("query"), str):
+            return _refuse(400, 'send {"query": "...", "variables": {...}, "operationName": "..."}')
+        variables, operation = asked.get("variables"), asked.get("operationName")
+        if not isinstance(variables, dict | None) or not isinstance(operation, str | None):
+            return _refuse(400, "variables must be an object and operationName a string")
+        key = cache_key(asked["query"], variables, operation, request.headers.get("authorization", ""))
+        try:
+            known = await self.cache.get(key)
+        except EscapeError:
+            known = None  # executed below, where errors are told and logged
+        if known is not None:
+            return Response(known, media_type="application/json", headers={"X-Cache": "hit"})
+        context = self.context()
+        try:
+            result = await asyncio.wait_for(
+                self.schema.execute(asked["query"], variables, context, operation_name=operation), SECONDS
+            )
+        except TimeoutError:
+            return _refuse(504, f"no answer within {SECONDS:.0f} seconds: ask for less")
+        except GraphQLError as error:
+            return _refuse(400, error.message)
+        answer: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            answer["errors"] = [error.formatted for error in result.errors]
+        encoded = json.dumps(answer, separators=(",", ":")).encode()
+        if not result.errors and not context.volatile:
+            self.cache.put(key, encoded, context.runs)
+        return Response(encoded, media_type="application/json", headers={"X-Cache": "miss"})
+
+    async def health(self, _: Request) -> Response:
+        """GET /health: 200 when the tables answer, else 503."""
+        try:
+            await asyncio.to_thread(self.reader.rows, "SELECT 1 AS one", {})
+        except Exception:  # whatever the reason: the answer is that the tables do not answer
+            log.exception("the tables do not answer")
+            return JSONResponse({"status": "unavailable"}, 503)
+        cache = {"entries": len(self.cache), "bytes": self.cache.bytes, "hits": self.cache.hits}
+        return JSONResponse({"status": "ok", "subscriptions": self.live.active, "cache": cache})
+
+    def _reports(self) -> dict[str, Path]:
+        folder = self.config.reports
+        if folder is None or not folder.is_dir():
+            return {}
+        found = (path for path in folder.iterdir() if _REPORT.fullmatch(path.name))
+        return {path.name: path for path in sorted(found) if path.is_file() and not path.is_symlink()}
+
+    async def report(self, request: Request) -> Response:
+        """GET /reports/NAME.html."""
+        path = (await asyncio.to_thread(self._reports)).get(request.path_params["name"])
+        if path is None:
+            return _refuse(404, "no such report")
+        body = await asyncio.to_thread(path.read_bytes)
+        return Response(body, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+    async def index(self, _: Request) -> Response:
+        """GET /: where to go."""
+        links = [] if self.config.production else ['<li><a href="/graphiql">GraphiQL: ask the tables</a></li>']
+        for name in await asyncio.to_thread(self._reports):
+            links.append(f'<li><a href="/reports/{html.escape(name)}">{html.escape(name)}</a></li>')
+        page = (
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>EscapeCapitalism</title>'
+            "<style>:root{color-scheme:light dark}body{font:1rem system-ui;margin:3rem auto;max-width:40rem}</style>"
+            f"<h1>EscapeCapitalism</h1><p>GraphQL answers at <code>/graphql</code>.</p><ul>{''.join(links)}</ul></html>"
+        )
+        return HTMLResponse(page)
+
+
+def _refuse(status: int, message: str) -> Response:
+    return JSONResponse({"errors": [{"message": message}]}, status)
+
+
+def connect(config: ApiConfig) -> Reader:
+    """The tables of the settings. Raises SetupError when ClickHouse does not answer."""
+    reader = HttpReader(config.clickhouse_url, config.user, config.password, config.database)
+    reader.rows("SELECT 1 AS one", {})
+    return reader
+
+
+def create_app(config: ApiConfig, reader: Reader | None = None) -> Starlette:
+    """The application. `reader` reads the tables; by default the ClickHouse of the settings."""
+    api = Api(config, reader if reader is not None else connect(config))
+    live = _Live(api)
+
+    async def subscriptions(websocket: WebSocket) -> None:
+        await live(websocket.scope, websocket.receive, websocket.send)
+
+    routes = [
+        Route("/", api.index),
+        Route("/health", api.health),
+        Route("/graphql", api.graphql, methods=["POST"]),
+        WebSocketRoute("/graphql", subscriptions),
+        Route("/reports/{name}", api.report),
+        *([] if config.production else graphiql.routes()),
+    ]
+    guard = Middleware(
+        Guard, hosts=config.allow_hosts, origins=config.allow_origins, slow_seconds=config.live.slow_seconds
+    )
+    return Starlette(routes=routes, middleware=[guard])
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m queries.server", description=f"Serve GraphQL and the reports; {PASSWORD} holds the password."
+    )
+    parser.add_argument("--clickhouse-url", required=True, help="HTTP address of ClickHouse")
+    parser.add_argument("--user", default="default", help="user of ClickHouse")
+    parser.add_argument("--database", default="escape", help="database of the tables")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 = a free one")
+    parser.add_argument("--reports", type=Path, default=None, help="folder of the reports")
+    parser.add_argument("--production", action="store_true", help="no introspection, no GraphiQL")
+    parser.add_argument("--allow-host", action="append", default=[], help="further host name that clients may use")
+    parser.add_argument("--allow-origin", action="append", default=[], help="further origin that pages may ask from")
+    return parser.parse_args(argv)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises SetupError when the port is taken or the address is not of this machine."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise SetupError(f"cannot listen on {host}:{port} ({error.strerror})", "choose another port") from error
+    return bound
+
+
+def serve(config: ApiConfig, bound: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; open requests get three seconds to end."""
+    settings = uvicorn.Config(
+        create_app(config), log_level="warning", access_log=False, server_header=False, ws="websockets-sansio",
+        limit_concurrency=256, timeout_graceful_shutdown=3, ws_max_size=BODY_BYTES,
+    )  # fmt: skip
+    host, port = bound.getsockname()[:2]
+    print(json.dumps({"url": f"http://{host}:{port}", "pid": os.getpid()}), flush=True)
+    uvicorn.Server(settings).run(sockets=[bound])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the server; returns the exit code."""
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again after it has shut down: then the process has only to return.
+        signal.signal(number, lambda *_: None)
+    given = _arguments(argv)
+    config = ApiConfig(
+        given.clickhouse_url, given.user, os.environ.get(PASSWORD, ""), given.database, given.reports,
+        given.production, tuple(given.allow_host), tuple(given.allow_origin),
+    )  # fmt: skip
+    try:
+        serve(config, listen(given.host, given.port))
+    except EscapeError as error:
+        print(f"escape: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+"""A run: how it was set up, what came of it, and the way down to its records."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import strawberry
+
+from economy.errors import InputError
+from queries.loaders import (
+    AGENT_COLUMNS,
+    BALANCE_COLUMNS,
+    DECISION_COLUMNS,
+    INSTRUMENT_COLUMNS,
+    ORDER_COLUMNS,
+    TRADE_COLUMNS,
+    Row,
+)
+from queries.types import CATALOGUE, JSON, WINDOW_FIGURES, BigInt, Series, Source, Window, check_names, resolver
+from queries.types_market import (
+    Agent,
+    Balance,
+    Connection,
+    Decision,
+    Info,
+    Instrument,
+    Order,
+    Trade,
+    connect,
+    decode_cursor,
+    page_size,
+)
+
+WINDOWS = 400  # of one answer: a century
+
+
+@strawberry.type(description="How a run was set up.")
+class RunConfig:
+    """Everything that is needed to repeat the run."""
+
+    scenario: str = strawberry.field(description="Name of the scenario")
+    seed: BigInt = strawberry.field(description="Seed of every random number")
+    shards: int = strawberry.field(description="Agent shards; the digest does not depend on it")
+    partitions: int = strawberry.field(description="Order partitions; the digest does not depend on it")
+    document: JSON = strawberry.field(description="The recorded configuration, the scenario in it")
+
+    @resolver("The scenario: every parameter with its value")
+    def scenario_json(self) -> JSON | None:
+        try:
+            document = json.loads(self.document)
+        except json.JSONDecodeError:
+            return None
+        inner = document.get("scenario") if isinstance(document, dict) else None
+        if isinstance(inner, str):
+            return JSON(inner)
+        chosen = inner if isinstance(inner, dict) else document
+        return JSON(json.dumps(chosen, sort_keys=True, separators=(",", ":")))
+
+
+@strawberry.type(description="Where the figures of a batch job come from.")
+class Lineage:
+    """One version of a job over one range of the log."""
+
+    job: str = strawberry.field(description="Name of the job")
+    job_version: int = strawberry.field(description="Version of its code")
+    start_offsets: JSON = strawberry.field(description="First offset per topic and partition")
+    end_offsets: JSON = strawberry.field(description="Offset after the last, per topic and partition")
+    computed_at: str = strawberry.field(description="When; UTC")
+    windows: int = strawberry.field(description="Number of windows with a result")
+    figures: int = strawberry.field(description="Number of figures")
+
+
+@strawberry.type(description="A replayed exchange tape beside the exchange's own trades.")
+class TapeComparison:
+    """How far our matching agrees with the exchange's."""
+
+    orders: BigInt = strawberry.field(description="Orders of the tape")
+    trades: BigInt = strawberry.field(description="Trades by our matching")
+    prints: BigInt = strawberry.field(description="Trades that the exchange printed")
+    matched: BigInt = strawberry.field(description="Prints with the same pair of orders in our trades")
+    explanation: JSON = strawberry.field(description="The prints that did not match, with the reason")
+
+
+@strawberry.type(description="A price level of an order book.")
+class BookLevel:
+    """A level."""
+
+    price: BigInt = strawberry.field(description="Unit: price steps of 10^-priceScale")
+    quantity: BigInt = strawberry.field(description="Total resting at the level; unit: lots of 10^-quantityScale")
+
+
+@strawberry.type(description="An order book as of a tick, rebuilt from the changes of its levels.")
+class Book:
+    """A book; the best levels come first."""
+
+    instrument_id: BigInt = strawberry.field(description="Instrument")
+    tick: BigInt = strawberry.field(description="Simulated time; unit: ticks")
+    bids: list[BookLevel] = strawberry.field(description="Buyers, highest price first")
+    asks: list[BookLevel] = strawberry.field(description="Sellers, lowest price first")
+
+
+@strawberry.type(description="One run of a scenario or of a tape.")
+class Run:
+    """A run."""
+
+    id: BigInt = strawberry.field(description="Number of the run")
+    state: str = strawberry.field(
+        description="open, paused, finished or aborted; then projected, stored, published as its results appear"
+    )
+    digest: str | None = strawberry.field(description="Digest of all events: equal runs have equal digests")
+    root: str | None = strawberry.field(description="Root of the log's hash chain")
+    epochs: BigInt = strawberry.field(description="Epochs done")
+    ticks: BigInt = strawberry.field(description="Ticks done; 1 tick = 1/60 s at 1x")
+    started_at: str | None = strawberry.field(description="When it was started; UTC")
+    finished_at: str | None = strawberry.field(description="When it ended; UTC")
+    row: strawberry.Private[Row]
+
+    @classmethod
+    def of(cls, row: Row) -> Run:
+        """From a row of runs."""
+        return cls(
+            id=BigInt(int(row["run"])), state=row["state"], digest=row["digest"] or None, root=row["root"] or None,
+            epochs=BigInt(int(row["epochs"])), ticks=BigInt(int(row["ticks"])), started_at=row["started_at"] or None,
+            finished_at=row["finished_at"] or None, row=row,
+        )  # fmt: skip
+
+    @resolver("How it was set up")
+    def config(self) -> RunConfig:
+        row = self.row
+        return RunConfig(
+            scenario=row["scenario"], seed=BigInt(int(row["seed"])), shards=int(row["shards"]),
+            partitions=int(row["partitions"]), document=JSON(row["config"]),
+        )  # fmt: skip
+
+    @resolver("National accounts per window, ascending: GDP by three approaches, Gini, prices")
+    async def windows(self, info: Info, first: int = 100, after: int = -1) -> list[Window]:
+        if not 1 <= first <= WINDOWS:
+            raise InputError("first", first, f"ask for 1 to {WINDOWS} windows")
+        info.context.spend(first)
+        found = await info.context.loaders.figures(self.id, WINDOW_FIGURES, first, after)
+        return [Window(number=number, figures=figures) for number, figures in found.items()]
+
+    @resolver("Indicators over time, one series for each name and item")
+    async def indicators(self, info: Info, names: list[str], source: Source = Source.STREAM) -> list[Series]:
+        if not 1 <= len(names) <= len(CATALOGUE):
+            raise InputError("names", names, "name at least one indicator, each once")
+        info.context.spend(WINDOWS)
+        found = await info.context.loaders.series(self.id, sorted(set(check_names(names))), source.value)
+        return [
+            Series(
+                measure=CATALOGUE[name], item=BigInt(item), source=source, windows=[w for w, _ in points],
+                values=[BigInt(v) for _, v in points],
+            )
+            for (name, item), points in found.items()
+        ]  # fmt: skip
+
+    @resolver("What is traded, by number")
+    async def instruments(self, info: Info) -> list[Instrument]:
+        info.context.spend(100)
+        rows = await info.context.loaders.rows(
+            f"SELECT {INSTRUMENT_COLUMNS} FROM instrument_listed FINAL WHERE run = {{run:Int64}} "
+            "ORDER BY instrument LIMIT 1000",
+            run=int(self.id),
+        )
+        return [Instrument.of(row) for row in rows]
+
+    async def _page(
+        self, info: Info, table: str, columns: str, keys: tuple[str, ...], first: int, after: str | None, only: Row
+    ) -> list[Row]:
+        """Up to first + 1 rows after the cursor, in the order of `keys`: one statement, found by primary key."""
+        clauses = ["run = {run:Int64}"]
+        parameters: dict[str, Any] = {"run": int(self.id), "limit": first + 1}
+        for i, (name, value) in enumerate(only.items()):
+            if value is not None:
+                clauses.append(f"{name} = {{only_{i}:{'String' if isinstance(value, str) else 'Int64'}}}")
+                parameters[f"only_{i}"] = value
+        if after is not None:
+            values = decode_cursor(after, len(keys))
+            parameters |= {f"after_{i}": value for i, value in enumerate(values)}
+            bound = ", ".join(f"{{after_{i}:Int64}}" for i in range(len(keys)))
+            # The first part says again what the second implies: it lets ClickHouse skip by primary key.
+            clauses.append(f"{keys[0]} >= {{after_0:Int64}} AND ({', '.join(keys)}) > ({bound})")
+        return await info.context.loaders.rows(
+            f"SELECT {columns} FROM {table} FINAL WHERE {' AND '.join(clauses)} ORDER BY {', '.join(keys)} "
+            "LIMIT {limit:UInt32}",
+            **parameters,
+        )
+
+    @resolver("Trades in the order of (instrument, seq)")
+    async def trades(
+        self, info: Info, first: int = 20, after: str | None = None, instrument: BigInt | None = None
+    ) -> Connection[Trade]:
+        size = page_size(info, first)
+        keys = ("instrument", "seq")
+        rows = await self._page(info, "trade_executed", TRADE_COLUMNS, keys, size, after, {"instrument": instrument})
+        return connect(rows, size, after, keys, Trade.of)
+
+    @resolver("Orders in the order of (agent, n)")
+    async def orders(
+        self, info: Info, first: int = 20, after: str | None = None, agent: BigInt | None = None,
+        instrument: BigInt | None = None,
+    ) -> Connection[Order]:  # fmt: skip
+        size = page_size(info, first)
+        keys = ("agent", "n")
+        only = {"agent": agent, "instrument": instrument}
+        rows = await self._page(info, "order_submitted", ORDER_COLUMNS, keys, size, after, only)
+        return connect(rows, size, after, keys, Order.of)
+
+    @resolver("Decisions in the order of (agent, n)")
+    async def decisions(
+        self, info: Info, first: int = 20, after: str | None = None, agent: BigInt | None = None,
+        action: str | None = None,
+    ) -> Connection[Decision]:  # fmt: skip
+        size = page_size(info, first)
+        keys = ("agent", "n")
+        only = {"agent": agent, "toString(action)": action}
+        rows = await self._page(info, "agent_decided", DECISION_COLUMNS, keys, size, after, only)
+        return connect(rows, size, after, keys, Decision.of)
+
+    @resolver("Agents by number, all or of one role")
+    async def agents(
+        self, info: Info, first: int = 100, after: str | None = None, role: str | None = None
+    ) -> Connection[Agent]:
+        size = page_size(info, first)
+        only = {"toString(role)": role}
+        rows = await self._page(info, "agent_founded", AGENT_COLUMNS, ("agent",), size, after, only)
+        return connect(rows, size, after, ("agent",), Agent.of)
+
+    @resolver("Stocks at the end of a window in the order of (agent, account, item)")
+    async def balances(
+        self, info: Info, window: int, first: int = 100, after: str | None = None, account: str | None = None,
+        agent: BigInt | None = None,
+    ) -> Connection[Balance]:  # fmt: skip
+        size = page_size(info, first)
+        keys = ("agent", "account_number", "item")
+        columns = f"{BALANCE_COLUMNS}, toInt64(balance_recorded.account) AS account_number"
+        only = {"window": window, "agent": agent, "toString(balance_recorded.account)": account}
+        rows = await self._page(info, "balance_recorded", columns, keys, size, after, only)
+        return connect(rows, size, after, keys, Balance.of)
+
+    @resolver("The order book of an instrument as of a tick")
+    async def book(self, info: Info, instrument: BigInt, tick: BigInt | None = None, levels: int = 20) -> Book:
+        if not 1 <= levels <= 200:
+            raise InputError("levels", levels, "ask for 1 to 200 levels of each side")
+        info.context.spend(2 * levels)
+        at = int(self.row["ticks"]) if tick is None else int(tick)
+        rows = await info.context.loaders.rows(
+            "SELECT toString(side) AS side, price, argMax(quantity, seq) AS rest FROM book_updated "
+            "WHERE run = {run:Int64} AND instrument = {instrument:Int64} AND tick <= {tick:Int64} "
+            "GROUP BY side, price HAVING rest > 0 "
+            "ORDER BY side, if(side = 'buy', -price, price) LIMIT {levels:UInt32} BY side",
+            run=int(self.id), instrument=int(instrument), tick=at, levels=levels,
+        )  # fmt: skip
+        sides: dict[str, list[BookLevel]] = {"buy": [], "sell": []}
+        for row in rows:
+            level = BookLevel(price=BigInt(int(row["price"])), quantity=BigInt(int(row["rest"])))
+            sides[row["side"]].append(level)
+        return Book(instrument_id=instrument, tick=BigInt(at), bids=sides["buy"], asks=sides["sell"])
+
+    @resolver("The exchange's own trades beside ours; null for a run that replayed no tape")
+    async def tape(self, info: Info) -> TapeComparison | None:
+        rows = await info.context.loaders.rows(
+            "SELECT orders, trades, prints, matched, toString(explanation) AS explanation FROM tape_comparisons FINAL "
+            "WHERE run = {run:Int64} LIMIT 1",
+            run=int(self.id),
+        )
+        if not rows:
+            return None
+        counts = {name: BigInt(int(rows[0][name])) for name in ("orders", "trades", "prints", "matched")}
+        return TapeComparison(**counts, explanation=JSON(rows[0]["explanation"]))
+
+    @resolver("Jobs that computed the batch figures, with the range of the log that they read")
+    async def lineage(self, info: Info) -> list[Lineage]:
+        info.context.spend(10)
+        rows = await info.context.loaders.rows(
+            "SELECT toString(job) AS job, job_version, toString(start_offsets) AS start_offsets, "
+            "toString(end_offsets) AS end_offsets, toString(max(computed_at)) AS computed, "
+            "uniqExact(window) AS windows, count() AS figures FROM batch_indicators WHERE run = {run:Int64} "
+            "GROUP BY job, job_version, start_offsets, end_offsets ORDER BY job, job_version LIMIT 100",
+            run=int(self.id),
+        )
+        return [
+            Lineage(
+                job=row["job"], job_version=int(row["job_version"]), start_offsets=JSON(row["start_offsets"]),
+                end_offsets=JSON(row["end_offsets"]), computed_at=row["computed"], windows=int(row["windows"]),
+                figures=int(row["figures"]),
+            )
+            for row in rows
+        ]  # fmt: skip

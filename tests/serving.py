@@ -1,0 +1,76 @@
+"""A real uvicorn in a thread, so that tests speak HTTP and websockets as clients do."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from queries.server import listen
+
+
+class Client:
+    """A client of a served application."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.http = httpx.Client(base_url=f"http://{address}", timeout=30)
+
+    def post(self, query: str, headers: dict[str, str] | None = None, **variables: Any) -> httpx.Response:
+        return self.http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """The data of an answer without errors."""
+        answer = self.post(query, **variables).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def errors(self, query: str, **variables: Any) -> list[dict[str, Any]]:
+        """The errors of an answer."""
+        found: list[dict[str, Any]] = self.post(query, **variables).json()["errors"]
+        return found
+
+    @contextmanager
+    def subscribe(self, *queries: str, origin: str | None = None) -> Iterator[ClientConnection]:
+        """A websocket with subscriptions named by their queries."""
+        headers = {"Origin": origin} if origin else None
+        protocol = Subprotocol("graphql-transport-ws")
+        with connect(f"ws://{self.address}/graphql", subprotocols=[protocol], additional_headers=headers) as socket:
+            socket.send(json.dumps({"type": "connection_init"}))
+            assert json.loads(socket.recv(10)) == {"type": "connection_ack"}
+            for query in queries:
+                payload = {"query": f"subscription {{ {query} }}"}
+                socket.send(json.dumps({"id": query, "type": "subscribe", "payload": payload}))
+            yield socket
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[Client]:
+    """Serve an application on a free port for the length of the block."""
+    bound = listen("127.0.0.1", 0)
+    settings = uvicorn.Config(app, log_level="error", ws="websockets-sansio", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    limit = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < limit
+        assert thread.is_alive()
+        time.sleep(0.01)
+    client = Client("{}:{}".format(*bound.getsockname()[:2]))
+    try:
+        yield client
+    finally:
+        client.http.close()
+        server.should_exit = True
+        thread.join(20)
+        bound.close()

@@ -1,0 +1,207 @@
+"""GraphQL over ClickHouse's engine: answers against the rows that were put in, and no query per item."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queries import graphiql, schema
+from queries.live import LiveSettings
+from queries.server import ApiConfig, create_app
+from tests.serving import Client, serving
+from tests.synthetic import HOUSEHOLDS, PRODUCTS, UNIT, figures, synthetic_run
+from tests.tables import LocalTables, local_tables
+
+RUN, OPEN, WINDOWS = 7, 8, 8
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTables]:
+    runs = synthetic_run(RUN, WINDOWS), synthetic_run(OPEN, 3, state="open")
+    with local_tables(tmp_path_factory.mktemp("graphql"), *runs) as found:
+        yield found
+
+
+@pytest.fixture
+def client(tables: LocalTables, tmp_path: Path) -> Iterator[Client]:
+    config = ApiConfig(reports=tmp_path, live=LiveSettings(poll_seconds=0.02))
+    with serving(create_app(config, tables)) as found:
+        tables.statements.clear()
+        yield found
+
+
+def test_committed_schema_is_the_code_s() -> None:
+    assert schema.PRINTED.read_text() == schema.printed(), "run: python -m queries.schema > queries/schema.graphql"
+
+
+def test_every_field_is_described() -> None:
+    built = schema.build_schema()._schema
+    for kind in built.type_map.values():
+        for name, field in getattr(kind, "fields", {}).items():
+            if not kind.name.startswith("__"):
+                assert field.description, f"{kind.name}.{name} has no description"
+
+
+def test_accounts_of_every_window(client: Client, tables: LocalTables) -> None:
+    approach = "total { stream batch equal } components { name sign amount { stream } }"
+    run = client.ask(
+        f"""query ($run: BigInt!) {{ run(id: $run) {{ state digest config {{ seed scenarioJson }} windows {{
+        number year quarter giniIncome {{ stream equal value }}
+        gdp {{ equal production {{ {approach} }} expenditure {{ {approach} }} income {{ {approach} }} }} }} }} }}""",
+        run=str(RUN),
+    )["run"]
+    known = {(w, name): value for w, name, item, value in figures(WINDOWS) if item == 0}
+    assert run["config"]["seed"] == "11"
+    assert '"name": "village"' in run["config"]["scenarioJson"]
+    assert [w["number"] for w in run["windows"]] == list(range(WINDOWS))
+    for window in run["windows"]:
+        w = window["number"]
+        assert (window["year"], window["quarter"]) == (w // 4 + 1, w % 4 + 1)
+        assert window["gdp"]["equal"] is True
+        for name in ("production", "expenditure", "income"):
+            one = window["gdp"][name]
+            assert one["total"] == {
+                "stream": str(known[w, f"gdp_{name}"]),
+                "batch": one["total"]["stream"],
+                "equal": True,
+            }
+            parts = {c["name"]: c["sign"] * int(c["amount"]["stream"]) for c in one["components"]}
+            assert all(abs(parts[p]) == known[w, p] for p in parts)
+            assert sum(parts.values()) == known[w, f"gdp_{name}"]
+        assert window["giniIncome"]["stream"] == str(known[w, "gini_income"])
+    assert len(tables.statements) == 3  # fingerprint, run, all figures of all windows
+
+
+def test_figures_that_differ_or_miss_are_told(client: Client, tables: LocalTables) -> None:
+    other = synthetic_run(9, 2)
+    for row in other["batch_indicators"]:
+        if row["window"] == 1 and row["indicator"] == "gdp_income":
+            row["value"] += 1
+    other["batch_indicators"] = [r for r in other["batch_indicators"] if r["indicator"] != "gini_wealth"]
+    tables.fill(other)
+    query = "{ run(id: 9) { windows { gdp { equal income { total { equal } } } giniWealth { batch equal } } } }"
+    first, second = client.ask(query)["run"]["windows"]
+    assert first == {
+        "gdp": {"equal": True, "income": {"total": {"equal": True}}},
+        "giniWealth": {"batch": None, "equal": None},
+    }
+    assert second["gdp"] == {"equal": False, "income": {"total": {"equal": False}}}
+
+
+def test_pages_meet_without_gap_or_double(client: Client) -> None:
+    query = """query ($after: String, $only: BigInt) { run(id: 7) { trades(first: 5, after: $after, instrument: $only) {
+        nodes { instrumentId seq } pageInfo { hasNextPage endCursor } } } }"""
+    for only, expected in ((None, [(j, k) for j in range(4) for k in range(12)]), ("2", [(2, k) for k in range(12)])):
+        seen, after, more = [], None, True
+        while more:
+            page = client.ask(query, after=after, only=only)["run"]["trades"]
+            seen += [(int(n["instrumentId"]), int(n["seq"])) for n in page["nodes"]]
+            after, more = page["pageInfo"]["endCursor"], page["pageInfo"]["hasNextPage"]
+        assert seen == expected
+
+
+def test_from_a_trade_to_its_decision_in_one_statement_per_kind(client: Client, tables: LocalTables) -> None:
+    nodes = client.ask(
+        """{ run(id: 7) { trades(first: 48) { nodes { instrumentId seq price quantity notional buyer { name role }
+        seller { agent } instrument { symbol } takerOrder { side decision { action choice inputs agent { name } } }
+        makerOrder { n } } } } }""",
+    )["run"]["trades"]["nodes"]
+    for node in nodes:
+        k = int(node["seq"])
+        assert node["buyer"] == {"name": f"household {6 + k % HOUSEHOLDS}", "role": "household"}
+        assert node["seller"] == {"agent": "4"}
+        assert node["instrument"]["symbol"] == [*PRODUCTS, "CARE"][int(node["instrumentId"])]
+        scale = 10_000 if node["instrumentId"] == "3" else 100
+        assert int(node["notional"]) == int(node["price"]) * int(node["quantity"]) * scale
+        decision = node["takerOrder"]["decision"]
+        assert (decision["action"], int(decision["choice"])) == ("consume", k + 1)
+        assert decision["inputs"] == ["1", "-2", str(2**60)]  # beyond what JSON's numbers hold
+        assert decision["agent"]["name"] == node["buyer"]["name"]
+        assert node["makerOrder"] is None
+    assert len(nodes) == 48
+    assert len(tables.statements) == 2 + 1 + 4  # run, trades, then agents, instruments, orders, decisions
+
+
+def test_orders_decisions_agents_balances(client: Client, tables: LocalTables) -> None:
+    run = client.ask(
+        """{ run(id: 7) {
+        orders(first: 500, instrument: 1) { nodes { agentId instrument { symbol } cashCap } }
+        decisions(first: 2, agent: 6) { nodes { agentId n } pageInfo { hasNextPage } }
+        households: agents(role: "household") { nodes { agent balances(window: 2) { account quantity } } }
+        balances(window: 1, first: 3) { nodes { agentId quantity } pageInfo { hasNextPage endCursor } } } }""",
+    )["run"]
+    assert [o["instrument"]["symbol"] for o in run["orders"]["nodes"]] == ["food"] * 12
+    assert run["decisions"] == {
+        "nodes": [{"agentId": "6", "n": "1"}, {"agentId": "6", "n": "25"}],
+        "pageInfo": {"hasNextPage": True},
+    }
+    cash = {h["agent"]: h["balances"] for h in run["households"]["nodes"]}
+    assert cash == {str(a): [{"account": "cash", "quantity": str((a + 1) * UNIT)}] for a in range(6, 6 + HOUSEHOLDS)}
+    assert [b["quantity"] for b in run["balances"]["nodes"]] == [str(UNIT), str(2 * UNIT), str(3 * UNIT)]
+    assert len(tables.statements) == 2 + 4 + 2  # the lists, then instruments and the balances of all households
+    after = run["balances"]["pageInfo"]["endCursor"]
+    query = "query ($a: String) { run(id: 7) { balances(window: 1, first: 1, after: $a) { nodes { agentId } } } }"
+    assert client.ask(query, a=after)["run"]["balances"]["nodes"] == [{"agentId": "3"}]
+
+
+def test_series_are_columns_in_one_statement(client: Client, tables: LocalTables) -> None:
+    query = """{ run(id: 7) { indicators(names: ["closing_price", "gdp_real"]) {
+        measure { name unit } item source windows values } } }"""
+    series = client.ask(query)["run"]["indicators"]
+    assert [(s["measure"]["name"], s["item"]) for s in series] == [("closing_price", str(j)) for j in range(4)] + [
+        ("gdp_real", "0")
+    ]
+    known = {(w, name, item): value for w, name, item, value in figures(WINDOWS)}
+    for s in series:
+        assert s["windows"] == list(range(WINDOWS))
+        assert s["values"] == [str(known[w, s["measure"]["name"], int(s["item"])]) for w in range(WINDOWS)]
+    assert len(tables.statements) == 3
+
+
+def test_book_before_and_after_a_level_is_gone(client: Client) -> None:
+    query = """query ($t: BigInt) { run(id: 7) { book(instrument: 1, tick: $t, levels: 3) {
+        bids { price quantity } asks { price } } } }"""
+    early, late = (client.ask(query, t=t)["run"]["book"] for t in (5, None))
+    assert [b["price"] for b in early["bids"]] == ["10000", "9999", "9998"]
+    assert late["bids"][0] == {"price": "9999", "quantity": "51"}
+    assert [a["price"] for a in late["asks"]] == ["10010", "10011", "10012"]
+
+
+def test_tape_lineage_and_runs(client: Client) -> None:
+    run = client.ask(
+        "{ run(id: 7) { tape { prints matched explanation } lineage { job jobVersion windows endOffsets } } }"
+    )["run"]
+    assert run["tape"] == {"prints": "284", "matched": "282", "explanation": '["two"]'}
+    assert [(x["job"], x["windows"]) for x in run["lineage"]] == [("gdp", WINDOWS), ("gini", WINDOWS)]
+    page = client.ask("{ runs(first: 1) { nodes { id } pageInfo { endCursor } } }")["runs"]
+    query = "query ($a: String) { runs(after: $a) { nodes { id state } } }"
+    rest = client.ask(query, a=page["pageInfo"]["endCursor"])["runs"]["nodes"]
+    assert int(page["nodes"][0]["id"]) > int(rest[0]["id"])
+    assert {"id": "7", "state": "published"} in rest
+
+
+def test_every_example_of_graphiql_is_answered(client: Client) -> None:
+    for example in graphiql.examples():
+        if "subscription" not in example["query"]:
+            client.ask(example["query"], run="7")
+
+
+def test_subscriptions_follow_a_run_to_its_end(client: Client, tables: LocalTables) -> None:
+    progress, windows = "progress(run: 8) { state windows digest }", "windows(run: 8) { number }"
+    with client.subscribe(progress, windows) as socket:
+        early = [json.loads(socket.recv(20)) for _ in range(4)]
+        later = synthetic_run(OPEN, 4, state="finished")
+        indicators = [row for row in later["stream_indicators"] if row["window"] == 3]
+        tables.fill({"stream_indicators": indicators})
+        tables.fill({"runs": [{**later["runs"][0], "version": 2}]})
+        rest = []
+        while sum(m["type"] == "complete" for m in rest) < 2:
+            rest.append(json.loads(socket.recv(20)))
+    got = [(m["id"], m["payload"]["data"]) for m in early + rest if m["type"] == "next"]
+    assert [data["windows"]["number"] for number, data in got if number == windows] == [0, 1, 2, 3]
+    states = [data["progress"] for number, data in got if number == progress]
+    assert (states[0]["state"], states[0]["windows"]) == ("open", 3)
+    assert states[-1]["state"] == "finished"
