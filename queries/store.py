@@ -1,0 +1,97 @@
+"""Reading and writing the tables: a thin, typed face of clickhouse-connect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import numpy as np
+from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError
+from numpy.typing import NDArray
+
+from economy.errors import EscapeError, SetupError
+from queries.config import ClickHouseConfig
+
+Columns = dict[str, NDArray[Any]]
+
+
+class StoreError(EscapeError):
+    """ClickHouse refused a statement; the message is its own."""
+
+
+class Store:
+    """One client. Statements of several threads need a store each."""
+
+    def __init__(self, config: ClickHouseConfig, database: str | None = None) -> None:
+        parts = urlsplit(config.url)
+        self.config = config
+        try:
+            self.client: Any = clickhouse_connect.get_client(
+                host=parts.hostname,
+                port=parts.port,
+                secure=parts.scheme == "https",
+                username=config.user,
+                password=config.password,
+                database=config.database if database is None else database,
+                autogenerate_session_id=False,
+                connect_timeout=5,
+                send_receive_timeout=300,
+            )
+        except DatabaseError as error:
+            raise StoreError(f"ClickHouse at {config.url} refuses: {first_line(error)}") from error
+        except (Error, OSError) as error:
+            raise SetupError(
+                f"ClickHouse at {config.url} does not answer", "start it with `escape up`, or set clickhouse_url"
+            ) from error
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except OperationalError as error:
+            raise SetupError(f"ClickHouse at {self.config.url} does not answer", "is it still running?") from error
+        except Error as error:
+            raise StoreError(first_line(error)) from error
+
+    def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Columns:
+        """The result of a SELECT as one array per column; `{name:Type}` in the text are bound by the server."""
+        found = self._call(self.client.query, sql, parameters=dict(parameters or {}), column_oriented=True)
+        columns = found.result_columns or [()] * len(found.column_names)
+        return {name: np.asarray(values) for name, values in zip(found.column_names, columns, strict=True)}
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The result of a SELECT as one dictionary per row."""
+        return list(self._call(self.client.query, sql, parameters=dict(parameters or {})).named_results())
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Run a statement that is no SELECT, or one that gives a single value."""
+        return self._call(self.client.command, sql, parameters=dict(parameters or {}))
+
+    def insert(self, table: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]], token: str = "") -> int:
+        """Insert rows given as columns; returns their number. A repetition under the same token does nothing."""
+        data = [list(values) if not isinstance(values, np.ndarray) else values.tolist() for values in columns.values()]
+        settings = {"insert_deduplication_token": token} if token else {}
+        if data and data[0]:
+            self._call(
+                self.client.insert, table, data, column_names=list(columns), column_oriented=True, settings=settings
+            )
+        return len(data[0]) if data else 0
+
+
+def first_line(error: BaseException) -> str:
+    """What ClickHouse said, without its address and version."""
+    return str(error).splitlines()[0].split(" (for url")[0].split(" (version")[0]
