@@ -64,6 +64,11 @@ class Statement:
     def reads(self) -> bool:
         return self.verb in _READ
 
+    @property
+    def bare(self) -> str:
+        """The statement without its FORMAT, as it may stand in another one."""
+        return re.sub(r"\s+FORMAT\s+\w+$", "", self.text, flags=re.IGNORECASE) if self.format else self.text
+
 
 @dataclass(frozen=True)
 class _Token:

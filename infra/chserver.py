@@ -31,6 +31,7 @@ from chdb import ChdbError
 from infra import chbody
 from infra.chengine import Engine
 from infra.chguard import RefusedError, Statement
+from schemas.clickhouse import native_block
 
 log = logging.getLogger("escape.clickhouse")
 WRITER: Final = "escape"
@@ -166,19 +167,22 @@ class Handler(BaseHTTPRequestHandler):
         # Native blocks follow each other without a frame, so they can be handed on as they come.
         stream = session.send_query(statement.text, wanted, params=parameters)
         try:
-            first = stream.fetch()
+            piece = stream.fetch()
             self._head(200, {**headers, "Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"})
-            piece = first
+            if piece is None:
+                self._chunk(_header(session, statement, parameters))
             while piece is not None:
-                data = piece.bytes()
-                if data:
-                    self.wfile.write(b"%x\r\n" % len(data))
-                    self.wfile.write(data)
-                    self.wfile.write(b"\r\n")
+                self._chunk(piece.bytes())
                 piece = stream.fetch()
             self.wfile.write(b"0\r\n\r\n")
         finally:
             stream.close()
+
+    def _chunk(self, data: bytes) -> None:
+        if data:
+            self.wfile.write(b"%x\r\n" % len(data))
+            self.wfile.write(data)
+            self.wfile.write(b"\r\n")
 
     def _insert(self, insert: re.Match[bytes], body: Iterator[bytes], database: str, settings: dict[str, str]) -> None:
         table, columns, inline, wanted = (part.decode() if part else "" for part in insert.groups())
@@ -221,6 +225,13 @@ class Handler(BaseHTTPRequestHandler):
         text = message if _CODE.search(message) else f"Code: {code}. DB::Exception: {message}"
         headers = {"X-ClickHouse-Exception-Code": str(code), "Connection": "close", "Content-Type": "text/plain"}
         self._answer(status, f"{text}\n".encode(), headers)
+
+
+def _header(session: Any, statement: Statement, parameters: dict[str, str] | None) -> bytes:
+    """The block of no rows by which a server tells the columns of an empty result."""
+    described = session.query(f"DESCRIBE TABLE ({statement.bare})", "TabSeparatedRaw", params=parameters)
+    columns = [line.split("\t")[:2] for line in described.bytes().decode().splitlines()]
+    return native_block([name for name, _ in columns], [kind for _, kind in columns], [()] * len(columns))
 
 
 def passwords(path: Path) -> dict[str, str]:

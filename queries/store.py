@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 import numpy as np
-from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError
+from clickhouse_connect.driver.exceptions import Error, OperationalError
 from numpy.typing import NDArray
 
 from economy.errors import EscapeError, SetupError
@@ -40,12 +40,12 @@ class Store:
                 connect_timeout=5,
                 send_receive_timeout=300,
             )
-        except DatabaseError as error:
-            raise StoreError(f"ClickHouse at {config.url} refuses: {first_line(error)}") from error
-        except (Error, OSError) as error:
+        except (OperationalError, OSError) as error:
             raise SetupError(
                 f"ClickHouse at {config.url} does not answer", "start it with `escape up`, or set clickhouse_url"
             ) from error
+        except Error as error:
+            raise StoreError(f"ClickHouse at {config.url} refuses: {first_line(error)}") from error
 
     def __enter__(self) -> Store:
         return self

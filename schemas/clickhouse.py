@@ -150,5 +150,5 @@ def native_block(
     """One block of ClickHouse's Native format: whole columns, copied as they lie in memory."""
     parts = [_varint(len(names)), _varint(len(columns[0]))]
     for name, kind, values in zip(names, types, columns, strict=True):
-        parts += [_text(name), _text(kind), _column(kind, values)]
+        parts += [_text(name), _text(kind), _column(kind, values) if len(values) else b""]
     return b"".join(parts)

@@ -1,6 +1,7 @@
 CREATE TABLE IF NOT EXISTS runs
 (
     run Int64 COMMENT 'Run',
+    namespace LowCardinality(String) COMMENT 'Prefix of the topics that the run is on',
     scenario LowCardinality(String) COMMENT 'Name of the scenario, or of the tape',
     seed Int64 COMMENT 'Seed of every random number of the run',
     state LowCardinality(String) COMMENT 'open, paused, finished (complete on the log), aborted, projected, stored (complete in the tables), published',

@@ -95,15 +95,20 @@ def test_the_clients_own_ways_to_ask_work(client: Any) -> None:
     assert client.command("SELECT 'one -- string; /* not */ a comment' /* a comment */ -- another") == (
         "one -- string; /* not */ a comment"
     )
+    none = client.query(
+        "SELECT number AS k, toLowCardinality('a') AS s FROM numbers(3) WHERE number > {n:Int8}", {"n": 9}
+    )
+    assert none.column_names == ("k", "s")
+    assert none.result_rows == []
     assert json.loads(client.raw_query("SELECT 1 AS a FORMAT JSONEachRow")) == {"a": 1}
 
 
 def test_errors_carry_their_number_and_leave_the_server_well(client: Any) -> None:
-    with pytest.raises(DatabaseError, match="(?i)code: 47.*nope"):
+    with pytest.raises(DatabaseError, match=r"(?i)code: 47.*nope"):
         client.query("SELECT nope")
-    with pytest.raises(DatabaseError, match="(?i)code: 60"):
+    with pytest.raises(DatabaseError, match=r"(?i)code: 60"):
         client.insert("absent", [[1]], column_names=["x"], column_type_names=["Int64"])
-    with pytest.raises(DatabaseError, match="(?i)code: 115"):
+    with pytest.raises(DatabaseError, match=r"(?i)code: 115"):
         client.command("SELECT 1", settings={"no_such_setting": "1"})
     assert client.command("SELECT 1") == 1
 
@@ -140,7 +145,7 @@ def test_the_reader_cannot_write(client: Any, reader: Any, statement: str) -> No
     client.insert(name, [[1, 1]])
     with pytest.raises(DatabaseError):
         reader.command(statement.format(t=name))
-    with pytest.raises(DatabaseError, match="(?i)code: 164"):
+    with pytest.raises(DatabaseError, match=r"(?i)code: 164"):
         reader.insert(name, [[2, 2]])
     assert reader.query(f"SELECT x, y FROM {name}").result_rows == [(1, 1)]
     assert (name,) in reader.query("SHOW TABLES").result_rows
