@@ -24,6 +24,7 @@ DEPTH: Final = 12
 ALIASES: Final = 30
 TOKENS: Final = 2_000
 BODY_BYTES: Final = 100_000
+ROWS: Final = 10_000  # of all lists of one request
 SECONDS: Final = 30.0
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import strawberry
+from graphql import GraphQLError
 
 from economy.errors import UnknownRunError
-from queries.limits import RefusedError
+from queries.limits import RefusedError, public_error
 from queries.loaders import Loaders, Reader, Row
 from queries.types import WINDOW_FIGURES, BigInt, Window, subscription
 from queries.types_market import Info
@@ -70,7 +71,7 @@ class Live:
 
     async def _progress(self, run: int) -> Row | None:
         rows = await self._loaders.rows(
-            "SELECT state, digest, ticks, "
+            "SELECT toString(state) AS state, digest, ticks, "
             "(SELECT max(tick) FROM trade_executed WHERE run = {run:Int64}) AS tick, "
             "(SELECT count() FROM trade_executed WHERE run = {run:Int64}) AS trades, "
             "(SELECT uniqExact(window) FROM stream_indicators WHERE run = {run:Int64}) AS windows "
@@ -102,6 +103,9 @@ class Live:
                 yield message
                 if time.monotonic() - handed > self.settings.slow_seconds:
                     raise SlowClientError("this client is too slow", "subscribe again and read faster")
+        except Exception as error:
+            # An error of a subscription's own does not pass the schema's extensions.
+            raise public_error(GraphQLError(str(error), original_error=error)) from error
         finally:
             self.active -= 1
 

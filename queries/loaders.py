@@ -16,8 +16,10 @@ _AT_ONCE: Final = 8  # statements in flight: more would only queue inside ClickH
 BATCH: Final = 500  # look-ups in one statement
 
 RUN_COLUMNS: Final = (
-    "run, scenario, seed, state, digest, root, epochs, ticks, shards, partitions, toString(config) AS config, "
-    "toString(tape) AS tape, toString(started_at) AS started_at, toString(finished_at) AS finished_at"
+    "run, toString(scenario) AS scenario, seed, toString(state) AS state, digest, root, epochs, ticks, shards, "
+    "partitions, flow_partitions, epoch_ticks, rules_version, digest_version, parent, parent_epoch, config, "
+    "environment, start_offsets, end_offsets, reason, toString(started_at) AS started_at, "
+    "toString(finished_at) AS finished_at"
 )
 TRADE_COLUMNS: Final = (
     "run, instrument, seq, tick, price, quantity, maker_agent, maker_order, taker_agent, taker_order, "
@@ -177,8 +179,9 @@ class Loaders:
 def fingerprint(reader: Reader, run: int) -> Fingerprint | None:
     """What a run's answers depend on, None when there is no such run: its state, digest and newest batch results."""
     rows = reader.rows(
-        "SELECT state, digest, (SELECT toString(max(computed_at)) FROM batch_indicators WHERE run = {run:Int64}) "
-        "AS computed FROM runs FINAL WHERE run = {run:Int64}",
+        "SELECT toString(state) AS state, digest, "
+        "(SELECT toString(max(computed_at)) FROM batch_indicators WHERE run = {run:Int64}) AS computed "
+        "FROM runs FINAL WHERE run = {run:Int64}",
         {"run": run},
     )
     return Fingerprint(rows[0]["state"], rows[0]["digest"], str(rows[0]["computed"])) if rows else None

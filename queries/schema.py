@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
 
 from economy.errors import UnknownRunError
 from queries.limits import extensions
@@ -55,10 +57,17 @@ class Query:
         return list(CATALOGUE.values())
 
 
+class _Schema(strawberry.Schema):
+    """A schema whose errors are logged once, by queries.limits, and only those that are ours."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        return
+
+
 def build_schema(introspection: bool = True) -> strawberry.Schema:
     """The schema with its limits."""
     scalars: Mapping[object, Any] = SCALARS
-    return strawberry.Schema(
+    return _Schema(
         query=Query,
         subscription=Subscription,
         extensions=extensions(introspection),

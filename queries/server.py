@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,14 +28,15 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
-from economy.errors import EscapeError, SetupError
+from economy.errors import EscapeError, InputError, SetupError
 from queries import graphiql
 from queries.cache import ResponseCache, cache_key
+from queries.config import ClickHouseConfig
 from queries.guard import Guard
 from queries.limits import BODY_BYTES, SECONDS
 from queries.live import Live, LiveSettings
 from queries.loaders import Loaders, Reader, fingerprint
-from queries.reader import HttpReader
+from queries.reader import Stores
 from queries.schema import build_schema
 from queries.types_market import Context
 
@@ -54,10 +55,7 @@ PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment: passwords never stand in
 class ApiConfig:
     """Settings of the server. `production` turns introspection and GraphiQL off."""
 
-    clickhouse_url: str = ""
-    user: str = "default"
-    password: str = field(default="", repr=False)
-    database: str = "escape"
+    clickhouse: ClickHouseConfig | None = None
     reports: Path | None = None
     production: bool = False
     allow_hosts: tuple[str, ...] = ()
@@ -183,7 +181,9 @@ def _refuse(status: int, message: str) -> Response:
 
 def connect(config: ApiConfig) -> Reader:
     """The tables of the settings. Raises SetupError when ClickHouse does not answer."""
-    reader = HttpReader(config.clickhouse_url, config.user, config.password, config.database)
+    if config.clickhouse is None:
+        raise InputError("clickhouse", None, "give the address of ClickHouse")
+    reader = Stores(config.clickhouse)
     reader.rows("SELECT 1 AS one", {})
     return reader
 
@@ -214,9 +214,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m queries.server", description=f"Serve GraphQL and the reports; {PASSWORD} holds the password."
     )
-    parser.add_argument("--clickhouse-url", required=True, help="HTTP address of ClickHouse")
-    parser.add_argument("--user", default="default", help="user of ClickHouse")
-    parser.add_argument("--database", default="escape", help="database of the tables")
+    parser.add_argument("--clickhouse-url", required=True, help="http://host:port/database of ClickHouse")
+    parser.add_argument("--user", default="", help="user of ClickHouse")
+    parser.add_argument("--database", default="", help="database of the tables")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 = a free one")
     parser.add_argument("--reports", type=Path, default=None, help="folder of the reports")
@@ -257,11 +257,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # uvicorn raises the signal again after it has shut down: then the process has only to return.
         signal.signal(number, lambda *_: None)
     given = _arguments(argv)
-    config = ApiConfig(
-        given.clickhouse_url, given.user, os.environ.get(PASSWORD, ""), given.database, given.reports,
-        given.production, tuple(given.allow_host), tuple(given.allow_origin),
-    )  # fmt: skip
     try:
+        tables = ClickHouseConfig.from_dsn(given.clickhouse_url)
+        tables = replace(
+            tables,
+            user=given.user or tables.user,
+            password=os.environ.get(PASSWORD, tables.password),
+            database=given.database or tables.database,
+        )
+        config = ApiConfig(tables, given.reports, given.production, tuple(given.allow_host), tuple(given.allow_origin))
         serve(config, listen(given.host, given.port))
     except EscapeError as error:
         print(f"escape: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ import strawberry
 
 from economy.errors import InputError
 from queries.cache import Fingerprint
+from queries.limits import ROWS
 from queries.loaders import Loaders, Row
 from queries.types import BigInt, Money, resolver
 
@@ -28,13 +29,13 @@ class Context:
     runs: dict[int, Fingerprint] = field(default_factory=dict)
     live: Any = None
     volatile: bool = False  # the answer depends on more than finished runs
-    rows_left: int = 20_000  # of all lists of the request together
+    rows_left: int = ROWS
 
     def spend(self, rows: int) -> None:
         """Count the rows that a list may return. Raises InputError when the request asks for too many."""
         self.rows_left -= rows
         if self.rows_left < 0:
-            raise InputError("first", rows, "ask for fewer records: all lists of one request may return 20000")
+            raise InputError("first", rows, f"ask for fewer records: all lists of one request may return {ROWS}")
 
 
 Info = strawberry.Info[Context, None]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 
@@ -32,7 +31,8 @@ from queries.types_market import (
     page_size,
 )
 
-WINDOWS = 400  # of one answer: a century
+WINDOWS: Final = 400  # of one answer: a century
+_DOCUMENTS: Final = ("environment", "start_offsets", "end_offsets")
 
 
 @strawberry.type(description="How a run was set up.")
@@ -43,19 +43,14 @@ class RunConfig:
     seed: BigInt = strawberry.field(description="Seed of every random number")
     shards: int = strawberry.field(description="Agent shards; the digest does not depend on it")
     partitions: int = strawberry.field(description="Order partitions; the digest does not depend on it")
-    document: JSON = strawberry.field(description="The recorded configuration, the scenario in it")
-
-    @resolver("The scenario: every parameter with its value")
-    def scenario_json(self) -> JSON | None:
-        try:
-            document = json.loads(self.document)
-        except json.JSONDecodeError:
-            return None
-        inner = document.get("scenario") if isinstance(document, dict) else None
-        if isinstance(inner, str):
-            return JSON(inner)
-        chosen = inner if isinstance(inner, dict) else document
-        return JSON(json.dumps(chosen, sort_keys=True, separators=(",", ":")))
+    flow_partitions: int = strawberry.field(description="Flow and decision partitions; nor on this")
+    epoch_ticks: BigInt = strawberry.field(description="Length of an epoch; unit: ticks")
+    rules_version: int = strawberry.field(description="Version of the behaviour; re-execution needs the same")
+    digest_version: int = strawberry.field(description="Version of the digest")
+    scenario_json: JSON | None = strawberry.field(description="The scenario: every parameter with its value")
+    environment: JSON | None = strawberry.field(description="Hash of the lock file, CPU architecture, versions")
+    start_offsets: JSON | None = strawberry.field(description="First offset on the log per topic and partition")
+    end_offsets: JSON | None = strawberry.field(description="Offset behind the last record, per topic and partition")
 
 
 @strawberry.type(description="Where the figures of a batch job come from.")
@@ -112,6 +107,8 @@ class Run:
     root: str | None = strawberry.field(description="Root of the log's hash chain")
     epochs: BigInt = strawberry.field(description="Epochs done")
     ticks: BigInt = strawberry.field(description="Ticks done; 1 tick = 1/60 s at 1x")
+    reason: str | None = strawberry.field(description="Why it was aborted; null otherwise")
+    parent: BigInt | None = strawberry.field(description="Run that it was forked from; null when it is none")
     started_at: str | None = strawberry.field(description="When it was started; UTC")
     finished_at: str | None = strawberry.field(description="When it ended; UTC")
     row: strawberry.Private[Row]
@@ -122,15 +119,22 @@ class Run:
         return cls(
             id=BigInt(int(row["run"])), state=row["state"], digest=row["digest"] or None, root=row["root"] or None,
             epochs=BigInt(int(row["epochs"])), ticks=BigInt(int(row["ticks"])), started_at=row["started_at"] or None,
-            finished_at=row["finished_at"] or None, row=row,
+            finished_at=row["finished_at"] or None, row=row, reason=row["reason"] or None,
+            parent=BigInt(int(row["parent"])) if row["parent"] else None,
         )  # fmt: skip
 
     @resolver("How it was set up")
     def config(self) -> RunConfig:
         row = self.row
+        documents = {
+            name: JSON(row[column]) if row[column] else None
+            for name, column in (("scenario_json", "config"), *((n, n) for n in _DOCUMENTS))
+        }
         return RunConfig(
             scenario=row["scenario"], seed=BigInt(int(row["seed"])), shards=int(row["shards"]),
-            partitions=int(row["partitions"]), document=JSON(row["config"]),
+            partitions=int(row["partitions"]), flow_partitions=int(row["flow_partitions"]),
+            epoch_ticks=BigInt(int(row["epoch_ticks"])), rules_version=int(row["rules_version"]),
+            digest_version=int(row["digest_version"]), **documents,
         )  # fmt: skip
 
     @resolver("National accounts per window, ascending: GDP by three approaches, Gini, prices")
@@ -166,8 +170,9 @@ class Run:
         return [Instrument.of(row) for row in rows]
 
     async def _page(
-        self, info: Info, table: str, columns: str, keys: tuple[str, ...], first: int, after: str | None, only: Row
-    ) -> list[Row]:
+        self, info: Info, table: str, columns: str, keys: tuple[str, ...], first: int, after: str | None, only: Row,
+        one: str = "",
+    ) -> list[Row]:  # fmt: skip
         """Up to first + 1 rows after the cursor, in the order of `keys`: one statement, found by primary key."""
         clauses = ["run = {run:Int64}"]
         parameters: dict[str, Any] = {"run": int(self.id), "limit": first + 1}
@@ -183,7 +188,7 @@ class Run:
             clauses.append(f"{keys[0]} >= {{after_0:Int64}} AND ({', '.join(keys)}) > ({bound})")
         return await info.context.loaders.rows(
             f"SELECT {columns} FROM {table} FINAL WHERE {' AND '.join(clauses)} ORDER BY {', '.join(keys)} "
-            "LIMIT {limit:UInt32}",
+            f"{one} LIMIT {{limit:UInt32}}",
             **parameters,
         )
 
@@ -224,7 +229,7 @@ class Run:
     ) -> Connection[Agent]:
         size = page_size(info, first)
         only = {"toString(role)": role}
-        rows = await self._page(info, "agent_founded", AGENT_COLUMNS, ("agent",), size, after, only)
+        rows = await self._page(info, "agent_founded", AGENT_COLUMNS, ("agent",), size, after, only, "LIMIT 1 BY agent")
         return connect(rows, size, after, ("agent",), Agent.of)
 
     @resolver("Stocks at the end of a window in the order of (agent, account, item)")

@@ -69,8 +69,11 @@ def synthetic_run(run: int = 7, windows: int = 8, state: str = "published", trad
             {
                 "run": run, "scenario": "village", "seed": 11, "state": state, "digest": f"{run:064x}",
                 "root": f"{run + 1:064x}", "epochs": windows * 50, "ticks": windows * 1000, "shards": 2,
-                "partitions": 1, "config": json.dumps({"scenario": json.dumps(SCENARIO), "rules_version": 1}),
-                "tape": "", "started_at": "2026-01-02 03:04:05", "finished_at": "2026-01-02 03:05:05", "version": 1,
+                "partitions": 1, "flow_partitions": 1, "epoch_ticks": 20, "rules_version": 1, "digest_version": 1,
+                "parent": 0,
+                "parent_epoch": -1, "config": json.dumps(SCENARIO), "environment": '{"cpu":"x86_64"}',
+                "start_offsets": '{"market.orders.v1":[0]}', "end_offsets": "", "reason": "", "tape": "",
+                "started_at": "2026-01-02 03:04:05", "finished_at": "2026-01-02 03:05:05", "version": 1,
             }
         ],
         "stream_indicators": [

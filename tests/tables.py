@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,45 +12,9 @@ from typing import Any
 import pyarrow as pa
 from chdb.session import Session
 
-from schemas.catalogue import EVENTS
+from queries.migrate import load
 
 Row = dict[str, Any]
-_EVENTS = (
-    "TradeExecuted", "OrderSubmitted", "AgentDecided", "BookUpdated", "InstrumentListed", "AgentFounded",
-    "BalanceRecorded",
-)  # fmt: skip
-_IDENTITY = {
-    "trade_executed": "run, instrument, seq", "book_updated": "run, instrument, seq",
-    "order_submitted": "run, agent, n", "agent_decided": "run, agent, n", "instrument_listed": "run, instrument",
-    "agent_founded": "run, agent", "balance_recorded": "run, window, agent, account, item",
-}  # fmt: skip
-_RESULTS = """
-CREATE TABLE runs (run Int64, scenario String, seed Int64, state String, digest String, root String, epochs Int64,
- ticks Int64, shards Int32, partitions Int32, config String, tape String, started_at DateTime64(3),
- finished_at Nullable(DateTime64(3)), version UInt64) ENGINE ReplacingMergeTree(version) ORDER BY run;
-CREATE TABLE stream_indicators (run Int64, window Int32, indicator LowCardinality(String), item Int64,
- value Decimal(38, 0)) ENGINE ReplacingMergeTree PARTITION BY run ORDER BY (run, indicator, item, window);
-CREATE TABLE batch_indicators (run Int64, window Int32, indicator LowCardinality(String), item Int64,
- value Decimal(38, 0), job LowCardinality(String), job_version Int32, start_offsets String, end_offsets String,
- computed_at DateTime64(3)) ENGINE MergeTree PARTITION BY (run, job) ORDER BY (run, indicator, item, window);
-CREATE TABLE tape_comparisons (run Int64, orders Int64, trades Int64, prints Int64, matched Int64,
- explanation String) ENGINE ReplacingMergeTree ORDER BY run
-"""
-
-
-def _event_table(name: str) -> str:
-    table = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-    columns = []
-    for f in EVENTS[name].fields:
-        kinds = {"long": "Int64", "int": "Int32", "string": "String"}
-        symbols = ", ".join(f"'{symbol}' = {i}" for i, symbol in enumerate(f.symbols))
-        kind = f"Enum16({symbols})" if f.symbols else kinds[f.type]
-        columns.append(f"`{f.name}` {kind}")
-    columns += ["kafka_partition Int32", "kafka_offset Int64"]
-    return (
-        f"CREATE TABLE {table} ({', '.join(columns)}) ENGINE ReplacingMergeTree "
-        f"PARTITION BY run ORDER BY ({_IDENTITY[table]})"
-    )
 
 
 class LocalTables:
@@ -85,8 +48,9 @@ def local_tables(folder: Path, *runs: Mapping[str, list[Row]]) -> Iterator[Local
     try:
         session.query("CREATE DATABASE escape")
         session.query("USE escape")
-        for statement in (*_RESULTS.split(";"), *(_event_table(name) for name in _EVENTS)):
-            session.query(statement)
+        for migration in load():
+            for statement in migration.statements:
+                session.query(statement)
         tables = LocalTables(session)
         for run in runs:
             tables.fill(run)
