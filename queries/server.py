@@ -253,6 +253,8 @@ def serve(config: ApiConfig, bound: socket.socket) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the server; returns the exit code."""
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    for noisy in ("urllib3", "clickhouse_connect"):  # what they tell stands in our own errors
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again after it has shut down: then the process has only to return.
         signal.signal(number, lambda *_: None)
