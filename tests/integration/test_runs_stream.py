@@ -2,83 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
-import signal
 import subprocess
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from agents.actor import start_ray
 from infra.broker import Broker
-from runs.kafka import StreamRun, control
+from runs.kafka import control
 from runs.local import run_local
-from runs.protocol import RunSpec
 from schemas.catalogue import ORDERS
-from schemas.log import topics
 from schemas.log.clocklog import read_clock
 from schemas.log.reader import read_all
-from tests.integration import toy
+from tests.integration.lab import Lab
 from tests.toy_model import make
 
-pytestmark = pytest.mark.integration
-_RUN = itertools.count(100)
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 SCENARIO = json.dumps({"agents": 40, "epochs": 120})
 SEED = 5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    import ray
-
-    start_ray("", str(tmp_path_factory.mktemp("r")))
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def expected() -> str:
     return run_local(make(SCENARIO, SEED)).digest
-
-
-class Lab:
-    def __init__(self, broker: Broker, namespace: str, partitions: int, flow_partitions: int, folder: Path) -> None:
-        topics.create(broker.bootstrap, namespace, partitions, flow_partitions)
-        self.broker, self.namespace, self.folder = broker, namespace, folder
-        self.partitions, self.flow_partitions = partitions, flow_partitions
-        self.stopping = threading.Event()
-        self.worker = toy.start_worker(broker.bootstrap, namespace, partitions, folder)
-        self.thread = threading.Thread(target=self._supervise, daemon=True)
-        self.thread.start()
-
-    def _supervise(self) -> None:
-        while not self.stopping.wait(0.05):
-            if self.worker.poll() is not None:
-                self.worker = toy.start_worker(self.broker.bootstrap, self.namespace, self.partitions, self.folder)
-
-    def start(self, shards: int, seed: int = SEED) -> StreamRun:
-        spec = RunSpec(
-            next(_RUN), "tests.toy_model:make", SCENARIO, seed, shards, self.partitions, self.flow_partitions
-        )
-        return StreamRun(self.broker.bootstrap, self.namespace, spec, self.folder, snapshot_every=10)
-
-    def wait_epoch(self, run: StreamRun, epoch: int) -> None:
-        limit = time.monotonic() + 60
-        while min((s["cut"] for s in run.status()), default=-9) < epoch:
-            assert time.monotonic() < limit, run.status()
-            time.sleep(0.02)
-
-    def close(self) -> None:
-        self.stopping.set()
-        self.thread.join()
-        self.worker.send_signal(signal.SIGTERM)
-        self.worker.wait(15)
 
 
 @pytest.mark.parametrize(("shards", "partitions", "flow_partitions"), [(1, 1, 1), (2, 4, 2), (3, 1, 1)])
@@ -87,7 +35,7 @@ def test_digest_equals_the_local_carrier(
 ) -> None:
     lab = Lab(broker, namespace, partitions, flow_partitions, tmp_path)
     try:
-        result = lab.start(shards).wait()
+        result = lab.start(shards, make(SCENARIO, SEED)).wait()
         assert result.digest == expected
         seen: set[tuple[int, int]] = set()
         for chunk in read_all(broker.bootstrap, namespace, [(ORDERS, p) for p in range(partitions)]):
@@ -101,7 +49,7 @@ def test_digest_equals_the_local_carrier(
 def test_two_runs_at_once_and_pause(broker: Broker, namespace: str, tmp_path: Path, expected: str) -> None:
     lab = Lab(broker, namespace, 2, 1, tmp_path)
     try:
-        first, second = lab.start(2), lab.start(1, seed=6)
+        first, second = lab.start(2, make(SCENARIO, SEED)), lab.start(1, make(SCENARIO, 6))
         lab.wait_epoch(first, 5)
         control(broker.bootstrap, namespace, first.spec.run, pause=True)
         assert second.wait().digest == run_local(make(SCENARIO, 6)).digest
@@ -117,12 +65,12 @@ def test_two_runs_at_once_and_pause(broker: Broker, namespace: str, tmp_path: Pa
 def test_kill_9_of_shard_worker_and_clock(broker: Broker, namespace: str, tmp_path: Path, expected: str) -> None:
     lab = Lab(broker, namespace, 2, 2, tmp_path)
     try:
-        run = lab.start(2)
+        run = lab.start(2, make(SCENARIO, SEED))
         waiting = threading.Thread(target=lambda: results.append(run.wait()), daemon=True)
         results: list[object] = []
         waiting.start()
         lab.wait_epoch(run, 15)
-        os.kill(next(s["pid"] for s in run.status() if s["shard"] == 1), signal.SIGKILL)
+        lab.kill_shard(run, 1)
         lab.wait_epoch(run, 30)
         lab.worker.kill()
         lab.wait_epoch(run, 50)
@@ -136,7 +84,7 @@ def test_kill_9_of_shard_worker_and_clock(broker: Broker, namespace: str, tmp_pa
 def test_abort_leaves_run_aborted_on_the_log(broker: Broker, namespace: str, tmp_path: Path) -> None:
     lab = Lab(broker, namespace, 1, 1, tmp_path)
     try:
-        run = lab.start(1)
+        run = lab.start(1, make(SCENARIO, SEED))
         lab.wait_epoch(run, 3)
         run.abort("interrupted by Ctrl-C")
         assert read_clock(broker.bootstrap, namespace, run.spec.run).aborted == "interrupted by Ctrl-C"
