@@ -316,6 +316,13 @@ def start_ray(address: str, folder: str, cpus: int = 2) -> None:
     )
 
 
+def stop_ray() -> None:
+    """End what `start_ray` started, or leave the cluster."""
+    import ray
+
+    ray.shutdown()
+
+
 def start_actor(config: ShardConfig, log_file: str) -> Any:
     """A Ray actor that Ray restarts whenever its process dies."""
     import ray

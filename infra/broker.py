@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -81,6 +81,7 @@ class Broker:
         port: int = 0,
         options: Sequence[str] = (),
         archive: Path | None = None,
+        on_start: Callable[[int], None] | None = None,
     ) -> None:
         self.folder = folder
         self._java = java_home / "bin" / "java"
@@ -88,6 +89,7 @@ class Broker:
         self._port = port
         self._options = tuple(options)
         self._archive = archive
+        self._on_start = on_start
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -137,6 +139,8 @@ class Broker:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
             )
+        if self._on_start:  # known before it answers, so that a start that is cut off leaves no orphan
+            self._on_start(self.process.pid)
         self._wait(cluster, time.monotonic() + timeout)
         return self
 

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     clickhouse_url: str = Field("", description="ClickHouse HTTP address with user and password; empty = embedded")
     clickhouse_port: int = Field(0, ge=0, le=65535, description="port of the embedded ClickHouse; 0 = a free one")
     api_port: int = Field(0, ge=0, le=65535, description="port of GraphQL and the reports; 0 = a free one")
+    workers: bool = Field(True, description="start Faust workers with the stack; false where they run elsewhere")
     partitions: int = Field(1, ge=1, le=64, description="order and trade partitions; fixed per namespace")
     flow_partitions: int = Field(1, ge=1, le=64, description="flow and decision partitions; fixed per namespace")
     shards: int = Field(2, ge=1, le=64, description="agent shards (Ray actors) of a run")

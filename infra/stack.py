@@ -16,17 +16,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from economy.errors import SetupError
-from infra.broker import Broker, port_taken
+from economy.errors import EscapeError, SetupError
+from infra import components
+from infra.broker import Broker
+from infra.components import Child
 from infra.jars import broker_classpath
 from infra.java import java_home
 from infra.settings import Settings, load_settings
 from infra.supervisor import Registry, Supervisor
 from schemas.log import topics
 
-_WATCH_SECONDS = 0.5
+if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
+    from queries.config import ClickHouseConfig
+
+_WATCH_SECONDS: Final = 0.5
+_EXTERNAL_SECONDS: Final = 8.0  # a broker that somebody else runs has this long to answer
 
 
 def prepare(settings: Settings) -> Path:
@@ -45,9 +51,12 @@ def prepare(settings: Settings) -> Path:
 
 
 class Stack:
-    """The components that this process started. Use as a context manager."""
+    """The components that this process started. Use as a context manager.
 
-    def __init__(self, settings: Settings) -> None:
+    `store` adds ClickHouse, the projection and the sink to the broker and the matching worker.
+    """
+
+    def __init__(self, settings: Settings, store: bool = True) -> None:
         self.settings = settings
         self.folder = prepare(settings)
         self.logs = self.folder / "logs"
@@ -56,20 +65,53 @@ class Stack:
         self.broker: Broker | None = None
         self.bootstrap = settings.bootstrap
         self.namespace = settings.namespace
+        self.tables: ClickHouseConfig | None = None
+        self._store = store
         self._stopping = threading.Event()
 
     def start(self) -> Stack:
-        """Start broker and matching worker, and wait until the broker answers."""
+        """Start everything and wait until it answers. Raises SetupError with what to do; nothing is left then."""
         self.registry.claim()
         try:
+            port = self._start_clickhouse()
             if not self.bootstrap:
                 self._start_broker()
-            topics.create(self.bootstrap, self.namespace, self.settings.partitions, self.settings.flow_partitions)
-            self.supervisor.spawn("matching", self._worker())
+            topics.create(
+                self.bootstrap, self.namespace, self.settings.partitions, self.settings.flow_partitions,
+                30.0 if self.broker else _EXTERNAL_SECONDS,
+            )  # fmt: skip
+            if self.settings.workers:
+                self._spawn(components.matching(self.settings, self.bootstrap))
+            if self._store:
+                self._open_tables(port)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _spawn(self, child: Child) -> None:
+        self.supervisor.spawn(child.name, child.command, child.environment)
+
+    def _start_clickhouse(self) -> int:
+        """Start the embedded ClickHouse, where one is wanted; it loads while the broker starts. Returns its port."""
+        if not self._store or self.settings.clickhouse_url:
+            return 0
+        port = components.clickhouse_port(self.settings)
+        self._spawn(components.clickhouse(self.folder / "clickhouse", port))
+        return port
+
+    def _open_tables(self, port: int) -> None:
+        from queries.config import ClickHouseConfig
+        from queries.migrate import migrate
+
+        if port:
+            log = self.logs / "clickhouse.log"
+            self.tables = components.wait_for_clickhouse(self.folder / "clickhouse", port, log)
+        else:
+            self.tables = ClickHouseConfig.from_dsn(self.settings.clickhouse_url)
+        migrate(self.tables)
+        if self.settings.workers:
+            self._spawn(components.sink(self.settings, self.bootstrap, self.tables))
 
     def _start_broker(self) -> None:
         settings = self.settings
@@ -82,9 +124,8 @@ class Stack:
             # The optimising compiler would cost a short run more than it gives back.
             options=("-XX:TieredStopAtLevel=1",),
             archive=settings.cache_folder / f"broker-{home.name}-c1.jsa",
+            on_start=lambda pid: self.registry.add("broker", pid),
         ).start()
-        assert self.broker.process is not None
-        self.registry.add("broker", self.broker.process.pid)
         self.bootstrap = self.broker.bootstrap
         threading.Thread(target=self._watch_broker, daemon=True, name="broker-watch").start()
 
@@ -94,25 +135,22 @@ class Stack:
             broker = self.broker
             if broker is None or broker.process is None or broker.process.poll() is None:
                 continue
-            broker.start()
-            self.registry.add("broker", broker.process.pid)
-
-    def _worker(self) -> list[str]:
-        return [
-            sys.executable, "-m", "streams.worker", "matching", "--bootstrap", self.bootstrap,
-            "--namespace", self.namespace, "--partitions", str(self.settings.partitions),
-            "--data", str(self.folder / "faust"),
-        ]  # fmt: skip
+            try:
+                broker.start()
+            except SetupError as error:  # its port was taken meanwhile, or it does not start: tried again
+                print(f"escape: {error}", file=sys.stderr)
 
     def describe(self) -> dict[str, Any]:
-        """What runs where."""
+        """What runs where; no secrets."""
+        broker = self.broker.process.pid if self.broker and self.broker.process else None
         return {
             "pid": os.getpid(),
             "bootstrap": self.bootstrap,
             "namespace": self.namespace,
+            "clickhouse": self.tables.url if self.tables else None,
             "state": str(self.folder),
             "logs": str(self.logs),
-            "broker": "embedded" if self.broker else "external",
+            "broker": {"pid": broker, "embedded": self.broker is not None},
             "processes": self.supervisor.status(),
         }
 
@@ -121,14 +159,19 @@ class Stack:
         self._stopping.set()
         self.supervisor.stop(4)
         if self.broker is not None:
-            self.broker.stop(5)
+            self.broker.stop(4)
         self.registry.release()
 
     def __enter__(self) -> Stack:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self.stop()
+            return
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         self.stop()
+        signal.signal(signal.SIGINT, before)
 
 
 class Attached:
@@ -139,7 +182,20 @@ class Attached:
         self.folder = settings.state_folder
         self.logs = self.folder / "logs"
         self.bootstrap: str = described["bootstrap"]
-        self.namespace: str = described["namespace"]
+        self.namespace = settings.namespace
+        self.tables: ClickHouseConfig | None = None
+        if described["namespace"] != settings.namespace:
+            raise SetupError(
+                f"the running stack serves the namespace {described['namespace']}, not {settings.namespace}",
+                "`escape down` first, or set another state",
+            )
+        if described["clickhouse"]:
+            from infra.clickhouse import EmbeddedClickHouse
+            from queries.config import ClickHouseConfig
+
+            port = int(described["clickhouse"].rsplit(":", 1)[1])
+            own = EmbeddedClickHouse(self.folder / "clickhouse", port)
+            self.tables = ClickHouseConfig.from_dsn(settings.clickhouse_url or own.dsn())
 
 
 def _file(settings: Settings) -> Path:
@@ -152,19 +208,17 @@ def running(settings: Settings) -> dict[str, Any] | None:
         described: dict[str, Any] = json.loads(_file(settings).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    alive = Registry(settings.state_folder).owner() == described["pid"]
-    port = int(described["bootstrap"].rsplit(":", 1)[1])
-    return described if alive and port_taken(port) else None
+    return described if Registry(settings.state_folder).owner() == described["pid"] else None
 
 
 @contextmanager
-def use_stack(settings: Settings) -> Iterator[Stack | Attached]:
+def use_stack(settings: Settings, store: bool = True) -> Iterator[Stack | Attached]:
     """The running stack, or one of our own for as long as the block runs."""
     described = running(settings)
     if described is not None:
         yield Attached(settings, described)
         return
-    with Stack(settings) as stack:
+    with Stack(settings, store) as stack:
         yield stack
 
 
@@ -215,13 +269,15 @@ def serve() -> None:
     with Stack(settings) as stack:
         path = _file(settings)
         while not stopping.is_set():
-            path.write_text(json.dumps(stack.describe()))
-            stopping.wait(2)
+            draft = path.with_suffix(".draft")
+            draft.write_text(json.dumps(stack.describe()))
+            draft.replace(path)
+            stopping.wait(1)
         path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
     try:
         serve()
-    except SetupError as problem:
+    except EscapeError as problem:
         sys.exit(f"escape: {problem}")

@@ -6,7 +6,9 @@ record, sees that the owner is gone, and ends what is left; a pid that now belon
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -20,6 +22,7 @@ import psutil
 
 from economy.errors import SetupError
 
+log = logging.getLogger("escape.supervisor")
 _RESTART_PAUSE = 0.2  # seconds between looks at the children
 _GIVE_UP_AFTER = 20  # restarts of one child within a minute
 
@@ -56,10 +59,12 @@ def end_processes(processes: Sequence[psutil.Process], timeout: float = 6.0) -> 
 
 
 class Registry:
-    """The record of children of one state folder. Only one living owner at a time."""
+    """The record of children of one state folder. Only one living owner at a time: it holds a lock on a file."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "processes.json"
+        self._guard = folder / "owner.lock"
+        self._held: int | None = None
         self._lock = threading.Lock()
 
     def _read(self) -> dict[str, Any]:
@@ -76,12 +81,17 @@ class Registry:
 
     def claim(self) -> list[str]:
         """Become the owner and end what a dead one left; returns the names of what was ended."""
+        held = os.open(self._guard, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         state = self._read()
-        if state["owner"] and state["owner"][0] != os.getpid() and _alive(*state["owner"]):
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(held)
+            owner = f"process {state['owner'][0]}" if state["owner"] else "another process"
             raise SetupError(
-                f"process {state['owner'][0]} uses this state folder",
-                "wait for it, `escape down`, or set another state",
-            )
+                f"{owner} uses this state folder", "wait for it, `escape down`, or set another state"
+            ) from error
+        self._held = held
         orphans = [(name, p) for name, pid, created in state["children"] if (p := _alive(pid, created))]
         end_processes([process for _, process in orphans])
         self._write({"owner": [os.getpid(), psutil.Process().create_time()], "children": []})
@@ -100,7 +110,10 @@ class Registry:
 
     def release(self) -> None:
         """Give the folder back."""
-        self._path.unlink(missing_ok=True)
+        if self._held is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._held)
+            self._held = None
 
     def _write(self, state: dict[str, Any]) -> None:
         draft = self._path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
@@ -131,13 +144,13 @@ class Supervisor:
 
     def _start(self, name: str) -> None:
         command, environment = self._wanted[name]
-        with open(self._folder / f"{name}.log", "ab") as log:
+        with open(self._folder / f"{name}.log", "ab") as output:
             child = subprocess.Popen(
                 command,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,  # Ctrl-C is for the command line, which then stops things in order
             )
         self._running[name] = child
@@ -180,4 +193,6 @@ class Supervisor:
                 except subprocess.TimeoutExpired:
                     child.kill()
                     child.wait()
+            for name, child in self._running.items():
+                log.info("%s (pid %d) has ended with %s", name, child.pid, child.returncode)
             self._running.clear()

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -177,6 +178,12 @@ class Clock:
         self.stopping = True
 
 
+def _end_with_parent() -> None:
+    """A parent that was killed closes our standard input: the run then waits for `escape resume`."""
+    sys.stdin.buffer.read()
+    os._exit(2)
+
+
 def main() -> None:
     """Run the clock of the run that the spec file describes."""
     parser = argparse.ArgumentParser(prog="python -m runs.clock", description="Clock of one run")
@@ -185,12 +192,15 @@ def main() -> None:
     parser.add_argument("--namespace", default="escape", help="prefix of the topics")
     parser.add_argument("--credit", type=int, default=4, help="epochs that may be granted ahead of matching")
     parser.add_argument("--pace", type=int, default=0, help="speed relative to real time, 0 = as fast as possible")
+    parser.add_argument("--follow-parent", action="store_true", help="end when standard input does, with the parent")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     spec = RunSpec(**json.loads(options.spec.read_text()))
     clock = Clock(ClockConfig(options.bootstrap, options.namespace, options.credit, options.pace), spec)
     signal.signal(signal.SIGTERM, clock.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle, which aborts the run
+    if options.follow_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         clock.run()
     except BaseException as error:

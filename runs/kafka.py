@@ -16,6 +16,7 @@ import numpy as np
 from agents.actor import ShardConfig, start_actor
 from economy.errors import ProtocolError
 from runs.local import RunResult
+from runs.log import DELETED
 from runs.protocol import RunSpec, close_run
 from schemas.log.clocklog import read_clock
 from schemas.log.writer import LogWriter
@@ -63,10 +64,14 @@ class StreamRun:
         path.write_text(json.dumps(asdict(self.spec)))
         command = [
             sys.executable, "-m", "runs.clock", str(path), "--bootstrap", self.bootstrap, "--namespace", self.namespace,
-            "--pace", str(self._pace),
+            "--pace", str(self._pace), "--follow-parent",
         ]  # fmt: skip
         with open(self._folder / "clock.log", "ab") as log:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+
+    def _close_pipe(self) -> None:
+        if self.clock.stdin is not None:
+            self.clock.stdin.close()
 
     def status(self) -> list[dict[str, Any]]:
         """Progress of the shards that answer; a restarting one is left out."""
@@ -85,6 +90,7 @@ class StreamRun:
         while True:
             code = self.clock.poll()
             if code is not None:
+                self._close_pipe()
                 state = read_clock(self.bootstrap, self.namespace, self.spec.run)
                 if state.aborted is not None:
                     raise ProtocolError(f"run {self.spec.run} was aborted: {state.aborted}", "start another run")
@@ -127,6 +133,7 @@ class StreamRun:
         """Write RunAborted and RunClosed and end the run's processes."""
         self.clock.terminate()
         self.clock.wait(10)
+        self._close_pipe()
         abort_run(self.bootstrap, self.namespace, self.spec.run, reason)
         self.stop_actors()
 
@@ -150,6 +157,15 @@ def abort_run(bootstrap: str, namespace: str, run: int, reason: str) -> None:
     writer.flush()
     if state.started is not None:
         close_run(writer, run, state.started["partitions"], state.started["flow_partitions"])
+
+
+def mark_deleted(bootstrap: str, namespace: str, run: int) -> None:
+    """Write that a run was deleted: it is listed no more. Its clock has ended, so nobody else writes for it."""
+    state = read_clock(bootstrap, namespace, run)
+    writer = LogWriter(bootstrap, namespace)
+    record = {"run": run, "incarnation": state.incarnation, "epoch": state.granted, "reason": DELETED}
+    writer.send_record("RunAborted", record, 0)
+    writer.flush()
 
 
 def control(bootstrap: str, namespace: str, run: int, pause: bool) -> None:

@@ -12,6 +12,7 @@ from schemas.log.assembly import EpochAssembler
 from schemas.log.clocklog import ClockLog, read_clocks
 from schemas.log.reader import Place, end_offsets, read_range
 
+DELETED = "deleted by `escape runs delete`"  # reason of the RunAborted that hides a run
 _FAMILIES = (FLOWS, DECISIONS, ORDERS, TRADES)
 
 
@@ -54,7 +55,9 @@ def _info(log: ClockLog) -> RunInfo:
 
 def list_runs(bootstrap: str, namespace: str) -> list[RunInfo]:
     """Every run on the log, oldest first."""
-    return [_info(log) for log in read_clocks(bootstrap, namespace) if log.started is not None]
+    return [
+        _info(log) for log in read_clocks(bootstrap, namespace) if log.started is not None and log.aborted != DELETED
+    ]
 
 
 def find_run(bootstrap: str, namespace: str, run: int) -> RunInfo:

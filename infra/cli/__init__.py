@@ -1,10 +1,13 @@
-"""The command line: `escape`."""
+"""The command line: `escape`. Exit codes: docs/exit-codes.md."""
 
 from __future__ import annotations
 
+import signal
+from typing import NoReturn
+
 import typer
 
-from infra.cli import data, ingest, run, stack
+from infra.cli import data, ingest, run, runs, stack
 
 app = typer.Typer(
     name="escape",
@@ -13,10 +16,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (stack, run, ingest, data):
+for module in (stack, run, runs, ingest, data):
     module.register(app)
 
 
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. SIGTERM and a closed terminal stop things in order, as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     app()

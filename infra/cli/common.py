@@ -5,17 +5,20 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from economy.errors import EscapeError
 from infra.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # modules that load numba, Kafka or ClickHouse are imported by the commands that need them
+    from infra.stack import Attached, Stack
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +36,16 @@ def settings(state: Path | None = None, namespace: str | None = None, **flags: A
     return load_settings(state=state, namespace=namespace, **flags)
 
 
+@contextmanager
+def using_stack(chosen: Settings, store: bool = True) -> Iterator[Stack | Attached]:
+    """The running stack, or one of our own; `store` asks for ClickHouse as well."""
+    from infra.stack import use_stack
+
+    with err.status("starting the stack") as spinner, use_stack(chosen, store) as stack:
+        spinner.stop()
+        yield stack
+
+
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """One line for every error that a user can cause or meet, with its exit code; no traceback."""
 
@@ -43,9 +56,6 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except EscapeError as error:
             err.print(f"escape: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from error
-        except ValidationError as error:
-            err.print(f"escape: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             err.print("escape: interrupted", style="yellow")
             raise typer.Exit(INTERRUPTED) from error
@@ -58,6 +68,12 @@ def emit(data: Any) -> None:
     json.dump(data, sys.stdout, indent=2, default=str)
     sys.stdout.write("\n")
     sys.stdout.flush()
+
+
+def table_of(told: dict[str, Any]) -> None:
+    """One document for people: a line per field."""
+    for key, value in told.items():
+        print(f"{key:18s} {value}")
 
 
 def progress() -> Progress:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings
+from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings, using_stack
 from infra.settings import Settings
-from infra.stack import use_stack
+
+if TYPE_CHECKING:
+    from infra.stack import Attached, Stack
 
 TAPES = ("bitstamp",)
 
 
-def ingest_bitstamp(chosen: Settings, bootstrap: str, namespace: str) -> dict[str, Any]:
+def ingest_bitstamp(chosen: Settings, stack: Stack | Attached) -> dict[str, Any]:
     """Send the tape through Kafka and Faust; returns the counts and the comparison with the exchange's prints."""
     from economy.events import TradeExecuted
     from runs.ingest import ingest
@@ -26,11 +29,11 @@ def ingest_bitstamp(chosen: Settings, bootstrap: str, namespace: str) -> dict[st
         tape = bitstamp.read_tape(bitstamp.folder())
         bar.update(task, detail=f"{len(tape.orders):,} orders to match")
         done = ingest(
-            bootstrap, namespace, chosen.partitions, new_run_id(), "bitstamp", tape.instrument, tape.orders,
+            stack.bootstrap, stack.namespace, chosen.partitions, new_run_id(), "bitstamp", tape.instrument, tape.orders,
             tape.cancels, tape.arrival, lambda orders, trades: bar.update(task, detail=f"{trades:,} trades"),
         )  # fmt: skip
     compared = bitstamp.compare(tape, done.events[TradeExecuted.name])
-    return {
+    told = {
         "run": done.run,
         "orders": done.orders,
         "cancels": len(tape.cancels),
@@ -43,11 +46,26 @@ def ingest_bitstamp(chosen: Settings, bootstrap: str, namespace: str) -> dict[st
         "left_out": tape.left_out,
         "differences": compared.differences,
     }
+    _store(stack, told)
+    return told
+
+
+def _store(stack: Stack | Attached, told: dict[str, Any]) -> None:
+    """Put the comparison into ClickHouse, where there is one."""
+    if stack.tables is None:
+        return
+    from queries.store import Store
+
+    row = {key: [told[key]] for key in ("run", "orders", "trades", "prints", "matched")}
+    row["explanation"] = [json.dumps(told["differences"])]
+    with Store(stack.tables) as store:
+        store.insert("tape_comparisons", row)
 
 
 @guarded
 def ingest(
     tape: Annotated[str, typer.Argument(help=f"Tape: {', '.join(TAPES)}.")],
+    no_store: Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")] = False,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
@@ -56,8 +74,8 @@ def ingest(
     if tape not in TAPES:
         raise InputError("tape", tape, f"known are {', '.join(TAPES)}")
     chosen = settings(state, namespace)
-    with use_stack(chosen) as stack:
-        told = ingest_bitstamp(chosen, stack.bootstrap, stack.namespace)
+    with using_stack(chosen, store=not no_store) as stack:
+        told = ingest_bitstamp(chosen, stack)
     if json_:
         emit(told)
         return

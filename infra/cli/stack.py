@@ -7,15 +7,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from infra import doctor as examination
-from infra import stack as stacks
 from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings
-from infra.settings import Settings
 
 
 @guarded
 def up(state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
-    """Start the stack (broker, Faust workers) and leave it running."""
+    """Start the stack (broker, Faust workers, ClickHouse) and leave it running."""
+    from infra import stack as stacks
+
     with err.status("starting the stack"):
         described = stacks.up(settings(state, namespace))
     if json_:
@@ -27,6 +26,8 @@ def up(state: State = None, namespace: Namespace = None, json_: Json = False) ->
 @guarded
 def down(state: State = None, json_: Json = False) -> None:
     """Stop the stack that `escape up` started."""
+    from infra import stack as stacks
+
     stopped = stacks.down(settings(state))
     if json_:
         emit({"stopped": stopped})
@@ -37,6 +38,8 @@ def down(state: State = None, json_: Json = False) -> None:
 @guarded
 def status(state: State = None, json_: Json = False) -> None:
     """Show what runs. Exit code 1 when nothing does."""
+    from infra import stack as stacks
+
     described = stacks.running(settings(state))
     if json_:
         emit(described or {"pid": None})
@@ -44,7 +47,7 @@ def status(state: State = None, json_: Json = False) -> None:
         print("nothing is running; `escape up` starts the stack")
     else:
         table = Table("component", "pid", "running", "restarts")
-        table.add_row("broker", "", described["bootstrap"], "")
+        table.add_row("broker", str(described["broker"]["pid"] or ""), described["bootstrap"], "")
         for name, child in described["processes"].items():
             table.add_row(name, str(child["pid"]), "yes" if child["running"] else "no", str(child["restarts"]))
         err.print(table)
@@ -59,7 +62,9 @@ def doctor(
     quiet: Annotated[bool, typer.Option(help="Say only what is wrong.")] = False,
 ) -> None:
     """Say what is missing on this machine and how to get it. Exit code 3 when something is."""
-    chosen: Settings = settings(state)
+    from infra import doctor as examination
+
+    chosen = settings(state)
     with err.status("looking at this machine"):
         checks = examination.examine(chosen)
     if json_:

@@ -1,0 +1,158 @@
+"""escape runs, watch, pause, resume, stop."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from economy.errors import InputError
+from infra.cli.common import (
+    Json,
+    Namespace,
+    State,
+    emit,
+    err,
+    guarded,
+    progress,
+    settings,
+    table_of,
+    using_stack,
+)
+
+RunId = Annotated[int, typer.Argument(help="Run id, see `escape runs list`.")]
+runs_app = typer.Typer(help="The runs on the log.", no_args_is_help=True)
+_WATCH_SECONDS = 0.5
+
+
+@runs_app.command("list")
+@guarded
+def runs_list(state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
+    """List the runs on the log."""
+    from runs.log import list_runs
+
+    with using_stack(settings(state, namespace), store=False) as stack:
+        found = list_runs(stack.bootstrap, stack.namespace)
+    if json_:
+        emit([info.to_json() for info in found])
+        return
+    table = Table("run", "scenario", "seed", "state", "epochs", "digest")
+    for info in found:
+        epochs = f"{info.granted + 1}/{info.last_epoch + 1}"
+        table.add_row(str(info.run), info.scenario, str(info.seed), info.state, epochs, info.digest)
+    err.print(table)
+
+
+@runs_app.command("show")
+@guarded
+def runs_show(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
+    """Show one run."""
+    from runs.log import find_run
+
+    with using_stack(settings(state, namespace), store=False) as stack:
+        told: dict[str, Any] = find_run(stack.bootstrap, stack.namespace, run).to_json()
+    if json_:
+        emit(told)
+    else:
+        table_of(told)
+
+
+@runs_app.command("delete")
+@guarded
+def runs_delete(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
+    """Delete a run that has ended: its tables at once, its records when no older run needs their place on the log."""
+    from infra.removal import delete_run
+
+    with using_stack(settings(state, namespace)) as stack:
+        told = delete_run(stack.bootstrap, stack.namespace, run, stack.tables)
+    if json_:
+        emit(told)
+    else:
+        table_of(told)
+
+
+@guarded
+def watch(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
+    """Follow a run until it ends. With --json one document at the end."""
+    from infra.stack import Stack
+    from runs.log import find_run
+
+    with using_stack(settings(state, namespace), store=False) as stack, progress() as bar:
+        info = find_run(stack.bootstrap, stack.namespace, run)
+        task = bar.add_task(info.scenario, total=info.last_epoch + 1, detail="")
+        # Nothing goes on in a stack that was started for this command alone: what the log says is all there is.
+        while info.state in ("open", "paused") and not isinstance(stack, Stack):
+            tick = (info.granted + 1) * info.epoch_ticks
+            bar.update(task, completed=info.granted + 1, detail=f"{info.state}, tick {tick:,}")
+            time.sleep(_WATCH_SECONDS)
+            info = find_run(stack.bootstrap, stack.namespace, run)
+    if json_:
+        emit(info.to_json())
+    else:
+        table_of(info.to_json())
+
+
+@guarded
+def pause(run: RunId, state: State = None, namespace: Namespace = None) -> None:
+    """Let a run stand still after the epochs that are granted."""
+    _control(run, settings(state, namespace), pause=True)
+
+
+def _control(run: int, chosen: Any, pause: bool) -> None:
+    from runs.kafka import control
+    from runs.log import find_run
+
+    with using_stack(chosen, store=False) as stack:
+        find_run(stack.bootstrap, stack.namespace, run)
+        control(stack.bootstrap, stack.namespace, run, pause=pause)
+
+
+@guarded
+def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
+    """Let a paused run go on; carry on with one whose processes have died."""
+    from infra.cli.run import run_on_stream
+    from runs.kafka import control
+    from runs.log import find_run
+    from runs.protocol import RunSpec
+
+    chosen = settings(state, namespace)
+    from infra.stack import Stack
+
+    with using_stack(chosen) as stack:
+        info = find_run(stack.bootstrap, stack.namespace, run)
+        if info.state not in ("open", "paused"):
+            raise InputError("run", run, f"it is {info.state}: only an open or paused run goes on")
+        if info.state == "paused":
+            control(stack.bootstrap, stack.namespace, run, pause=False)
+            if not isinstance(stack, Stack):
+                return  # its processes live in the running stack and go on by themselves
+        s = info.started
+        spec = RunSpec(
+            run, s["environment"]["model"], s["scenario"], info.seed, s["shards"], s["partitions"],
+            s["flow_partitions"], s["rules_version"],
+        )  # fmt: skip
+        told = run_on_stream(spec, info.scenario, chosen, stack).to_json()
+    if json_:
+        emit(told)
+    else:
+        table_of(told)
+
+
+@guarded
+def stop(run: RunId, state: State = None, namespace: Namespace = None) -> None:
+    """End a run before its time: RunAborted on the log."""
+    from runs.kafka import abort_run
+    from runs.log import find_run
+
+    with using_stack(settings(state, namespace), store=False) as stack:
+        find_run(stack.bootstrap, stack.namespace, run)
+        abort_run(stack.bootstrap, stack.namespace, run, "stopped by `escape stop`")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(runs_app, name="runs")
+    for command in (watch, pause, resume, stop):
+        app.command()(command)

@@ -1,0 +1,79 @@
+"""The child processes of a stack: their command lines and environments, and when they are ready."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from economy.errors import SetupError
+from infra.broker import free_port, port_taken
+from infra.settings import Settings
+
+if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
+    from queries.config import ClickHouseConfig
+
+PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment: passwords never stand in arguments
+
+
+@dataclass(frozen=True)
+class Child:
+    """One process that shall keep running."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]
+
+
+def _log(bootstrap: str, namespace: str) -> list[str]:
+    return ["--bootstrap", bootstrap, "--namespace", namespace]
+
+
+def matching(settings: Settings, bootstrap: str) -> Child:
+    """The Faust worker that matches orders."""
+    where = _log(bootstrap, settings.namespace)
+    partitions = ["--partitions", str(settings.partitions), "--data", str(settings.state_folder / "faust")]
+    return Child("matching", _module("streams.worker", "matching", *where, *partitions))
+
+
+def sink(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:
+    """The process that copies the log into ClickHouse."""
+    command = _module(
+        "streams.sink", *_log(bootstrap, settings.namespace),
+        "--partitions", str(settings.partitions), "--flow-partitions", str(settings.flow_partitions),
+        "--clickhouse-url", tables.url, "--clickhouse-user", tables.user, "--clickhouse-database", tables.database,
+    )  # fmt: skip
+    return Child("sink", command, {PASSWORD: tables.password})
+
+
+def clickhouse(folder: Path, port: int) -> Child:
+    """The embedded ClickHouse."""
+    return Child("clickhouse", _module("infra.clickhouse", "--data", str(folder), "--port", str(port)))
+
+
+def clickhouse_port(settings: Settings) -> int:
+    """A port for the embedded ClickHouse. Raises SetupError when the one of the settings is taken."""
+    port = settings.clickhouse_port or free_port()
+    if port_taken(port):
+        raise SetupError(f"port {port} is taken", "stop what listens there, or set clickhouse_port = 0")
+    return port
+
+
+def wait_for_clickhouse(folder: Path, port: int, log: Path, timeout: float = 60.0) -> ClickHouseConfig:
+    """The embedded ClickHouse once it answers to its own password."""
+    from infra.clickhouse import EmbeddedClickHouse
+    from queries.config import ClickHouseConfig
+
+    server = EmbeddedClickHouse(folder, port)
+    limit = time.monotonic() + timeout
+    while not server.healthy():
+        if time.monotonic() > limit:
+            raise SetupError("ClickHouse did not start in time", f"see {log}")
+        time.sleep(0.05)
+    return ClickHouseConfig.from_dsn(server.dsn())
