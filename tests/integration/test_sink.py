@@ -1,0 +1,235 @@
+"""The sink against a real broker and the real engine: what is on the log is in the tables, once, also after kill -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from economy import events as e
+from infra.broker import Broker
+from infra.clickhouse import EmbeddedClickHouse
+from queries.config import ClickHouseConfig
+from queries.migrate import migrate
+from queries.store import Store
+from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FLOWS, INDICATORS, ORDERS, TRADES, topic
+from schemas.log import topics
+from schemas.log.reader import end_offsets
+from schemas.log.writer import LogWriter
+
+pytestmark = pytest.mark.integration
+PARTITIONS, FLOW_PARTITIONS = 2, 2
+ROWS = 60_000  # of each kind
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedClickHouse]:
+    with EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: EmbeddedClickHouse, namespace: str) -> Iterator[Store]:
+    config = ClickHouseConfig(server.url, "escape", server.password(), namespace)
+    migrate(config)
+    with Store(config) as opened:
+        yield opened
+
+
+def rows_of(event: Any, run: int, count: int, seed: int) -> np.ndarray:
+    """Rows of random content with enums within range and a dense identity."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-(2**40), 2**40, (count, event.width))
+    rows[:, event.RUN] = run
+    counter = event.SEQ if hasattr(event, "SEQ") else event.N
+    rows[:, counter] = np.arange(count)
+    owner = event.INSTRUMENT if hasattr(event, "SEQ") else event.AGENT
+    rows[:, owner] = np.arange(count) % 7
+    for field in ("SIDE", "TYPE", "TIF", "TAKER_SIDE", "USE", "INSTRUMENT_CLASS", "ROLE", "ACTION", "KIND"):
+        if hasattr(event, field):
+            rows[:, getattr(event, field)] = rng.integers(0, 2, count)
+    if hasattr(event, "STRATEGY"):
+        rows[:, event.STRATEGY] = 0
+    return rows
+
+
+class Process:
+    """A sink of its own process."""
+
+    def __init__(self, broker: Broker, namespace: str, server: EmbeddedClickHouse, log: Path) -> None:
+        command = [
+            sys.executable, "-m", "streams.sink", "--bootstrap", broker.bootstrap, "--namespace", namespace,
+            "--partitions", str(PARTITIONS), "--flow-partitions", str(FLOW_PARTITIONS),
+            "--clickhouse-url", server.url, "--clickhouse-database", namespace,
+        ]  # fmt: skip
+        environment = {**os.environ, "CLICKHOUSE_PASSWORD": server.password()}
+        with open(log, "ab") as output:
+            self.child = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+
+    def end(self, number: int) -> int:
+        self.child.send_signal(number)
+        return self.child.wait(20)
+
+
+def until(true: Callable[[], bool], seconds: float = 40.0) -> None:
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def started(run: int) -> dict[str, Any]:
+    return {
+        "run": run, "scenario_name": "village", "scenario": '{"a":1}', "seed": 5, "rules_version": 1,
+        "digest_version": 2, "schemas": {}, "environment": {"cpu": "x"}, "shards": 3, "partitions": PARTITIONS,
+        "flow_partitions": FLOW_PARTITIONS, "epoch_ticks": 20, "last_epoch": 9, "start_offsets": {FLOWS: [0, 0]},
+        "parent": 0, "parent_epoch": -1, "wall_time": 1_700_000_000_123,
+    }  # fmt: skip
+
+
+def finished(run: int, ends: dict[str, list[int]]) -> dict[str, Any]:
+    return {"run": run, "incarnation": 1, "end_offsets": ends, "digest": "d1", "root": "r1", "ticks": 200}
+
+
+def write(broker: Broker, namespace: str, run: int, count: int) -> dict[str, np.ndarray]:
+    """A small run with every kind of record; returns what was written by table."""
+    writer = LogWriter(broker.bootstrap, namespace)
+    writer.send_record("RunStarted", started(run), 0)
+    sent = {}
+    for event, by, parts in (
+        (e.OrderSubmitted, e.OrderSubmitted.INSTRUMENT, PARTITIONS),
+        (e.TradeExecuted, e.TradeExecuted.INSTRUMENT, PARTITIONS),
+        (e.BookUpdated, e.BookUpdated.INSTRUMENT, PARTITIONS),
+        (e.AgentDecided, e.AgentDecided.AGENT, FLOW_PARTITIONS),
+        (e.MoneyTransferred, e.MoneyTransferred.AGENT, FLOW_PARTITIONS),
+    ):
+        rows = sent[event.name] = rows_of(event, run, count, run + event.width)
+        if event is e.OrderSubmitted:
+            rows[:, by] = rows[:, e.OrderSubmitted.AGENT]
+        writer.send_split(event.name, rows, by, parts)
+    for agent in range(3):
+        founded = {"run": run, "tick": -1, "agent": agent, "n": 0, "name": f"é {agent}", "role": "household"}
+        writer.send_record("AgentFounded", founded, agent % FLOW_PARTITIONS)
+    for window in range(4):
+        measured = {
+            "run": run,
+            "window": window,
+            "indicator": "gdp_real",
+            "item": 0,
+            "value": Decimal(-(10**30) - window),
+        }
+        writer.send_record("WindowMeasured", measured, 0)
+        writer.send_record("WindowMeasured", measured, 0)  # a projection that was restarted
+    writer.send_rows("BalanceRecorded", np.array([[run, 3, 1, e.Account.GOODS, 2, 77]]), 0)
+    writer.flush()
+    return sent
+
+
+def check(store: Store, run: int, sent: dict[str, np.ndarray]) -> None:
+    """Every column of every table sums to what was written, without FINAL: nothing is there twice."""
+    for table, event in (
+        ("order_submitted", e.OrderSubmitted), ("trade_executed", e.TradeExecuted), ("book_updated", e.BookUpdated),
+        ("agent_decided", e.AgentDecided), ("money_transferred", e.MoneyTransferred),
+    ):  # fmt: skip
+        described = "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {t:String}"
+        names = [row["name"] for row in store.rows(f"{described} ORDER BY position", {"t": table})]
+        sums = ", ".join(f"sum(toInt128(toInt64(`{name}`)))" for name in names[: event.width])
+        found = list(store.rows(f"SELECT count(), {sums} FROM {table} WHERE run = {run}")[0].values())
+        rows = sent[event.name]
+        assert found == [len(rows), *(int(c) for c in rows.sum(0))], table
+
+
+def counts(store: Store, tables: str = "trade_executed") -> int:
+    return int(store.command(f"SELECT count() FROM {tables}"))
+
+
+def test_a_sink_killed_in_mid_stream_neither_loses_nor_doubles(
+    broker: Broker, namespace: str, server: EmbeddedClickHouse, store: Store, tmp_path: Path
+) -> None:
+    topics.create(broker.bootstrap, namespace, PARTITIONS, FLOW_PARTITIONS)
+    sent = write(broker, namespace, 7, ROWS)
+    places = [(f, p) for f in (ORDERS, TRADES, DECISIONS, FLOWS) for p in range(2)]
+    ends: dict[str, list[int]] = {}
+    for (family, _), offset in sorted(end_offsets(broker.bootstrap, namespace, places).items()):
+        ends.setdefault(family, []).append(offset)
+    # The first sink dies while a block is under way: its bounds are noted, its rows are partly in.
+    first = Process(broker, namespace, server, tmp_path / "sink.log")
+    under_way = "SELECT count() FROM sink_offsets FINAL WHERE NOT stored"
+    until(
+        lambda: store.command(under_way) > 0 and counts(store, "agent_decided") + counts(store, "order_submitted") > 0
+    )
+    first.end(signal.SIGKILL)
+    interrupted = store.command(under_way)
+    second = Process(broker, namespace, server, tmp_path / "sink.log")
+    writer = LogWriter(broker.bootstrap, namespace)
+    writer.send_record("RunFinished", finished(7, ends), 0)
+    writer.flush()
+    until(lambda: store.command("SELECT state FROM runs FINAL WHERE run = 7") == "stored")
+    assert interrupted > 0, (tmp_path / "sink.log").read_text()
+    check(store, 7, sent)
+    row = store.rows("SELECT * FROM runs FINAL")[0]
+    assert (row["scenario"], row["config"], row["seed"], row["epochs"], row["ticks"]) == (
+        "village",
+        '{"a":1}',
+        5,
+        10,
+        200,
+    )
+    assert (row["digest"], row["root"], row["started_at"].microsecond) == ("d1", "r1", 123_000)
+    assert [r["name"] for r in store.rows("SELECT name FROM agent_founded ORDER BY agent")] == ["é 0", "é 1", "é 2"]
+    measured = store.rows("SELECT window, value FROM stream_indicators FINAL ORDER BY window")
+    assert [(r["window"], int(r["value"])) for r in measured] == [(w, -(10**30) - w) for w in range(4)]
+    balance = store.rows("SELECT window, agent, toString(account) AS account, item, quantity FROM balance_recorded")
+    assert balance == [{"window": 3, "agent": 1, "account": "goods", "item": 2, "quantity": 77}]
+    # What is gathered when the sink is asked to end is stored.
+    more = rows_of(e.TradeExecuted, 8, 1000, 1)
+    writer.send_split("TradeExecuted", more[:999], 1, PARTITIONS)
+    writer.flush()
+    time.sleep(0.3)
+    assert second.end(signal.SIGTERM) == 0
+    third = Process(broker, namespace, server, tmp_path / "sink.log")
+    writer.send_split("TradeExecuted", more[999:], 1, PARTITIONS)
+    writer.flush()
+    until(lambda: counts(store) >= ROWS + 1000)
+    assert third.end(signal.SIGTERM) == 0
+    found = store.rows("SELECT count() AS c, sum(notional) AS s FROM trade_executed WHERE run = 8")
+    assert found == [{"c": 1000, "s": int(more[:, e.TradeExecuted.NOTIONAL].sum())}]
+
+
+def test_a_record_that_cannot_be_decoded_is_noted_and_the_rest_goes_on(
+    broker: Broker, namespace: str, server: EmbeddedClickHouse, store: Store, tmp_path: Path
+) -> None:
+    topics.create(broker.bootstrap, namespace, PARTITIONS, FLOW_PARTITIONS)
+    writer = LogWriter(broker.bootstrap, namespace)
+    rows = rows_of(e.TradeExecuted, 9, 10, 3)
+    writer.send_rows("TradeExecuted", rows[:5], 0)
+    writer.send_to(topic(namespace, TRADES), 0, b"\x01 no record")
+    writer.send_rows("TradeExecuted", rows[5:], 0)
+    writer.send_rows("RunPaused", np.array([[9, 1]]), 0, CLOCK)
+    writer.flush()
+    sink = Process(broker, namespace, server, tmp_path / "sink.log")
+    until(lambda: counts(store) == 10 and store.command("SELECT count() FROM runs") == 1)
+    assert sink.end(signal.SIGTERM) == 0
+    found = store.rows("SELECT family, kafka_partition, kafka_offset, defect FROM sink_defects")
+    assert found == [{"family": TRADES, "kafka_partition": 0, "kafka_offset": 5, "defect": "bad_magic"}]
+    assert store.command("SELECT state FROM runs FINAL WHERE run = 9") == "paused"
+    followed = store.columns("SELECT DISTINCT family FROM sink_offsets FINAL")["family"]
+    assert set(followed.tolist()) == {TRADES, CLOCK}
+    assert {BALANCES, INDICATORS}.isdisjoint(followed.tolist())
+
+
+def test_without_its_partners_the_sink_says_so_in_one_line(server: EmbeddedClickHouse) -> None:
+    command = [sys.executable, "-m", "streams.sink", "--bootstrap", "127.0.0.1:1", "--clickhouse-url"]
+    wrong = subprocess.run([*command, server.url], capture_output=True, text=True, timeout=60)
+    assert wrong.returncode != 0
+    assert wrong.stderr.strip().splitlines()[-1].startswith("escape: ClickHouse at")
+    assert "Traceback" not in wrong.stderr
