@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from economy.accounts import COMPONENTS, RULES, Entry, Leg
+from economy.events import Account, InstrumentClass, TransferKind, Use
+from economy.measures import MEASURES
 from schemas.catalogue import ALSO_IN, EVENTS, locked_ids
 
-TARGET = Path(__file__).parent.parent / "docs" / "events.md"
+DOCS = Path(__file__).parent.parent / "docs"
+_ENUMS = {"instrument_class": InstrumentClass, "use": Use, "kind": TransferKind, "account": Account}
 
 
 def catalogue_rows() -> list[dict[str, Any]]:
@@ -59,5 +63,45 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _leg(leg: Leg) -> str:
+    who = {0: "government", 1: "central bank"}.get(leg.agent, leg.agent) if isinstance(leg.agent, int) else leg.agent
+    amount = "".join(f" {'+' if sign > 0 else '-'} {name}" for name, sign in leg.quantity).strip()
+    return f"{who} {leg.account.name.lower()} {amount}{' (operating)' if leg.operating else ''}"
+
+
+def _entry(entry: Entry) -> str:
+    return f"{entry.component} {'+' if entry.sign > 0 else '-'} {entry.column}{' at value' if entry.valued else ''}"
+
+
+def accounts_markdown() -> str:
+    """docs/accounts.md: posting rules and measures, from the tables that the code reads."""
+    lines = [
+        "# Accounts and measures",
+        "",
+        "Written by `python -m schemas.render` from economy/accounts.py and economy/measures.py.",
+        "",
+        "## Posting rules",
+        "",
+        "What each event does to the accounts and adds to GDP; `operating` cash of corporations is part of their surplus.",
+        "",
+        "| event | where | row of the flow matrix | postings | GDP entries |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for rule in RULES:
+        where = ", ".join(f"{k} = {_ENUMS[k](v).name.lower()}" for k, v in rule.where.items())
+        legs, entries = "<br>".join(map(_leg, rule.legs)), "<br>".join(map(_entry, rule.entries))
+        lines.append(f"| {rule.event} | {where} | {rule.line} | {legs} | {entries} |")
+    lines += ["", "## Approaches to GDP", ""]
+    for approach, parts in COMPONENTS.items():
+        terms = "".join(f" {'+' if sign > 0 else '-'} {name}" for name, sign in parts.items()).strip(" +")
+        lines.append(f"- **{approach.value}**: {terms}")
+    lines += ["", "## Measures", "", "| name | unit | meaning | item |", "| --- | --- | --- | --- |"]
+    lines += [f"| {m.name} | {m.unit} | {m.doc} | {m.item} |" for m in MEASURES]
+    return "\n".join(lines) + "\n"
+
+
+GENERATED = {"events.md": markdown, "accounts.md": accounts_markdown}
+
 if __name__ == "__main__":
-    TARGET.write_text(markdown())
+    for name, render in GENERATED.items():
+        (DOCS / name).write_text(render())

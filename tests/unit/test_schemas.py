@@ -11,6 +11,7 @@ from schemas import generate
 from schemas.catalogue import EVENTS, KEY_FIELD, MARKERS, partition_of, relock
 from schemas.catalogue import locked_ids as locked
 from schemas.compat import broken_promises, incompatible
+from schemas.render import DOCS, GENERATED
 
 
 def test_ids_are_locked_and_every_version_is_fully_compatible() -> None:
@@ -54,3 +55,8 @@ def test_every_row_of_a_fact_is_in_the_digest() -> None:
 def test_partition_is_a_function_of_the_identifier() -> None:
     assert [partition_of(i, 4) for i in range(6)] == [0, 1, 2, 3, 0, 1]
     assert set(KEY_FIELD.values()) <= {None, "agent", "instrument"}
+
+
+def test_generated_docs_are_up_to_date() -> None:
+    for name, render in GENERATED.items():
+        assert (DOCS / name).read_text() == render(), f"{name}: run python -m schemas.render"
