@@ -65,10 +65,9 @@ def clickhouse_port(settings: Settings) -> int:
     return port
 
 
-def wait_for_clickhouse(folder: Path, port: int, log: Path, timeout: float = 60.0) -> ClickHouseConfig:
-    """The embedded ClickHouse once it answers to its own password."""
+def wait_for_clickhouse(folder: Path, port: int, log: Path, timeout: float = 60.0) -> None:
+    """Return when the embedded ClickHouse answers to its own password."""
     from infra.clickhouse import EmbeddedClickHouse
-    from queries.config import ClickHouseConfig
 
     server = EmbeddedClickHouse(folder, port)
     limit = time.monotonic() + timeout
@@ -76,4 +75,15 @@ def wait_for_clickhouse(folder: Path, port: int, log: Path, timeout: float = 60.
         if time.monotonic() > limit:
             raise SetupError("ClickHouse did not start in time", f"see {log}")
         time.sleep(0.05)
-    return ClickHouseConfig.from_dsn(server.dsn())
+
+
+def tables_of(settings: Settings, port: int) -> tuple[ClickHouseConfig, ClickHouseConfig]:
+    """ClickHouse for those who write and for those who only read; `port` is the embedded one's."""
+    from infra.clickhouse import EmbeddedClickHouse
+    from queries.config import ClickHouseConfig
+
+    if settings.clickhouse_url:
+        external = ClickHouseConfig.from_dsn(settings.clickhouse_url)
+        return external, external
+    server = EmbeddedClickHouse(settings.state_folder / "clickhouse", port)
+    return ClickHouseConfig.from_dsn(server.dsn()), ClickHouseConfig.from_dsn(server.dsn("reader"))

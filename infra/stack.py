@@ -66,6 +66,7 @@ class Stack:
         self.bootstrap = settings.bootstrap
         self.namespace = settings.namespace
         self.tables: ClickHouseConfig | None = None
+        self.reader: ClickHouseConfig | None = None
         self._store = store
         self._stopping = threading.Event()
 
@@ -101,14 +102,11 @@ class Stack:
         return port
 
     def _open_tables(self, port: int) -> None:
-        from queries.config import ClickHouseConfig
         from queries.migrate import migrate
 
         if port:
-            log = self.logs / "clickhouse.log"
-            self.tables = components.wait_for_clickhouse(self.folder / "clickhouse", port, log)
-        else:
-            self.tables = ClickHouseConfig.from_dsn(self.settings.clickhouse_url)
+            components.wait_for_clickhouse(self.folder / "clickhouse", port, self.logs / "clickhouse.log")
+        self.tables, self.reader = components.tables_of(self.settings, port)
         migrate(self.tables)
         if self.settings.workers:
             self._spawn(components.sink(self.settings, self.bootstrap, self.tables))
@@ -184,18 +182,15 @@ class Attached:
         self.bootstrap: str = described["bootstrap"]
         self.namespace = settings.namespace
         self.tables: ClickHouseConfig | None = None
+        self.reader: ClickHouseConfig | None = None
         if described["namespace"] != settings.namespace:
             raise SetupError(
                 f"the running stack serves the namespace {described['namespace']}, not {settings.namespace}",
                 "`escape down` first, or set another state",
             )
         if described["clickhouse"]:
-            from infra.clickhouse import EmbeddedClickHouse
-            from queries.config import ClickHouseConfig
-
             port = int(described["clickhouse"].rsplit(":", 1)[1])
-            own = EmbeddedClickHouse(self.folder / "clickhouse", port)
-            self.tables = ClickHouseConfig.from_dsn(settings.clickhouse_url or own.dsn())
+            self.tables, self.reader = components.tables_of(settings, port)
 
 
 def _file(settings: Settings) -> Path:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from infra.cli import data, ingest, run, runs, stack
+from infra.cli import data, ingest, run, runs, serve, stack
 
 app = typer.Typer(
     name="escape",
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (stack, run, runs, ingest, data):
+for module in (stack, run, runs, ingest, serve, data):
     module.register(app)
 
 

@@ -71,11 +71,14 @@ def ingest(
     json_: Json = False,
 ) -> None:
     """Send a real exchange's orders through the stream and compare the trades with its own."""
+    from infra.stored import wait_until_stored
+
     if tape not in TAPES:
         raise InputError("tape", tape, f"known are {', '.join(TAPES)}")
     chosen = settings(state, namespace)
     with using_stack(chosen, store=not no_store) as stack:
         told = ingest_bitstamp(chosen, stack)
+        wait_until_stored(stack, told["run"])
     if json_:
         emit(told)
         return

@@ -104,6 +104,8 @@ def run(
     json_: Json = False,
 ) -> None:
     """Run a simulated economy."""
+    from infra.stored import wait_until_stored
+
     if carrier not in CARRIERS:
         raise InputError("carrier", carrier, f"use {' or '.join(CARRIERS)}")
     chosen = settings(state, namespace, shards=shards, partitions=partitions)
@@ -113,6 +115,7 @@ def run(
     else:
         with using_stack(chosen, store=not no_store) as stack:
             result = run_on_stream(specify(model, chosen), model.name, chosen, stack, pace)
+            wait_until_stored(stack, result.run)
     told = result.to_json()
     if json_:
         emit(told)

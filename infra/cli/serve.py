@@ -1,0 +1,111 @@
+"""escape serve, query."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from economy.errors import EscapeError, InputError
+from infra.cli.common import Namespace, State, emit, err, guarded, settings, using_stack
+
+if TYPE_CHECKING:
+    from infra.stack import Attached, Stack
+
+
+class QueryError(EscapeError):
+    """The answer to a query holds errors."""
+
+
+def serve_stack(stack: Stack | Attached, port: int, host: str = "127.0.0.1") -> None:
+    """Serve GraphQL, GraphiQL and the reports over a stack's tables until SIGINT or SIGTERM."""
+    import signal
+
+    from queries.server import ApiConfig, listen
+    from queries.server import serve as serve_app
+
+    bound = listen(host, port)
+    address = "http://{}:{}".format(*bound.getsockname()[:2])
+    err.print(f"GraphiQL {address}/graphiql, reports {address}/, end with Ctrl-C", highlight=False)
+    config = ApiConfig(clickhouse=stack.reader, reports=stack.folder / "reports")
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_: None)  # uvicorn ends by itself and raises the signal again
+    try:
+        serve_app(config, bound)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@guarded
+def serve(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 = free.", show_default="settings")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; any other than 127.0.0.1 is open.")] = "127.0.0.1",
+    state: State = None,
+    namespace: Namespace = None,
+) -> None:
+    """Serve GraphQL, GraphiQL and the reports until Ctrl-C. Prints {"url", "pid"} on stdout."""
+    chosen = settings(state, namespace, api_port=port)
+    with using_stack(chosen) as stack:
+        serve_stack(stack, chosen.api_port, host)
+
+
+@guarded
+def query(
+    text: Annotated[str, typer.Argument(help="GraphQL text, @FILE, or - for standard input.")],
+    variables: Annotated[str, typer.Option(help="Variables as a JSON object.")] = "{}",
+    state: State = None,
+    namespace: Namespace = None,
+) -> None:
+    """Answer a GraphQL query as JSON on stdout. Exit code 1 when the answer holds errors."""
+    asked = _text(text)
+    try:
+        given = json.loads(variables)
+    except ValueError as error:
+        raise InputError("--variables", variables, "write a JSON object") from error
+    if not isinstance(given, dict):
+        raise InputError("--variables", variables, "write a JSON object")
+    with using_stack(settings(state, namespace)) as stack:
+        answer = asyncio.run(_answer(stack, asked, given))
+    emit(answer)
+    if answer.get("errors"):
+        raise QueryError(answer["errors"][0]["message"], "`escape serve` offers GraphiQL, which helps writing queries")
+
+
+async def _answer(stack: Stack | Attached, text: str, variables: dict[str, Any]) -> dict[str, Any]:
+    from graphql import GraphQLError
+
+    from queries.server import Api, ApiConfig, connect
+
+    config = ApiConfig(clickhouse=stack.reader)
+    api = Api(config, connect(config))
+    try:
+        result = await api.schema.execute(text, variables, api.context())
+    except GraphQLError as error:
+        return {"data": None, "errors": [{"message": error.message}]}
+    told: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        told["errors"] = [error.formatted for error in result.errors]
+    return told
+
+
+def _text(text: str) -> str:
+    if text == "-":
+        return sys.stdin.read()
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text()
+    except OSError as error:
+        raise InputError("query", text, f"the file cannot be read: {error.strerror}") from error
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (serve, query):
+        app.command()(command)
