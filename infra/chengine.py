@@ -16,7 +16,7 @@ from chdb.session import Session
 from economy.errors import SetupError
 from infra.chguard import Guard, RefusedError
 
-CONNECTIONS: Final = 4  # of each kind; a statement holds one while it runs
+CONNECTIONS: Final = 8  # of each kind; a statement holds one while it runs
 HOME: Final = "escape"  # database of statements that name none
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")

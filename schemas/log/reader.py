@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from economy.errors import SetupError
 from economy.events import Events
 from schemas.catalogue import topic
-from schemas.codec import decode_record
+from schemas.codec import UndecodableRecordError, decode_record
 from schemas.rows import Defect, decode_values
 
 Place = tuple[str, int]  # (family, partition)
@@ -63,7 +63,12 @@ def _chunk(family: str, partition: int, messages: Sequence[Message]) -> Chunk:
     values = [m.value() or b"" for m in messages]
     offsets = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
     batch = decode_values(values)
-    cold = [(position, *decode_record(values[position])) for position in batch.cold.tolist()]
+    cold = []
+    for position in batch.cold.tolist():
+        try:
+            cold.append((position, *decode_record(values[position])))
+        except UndecodableRecordError:
+            batch.defects.append((position, Defect.TRUNCATED))
     return Chunk(
         family, partition, offsets, batch.rows, batch.index, cold, batch.defects, values, [m.key() for m in messages]
     )

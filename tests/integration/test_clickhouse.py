@@ -217,6 +217,11 @@ def test_host_and_password_are_checked(server: EmbeddedClickHouse) -> None:
     assert request(server, Authorization="Basic " + base64.b64encode(b"escape:wrong").decode())[0] == 403
     assert request(server, Authorization="Basic " + base64.b64encode(b"default:").decode())[0] == 403
     assert request(server, Authorization="")[0] == 403
+    # A link can make a browser send a GET, never with what it takes to change something.
+    asked = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+    asked.request("GET", f"/?user=escape&password={server.password()}&query=CREATE+DATABASE+linked")
+    assert b"Code: 164" in asked.getresponse().read()
+    asked.close()
     kept = server.folder / "passwords.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     outside = [a for a in socket.gethostbyname_ex(socket.gethostname())[2] if not a.startswith("127.")]

@@ -22,6 +22,7 @@ from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
 from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FLOWS, INDICATORS, ORDERS, TRADES, topic
+from schemas.codec import encode_record
 from schemas.log import topics
 from schemas.log.reader import end_offsets
 from schemas.log.writer import LogWriter
@@ -29,6 +30,7 @@ from schemas.log.writer import LogWriter
 pytestmark = pytest.mark.integration
 PARTITIONS, FLOW_PARTITIONS = 2, 2
 ROWS = 60_000  # of each kind
+ABORTED = {"run": 9, "incarnation": 1, "epoch": 3, "reason": "a test"}
 
 
 @pytest.fixture(scope="module")
@@ -214,13 +216,17 @@ def test_a_record_that_cannot_be_decoded_is_noted_and_the_rest_goes_on(
     writer.send_rows("TradeExecuted", rows[:5], 0)
     writer.send_to(topic(namespace, TRADES), 0, b"\x01 no record")
     writer.send_rows("TradeExecuted", rows[5:], 0)
+    writer.send_to(topic(namespace, CLOCK), 0, encode_record("RunAborted", ABORTED)[:-3])
     writer.send_rows("RunPaused", np.array([[9, 1]]), 0, CLOCK)
     writer.flush()
     sink = Process(broker, namespace, server, tmp_path / "sink.log")
     until(lambda: counts(store) == 10 and store.command("SELECT count() FROM runs") == 1)
     assert sink.end(signal.SIGTERM) == 0
-    found = store.rows("SELECT family, kafka_partition, kafka_offset, defect FROM sink_defects")
-    assert found == [{"family": TRADES, "kafka_partition": 0, "kafka_offset": 5, "defect": "bad_magic"}]
+    found = store.rows("SELECT family, kafka_partition, kafka_offset, defect FROM sink_defects ORDER BY family")
+    assert found == [
+        {"family": TRADES, "kafka_partition": 0, "kafka_offset": 5, "defect": "bad_magic"},
+        {"family": CLOCK, "kafka_partition": 0, "kafka_offset": 0, "defect": "truncated"},
+    ]
     assert store.command("SELECT state FROM runs FINAL WHERE run = 9") == "paused"
     followed = store.columns("SELECT DISTINCT family FROM sink_offsets FINAL")["family"]
     assert set(followed.tolist()) == {TRADES, CLOCK}
