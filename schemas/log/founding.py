@@ -1,0 +1,76 @@
+"""Who and what there is in a run: the opening's cold records, which epochs of integer rows do not carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from economy import events as e
+from economy.errors import ProtocolError
+from economy.events import Role
+from economy.instruments import Instrument
+from schemas.catalogue import FLOWS, ORDERS
+from schemas.log.assembly import OPENING
+from schemas.log.reader import Chunk, LogReader, Place
+
+_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Founding:
+    """Roles (agents,) as Role numbers and names by agent id, and the instruments in the order of their ids."""
+
+    roles: NDArray[np.int64]
+    names: tuple[str, ...]
+    instruments: tuple[Instrument, ...]
+
+
+def founding(bootstrap: str, namespace: str, started: Mapping[str, Any]) -> Founding:
+    """Read a run's AgentFounded and InstrumentListed from where RunStarted says that the run begins.
+
+    Raises ProtocolError when agent ids have gaps.
+    """
+    run = started["run"]
+    start: dict[Place, int] = {
+        (family, p): offset for family in (FLOWS, ORDERS) for p, offset in enumerate(started["start_offsets"][family])
+    }
+    agents: dict[int, tuple[int, str]] = {}
+    listed: dict[int, Instrument] = {}
+    with LogReader(bootstrap, namespace, start) as reader:
+        # RunStarted follows the opening, so all of it lies before the present end.
+        end = reader.end_offsets(list(start))
+        left = {place for place in start if start[place] < end[place]}
+        while left:
+            for chunk in reader.poll(_SECONDS):
+                for _, name, record in chunk.cold:
+                    if record["run"] != run:
+                        continue
+                    if name == "AgentFounded":
+                        agents[record["agent"]] = (Role[record["role"].upper()], record["name"])
+                    elif name == "InstrumentListed":
+                        listed[record["instrument"]] = Instrument.from_record(record)
+                if _opened(chunk, run):
+                    left.discard(chunk.place)
+            left = {place for place in left if reader.position[place] < end[place]}
+    if sorted(agents) != list(range(len(agents))):
+        raise ProtocolError(f"agent ids of run {run} are not 0 to {len(agents) - 1}", "verify the run")
+    members = [agents[agent] for agent in range(len(agents))]
+    return Founding(
+        np.array([role for role, _ in members], np.int64),
+        tuple(name for _, name in members),
+        tuple(listed[instrument] for instrument in sorted(listed)),
+    )
+
+
+def _opened(chunk: Chunk, run: int) -> bool:
+    """True when the chunk holds a marker of the run: the opening in that partition lies behind."""
+    c = e.EpochClosed
+    rows = chunk.rows.get(c.name)
+    if rows is None:
+        return False
+    mine = rows[rows[:, c.RUN] == run]
+    return bool(len(mine)) and (chunk.family == ORDERS or bool((mine[:, c.EPOCH] >= OPENING).any()))
