@@ -82,7 +82,7 @@ def accounts_markdown() -> str:
         "",
         "## Posting rules",
         "",
-        "What each event does to the accounts and adds to GDP; `operating` cash of corporations is part of their surplus.",
+        "What each event does to the accounts and adds to GDP; corporations' `operating` cash makes up their surplus.",
         "",
         "| event | where | row of the flow matrix | postings | GDP entries |",
         "| --- | --- | --- | --- | --- |",

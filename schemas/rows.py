@@ -36,6 +36,7 @@ class Defect(IntEnum):
     OVERLONG_VARINT = 5
     ENUM_OUT_OF_RANGE = 6
     TRAILING_BYTES = 7
+    UNDECODABLE = 8  # a record with texts that fastavro refuses
 
 
 class Tables(NamedTuple):

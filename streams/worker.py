@@ -15,6 +15,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,14 +26,15 @@ from faust.serializers import codecs
 from faust.types import TP
 
 from economy import events as e
-from economy.errors import NonDeterministicError, ProtocolError
+from economy.errors import InputError, NonDeterministicError, ProtocolError
 from economy.events import Events
+from economy.instruments import Instrument
 from schemas.catalogue import BOOK_SNAPSHOTS, ORDERS, TRADES, dead_letter, topic
 from schemas.catalogue import key as record_key
 from schemas.codec import decode_record
 from schemas.log import snapshots
-from schemas.log.reader import Chunk
-from schemas.rows import Defect, decode_values, encode
+from schemas.log.reader import Chunk, chunk_of
+from schemas.rows import decode_values, encode
 from streams.matching import PartitionMatching, output_order
 from streams.transport import BATCHES, SCHEME, Batch, Consumer
 
@@ -151,16 +153,18 @@ class MatchingWorker:
             self.snapshot(part)
 
     def _decode(self, partition: int, values: Any, offsets: Any) -> Chunk:
-        batch = decode_values(values)
-        cold = [(i, *decode_record(values[i])) for i in batch.cold.tolist()]
-        for i, defect in batch.defects:
-            self._bury(partition, offsets[i], values[i], defect)
-        return Chunk(ORDERS, partition, np.array(offsets, np.int64), batch.rows, batch.index, cold)
+        chunk = chunk_of(ORDERS, partition, values, np.array(offsets, np.int64))
+        buried = [(i, defect.name) for i, defect in chunk.defects]
+        buried += [(i, why) for i, name, record in chunk.cold if (why := refused(name, record))]
+        chunk.cold = [entry for entry in chunk.cold if not refused(entry[1], entry[2])]
+        for i, why in buried:
+            self._bury(partition, offsets[i], values[i], why)
+        return chunk
 
-    def _bury(self, partition: int, offset: int, value: bytes, defect: Defect) -> None:
+    def _bury(self, partition: int, offset: int, value: bytes, why: str) -> None:
         """An undecodable record goes to the dead letters, with its place and error; the stream goes on."""
-        log.warning("record %d of %s[%d] is undecodable: %s", offset, self.orders, partition, defect.name)
-        headers = [("error", defect.name.encode()), ("topic", self.orders.encode())]
+        log.warning("record %d of %s[%d] goes to the dead letters: %s", offset, self.orders, partition, why)
+        headers = [("error", why.encode()), ("topic", self.orders.encode())]
         headers += [("partition", str(partition).encode()), ("offset", str(offset).encode())]
         task = asyncio.ensure_future(self._producer().send(self.dead, value, partition=0, headers=headers))
         task.add_done_callback(check)
@@ -287,6 +291,16 @@ class MatchingWorker:
             return found
         finally:
             await consumer.stop()
+
+
+def refused(name: str, record: Mapping[str, Any]) -> str:
+    """Why a record that could be decoded cannot be taken in; empty when it can."""
+    if name == "InstrumentListed":
+        try:
+            Instrument.from_record(record)
+        except InputError as error:
+            return str(error)
+    return ""
 
 
 def current_partition() -> int:

@@ -59,19 +59,23 @@ class Chunk:
         return self.offsets[self.index[name]]
 
 
-def _chunk(family: str, partition: int, messages: Sequence[Message]) -> Chunk:
-    values = [m.value() or b"" for m in messages]
-    offsets = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
+def chunk_of(
+    family: str, partition: int, values: Sequence[bytes], offsets: NDArray[np.int64], keys: Sequence[bytes | None] = ()
+) -> Chunk:
+    """Decode consecutive records of a partition; what cannot be decoded is listed in `defects`, never raised."""
     batch = decode_values(values)
-    cold = []
+    cold, defects = [], batch.defects
     for position in batch.cold.tolist():
         try:
             cold.append((position, *decode_record(values[position])))
         except UndecodableRecordError:
-            batch.defects.append((position, Defect.TRUNCATED))
-    return Chunk(
-        family, partition, offsets, batch.rows, batch.index, cold, batch.defects, values, [m.key() for m in messages]
-    )
+            defects.append((position, Defect.UNDECODABLE))
+    return Chunk(family, partition, offsets, batch.rows, batch.index, cold, defects, values, keys)
+
+
+def _chunk(family: str, partition: int, messages: Sequence[Message]) -> Chunk:
+    offsets = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
+    return chunk_of(family, partition, [m.value() or b"" for m in messages], offsets, [m.key() for m in messages])
 
 
 class LogReader:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from economy import events as e
 from economy.events import RunMode, TradeExecuted
 from infra.broker import Broker
-from schemas.catalogue import ORDERS, dead_letter, topic
+from schemas.catalogue import EVENTS, ORDERS, dead_letter, topic
+from schemas.codec import encode_record
 from schemas.log import topics
 from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter
@@ -78,6 +80,67 @@ def test_free_mode_matches_in_strict_offset_order(broker: Broker, namespace: str
         marker = got.pop("EpochMatched")
         assert marker[0, 3] == sum(map(len, direct.values()))
         assert toy.equal(got, direct)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(15) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+
+
+def test_bad_records_go_to_the_dead_letters_or_are_rejected_and_the_stream_goes_on(
+    broker: Broker, namespace: str, tmp_path: Path
+) -> None:
+    topics.create(broker.bootstrap, namespace, 1, 1)
+    writer = LogWriter(broker.bootstrap, namespace)
+    worker = toy.start_worker(broker.bootstrap, namespace, 1, tmp_path)
+    orders, listed = topic(namespace, ORDERS), EVENTS["InstrumentListed"].schema_id
+    try:
+        toy.open_run(writer, 11, 1, -1, RunMode.FREE)
+        bad = {**toy.INSTRUMENTS[0].record(11), "instrument": 77, "price_scale": 6, "quantity_scale": 6}
+        poison = (
+            b"no record",
+            b"\0" + (999_999).to_bytes(4, "big") + b"\2\2",  # unknown schema id
+            b"\0" + listed.to_bytes(4, "big") + b"\2",  # truncated record with texts
+            encode_record("InstrumentListed", bad),
+        )
+        for value in poison:
+            writer.send_to(orders, 0, value, None)
+        o = e.OrderSubmitted
+        good = np.zeros((7, o.width), np.int64)
+        good[:, [o.RUN, o.AGENT]] = 11, 1
+        good[:, o.N] = good[:, o.ORDER] = np.arange(1, 8)
+        good[:, [o.PRICE, o.QUANTITY]] = 1000, 5
+        good[1, o.INSTRUMENT] = 999
+        good[2, o.PRICE] = -5
+        good[3, o.QUANTITY] = 0
+        good[4, o.PRICE] = 2**62
+        good[5, o.ORDER] = good[0, o.ORDER]  # a second order with the id of the first
+        good[6, o.TYPE] = e.OrderType.MARKET  # with a price
+        writer.send_rows(o.name, good, 0)
+        cancel = np.array([[11, 0, 1, 8, 4711, 0, 0]])
+        writer.send_rows("OrderCancelRequested", cancel, 0)
+        writer.send_rows("RunClosed", np.array([[11]]), 0, ORDERS)
+        writer.flush()
+        rejected: list[list[int]] = []
+        with LogReader(broker.bootstrap, namespace, {("market.trades.v1", 0): 0}) as reader:
+            done = False
+            while not done:
+                for chunk in reader.poll(1):
+                    rejected += chunk.rows.get("OrderRejected", np.empty((0, 8), np.int64)).tolist()
+                    done = done or "EpochMatched" in chunk.rows
+        r, why = e.OrderRejected, e.RejectReason
+        assert {row[r.N]: why(row[r.REASON]) for row in rejected} == {
+            2: why.UNKNOWN_INSTRUMENT,
+            3: why.PRICE_OUT_OF_RANGE,
+            4: why.QUANTITY_OUT_OF_RANGE,
+            5: why.PRICE_OUT_OF_RANGE,
+            6: why.DUPLICATE_ORDER,
+            7: why.MALFORMED,
+            8: why.UNKNOWN_ORDER,
+        }
+        found: list[bytes | None] = []
+        with LogReader(broker.bootstrap, namespace, {(dead_letter(ORDERS), 0): 0}) as reader:
+            while len(found) < len(poison):
+                found += [m.value() for m in reader.poll_messages(5)]
+        assert found == list(poison)
     finally:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(15) == 0, (tmp_path / "w0.log").read_text()[-3000:]
