@@ -20,7 +20,8 @@ def incompatible(reader: Mapping[str, Any], writer: Mapping[str, Any]) -> list[s
     """Why records of `writer` cannot be read as `reader`; empty when they can."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = ReaderWriterCompatibilityChecker().get_compatibility(
+        checker: Any = ReaderWriterCompatibilityChecker  # avro ships no types
+        result = checker().get_compatibility(
             parse(json.dumps(dict(reader))), parse(json.dumps(dict(writer)))
         )
     if result.compatibility == SchemaCompatibilityType.compatible:
