@@ -88,7 +88,7 @@ def _tiles(data: RunData) -> str:
         real = [v for v in per_year(data.stream.get("gdp_real")) if v is not None]
         prices = get("consumer_price_index", unit=1e9)
         if years:
-            tiles.append((f"{years[-1] / UNIT:,.0f} XEC", "GDP of the last year"))
+            tiles.append((f"{years[-1] / UNIT:,.0f}", "GDP of the last year, XEC"))
         if len(real) > 1:
             growth = 100 * ((real[-1] / real[0]) ** (1 / (len(real) - 1)) - 1)
             tiles.append((f"{_number(growth)} %", "real growth per year"))
@@ -143,9 +143,12 @@ def _pictures(data: RunData) -> list[tuple[str, list[Chart]]]:
         )
         sections.append(("Distribution", [charts.lorenz(data), charts.gini(data)]))
     exchange = charts.shares(data)
-    markets = [*charts.products(data), *([exchange] if exchange else []), *charts.depth(data)]
+    markets = [*charts.products(data), *([exchange] if exchange else [])]
     if markets:
         sections.append(("Markets", markets))
+    books = charts.depth(data)
+    if books:
+        sections.append(("Order books", books))
     return sections
 
 
@@ -233,7 +236,8 @@ def render(data: RunData) -> str:
                 f'<div class="chart" id="chart-{len(found)}" role="img" aria-label="{label}"></div></div>'
             )
             found.append(chart)
-        sections += f'<h2>{_text(title)}</h2><div class="grid">{cards}</div>'
+        columns = " three" if len(pictures) == 3 and not any(chart.wide for chart in pictures) else ""
+        sections += f'<h2>{_text(title)}</h2><div class="grid{columns}">{cards}</div>'
     shares = [np.array([c.price for c in data.candles[i]]) for i in data.equities if data.candles.get(i)]
     economy = data.macro()
     reality = ""

@@ -49,7 +49,7 @@ def _bars(name: str, x: Array, y: Array, colour: str, **more: Any) -> dict[str, 
 
 
 def _axis(title: str, **more: Any) -> dict[str, Any]:
-    return {"title": {"text": title}, **more}
+    return {"title": {"text": title, "standoff": 8}, **more}
 
 
 def _years(data: RunData) -> Array:
@@ -72,7 +72,6 @@ def gdp(data: RunData) -> Chart:
         "Bars are what was bought, the line is what was produced: they meet in every quarter.",
         traces,
         {"barmode": "relative", "xaxis": _axis("year"), "yaxis": _axis("per quarter, XEC")},
-        wide=True,
     )
 
 
@@ -142,7 +141,7 @@ def lorenz(data: RunData) -> Chart:
     for name, key, colour in (("Income", "lorenz_income", 0), ("Wealth", "lorenz_wealth", 1)):
         last = [data.stream.array(key, k, 1e9)[-1] for k in range(1, LORENZ_POINTS + 1)]
         gini = data.stream.array(key.replace("lorenz", "gini"), unit=1e9)[-1]
-        fill = {"fill": "tonexty"} if name == "Income" else {}
+        fill = {"fill": "tonexty", "fillcolor": "rgba(59, 130, 214, 0.12)"} if name == "Income" else {}
         traces.append(_line(f"{name} (Gini {gini:.3f})", x, np.array([0.0, *last]), COLOURS[colour], **fill))
     return Chart(
         "Lorenz curves, last quarter",

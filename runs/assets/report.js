@@ -10,7 +10,7 @@ function layoutOf(chart) {
   const layout = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif", size: 12 },
     margin: { l: 10, r: 10, t: 8, b: 10 }, hovermode: "x unified", hoverlabel: { font: { size: 12 } },
-    legend: { orientation: "h", y: -0.2, x: 0 }, ...chart.layout,
+    legend: { orientation: "h", y: -0.24, x: 0 }, ...chart.layout,
   };
   for (const name of ["xaxis", "yaxis", "yaxis2"]) {
     if (name in layout) layout[name] = { ...axis, ...layout[name] };
