@@ -36,6 +36,7 @@ from schemas.log import snapshots
 from schemas.log.reader import Chunk, chunk_of
 from schemas.rows import decode_values, encode
 from streams.matching import PartitionMatching, output_order
+from streams.projection import ProjectionWorker
 from streams.transport import BATCHES, SCHEME, Batch, Consumer
 
 log = logging.getLogger("escape.matching")
@@ -328,12 +329,13 @@ async def serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    worker = MatchingWorker(options)
+    worker = ProjectionWorker(options) if options.service == "projection" else MatchingWorker(options)
     await worker.app.start()
-    timer = asyncio.ensure_future(worker.snapshots_on_time())
-    log.info("matching started")
+    timer = asyncio.ensure_future(worker.snapshots_on_time()) if isinstance(worker, MatchingWorker) else None
+    log.info("%s started", options.service)
     await stopping.wait()
-    timer.cancel()
+    if timer is not None:
+        timer.cancel()
     loop.call_later(8, os._exit, 0)  # a broker that is already gone must not hold the exit
     await worker.app.stop()
 
@@ -341,10 +343,11 @@ async def serve(options: argparse.Namespace) -> None:
 def main() -> None:
     """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(prog="python -m streams.worker", description="Faust worker of EscapeCapitalism")
-    parser.add_argument("service", choices=["matching"])
+    parser.add_argument("service", choices=["matching", "projection"])
     parser.add_argument("--bootstrap", required=True, help="address of the broker")
     parser.add_argument("--namespace", default="escape", help="prefix of the topics")
     parser.add_argument("--partitions", type=int, default=1, help="order partitions of the namespace")
+    parser.add_argument("--flow-partitions", type=int, default=1, help="flow partitions of the namespace")
     parser.add_argument("--data", default=".escape", help="folder for Faust's own files")
     parser.add_argument("--name", default="w0", help="name of this worker in its folder")
     parser.add_argument(

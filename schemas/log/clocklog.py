@@ -33,9 +33,10 @@ class ClockLog:
         for value in chunk.values:
             name, record = decode_record(value)
             if record["run"] == self.run:
-                self._apply(name, record)
+                self.apply(name, record)
 
-    def _apply(self, name: str, record: dict[str, Any]) -> None:
+    def apply(self, name: str, record: dict[str, Any]) -> None:
+        """Take in one record of the run, decoded."""
         if name == "RunStarted":
             self.started = self.started or record
             return
@@ -77,5 +78,5 @@ def read_clocks(bootstrap: str, namespace: str) -> Iterator[ClockLog]:
     for chunk in read_all(bootstrap, namespace, [(CLOCK, 0)]):
         for value in chunk.values:
             name, record = decode_record(value)
-            states.setdefault(record["run"], ClockLog(record["run"]))._apply(name, record)
+            states.setdefault(record["run"], ClockLog(record["run"])).apply(name, record)
     yield from states.values()

@@ -1,0 +1,283 @@
+"""The projection service: follows every run live and writes its indicators and balances as each window closes.
+
+Recovery: a run is folded again from its start offsets. What the log already holds of its output is compared, not
+written again; the figure that is sent last tells that a window is whole. A run whose books do not close, or whose
+output differs from what an earlier process wrote, is given up with an error in the worker's log; the other runs go on.
+Failures of the log itself end the process: the supervisor restarts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+import faust
+import numpy as np
+from mode import Service
+
+from economy import events as e
+from economy.errors import EscapeError, NonDeterministicError, ScenarioError, SetupError
+from economy.events import Events
+from economy.indicators import Window, WindowProjection
+from economy.scenario import Scenario, scenario_from_json
+from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, TRADES
+from schemas.codec import decode_record
+from schemas.log.assembly import EpochAssembler
+from schemas.log.clocklog import ClockLog
+from schemas.log.founding import founding
+from schemas.log.reader import Chunk, LogReader, Place, end_offsets, read_range
+from schemas.log.writer import LogWriter, WriteError
+
+log = logging.getLogger("escape.projection")
+_POLL_SECONDS: Final = 0.2
+_RUNS: Final = 32  # followed at the same time
+_LAST_SENT: Final = ("gdp_production", 0)
+Figure = tuple[str, int]
+
+
+@dataclass
+class Tail:
+    """Output of one run that is on the log already."""
+
+    figures: dict[int, dict[Figure, int]] = field(default_factory=dict)  # window -> figures
+    balances: dict[int, dict[tuple[int, ...], int]] = field(default_factory=dict)  # window -> balances
+    fault: str = ""
+
+    def whole(self, window: int) -> bool:
+        """True when everything of the window is there."""
+        return _LAST_SENT in self.figures.get(window, {})
+
+    def note(self, known: dict[Any, int], identity: Any, value: int) -> None:
+        """Take in one record of the output."""
+        if known.setdefault(identity, value) != value:
+            self.fault = f"its output holds {identity} twice, as {known[identity]} and as {value}"
+
+
+def read_tails(bootstrap: str, namespace: str, last_window: Mapping[int, int]) -> dict[int, Tail]:
+    """Output by run, for those of the runs whose last window is not whole on the log yet."""
+    tails: dict[int, Tail] = {run: Tail() for run in last_window}
+    figures, balances = (INDICATORS, 0), (BALANCES, 0)
+    end = end_offsets(bootstrap, namespace, [figures, balances])
+    for chunk in read_range(bootstrap, namespace, {figures: 0}, {figures: end[figures]}):
+        for _, _, record in chunk.cold:
+            run, window = record["run"], record["window"]
+            tail = tails.get(run)
+            if tail is not None:
+                known = tail.figures.setdefault(window, {})
+                tail.note(known, (record["indicator"], record["item"]), int(record["value"]))
+                if tail.whole(last_window[run]):
+                    del tails[run]
+    wanted = np.array(list(tails), np.int64)
+    if not len(wanted):
+        return tails
+    for chunk in read_range(bootstrap, namespace, {balances: 0}, {balances: end[balances]}):
+        rows = chunk.rows.get(e.BalanceRecorded.name, np.empty((0, e.BalanceRecorded.width), np.int64))
+        for run, window, agent, account, item, quantity in rows[np.isin(rows[:, 0], wanted)].tolist():
+            tails[run].note(tails[run].balances.setdefault(window, {}), (agent, account, item), quantity)
+    return tails
+
+
+class RunProjection:
+    """Projection of one run: chunks in, output out."""
+
+    def __init__(
+        self, bootstrap: str, namespace: str, started: Mapping[str, Any], scenario: Scenario, writer: LogWriter,
+        tail: Tail,
+    ) -> None:  # fmt: skip
+        self.run: int = started["run"]
+        if tail.fault:
+            raise NonDeterministicError(
+                f"run {self.run}: {tail.fault}", "two projections have written it: verify the run"
+            )
+        founded = founding(bootstrap, namespace, started)
+        self.projection = WindowProjection(self.run, scenario, founded.roles, founded.instruments)
+        self.assembler = EpochAssembler(
+            self.run, started["shards"], started["partitions"], started["flow_partitions"], started["epoch_ticks"],
+            (FLOWS, TRADES),
+        )  # fmt: skip
+        self._writer, self._tail = writer, tail
+        self.finished = False
+
+    def add(self, chunk: Chunk) -> None:
+        """Take in records; complete epochs are folded, closed windows written and acknowledged."""
+        self.assembler.add(chunk)
+        while not self.finished and self.assembler.complete():
+            epoch, families, last = self.assembler.take()
+            events: Events = {name: rows for part in families.values() for name, rows in part.items()}
+            window = self.projection.feed(epoch, events)
+            if window is not None:
+                self._write(window)
+            self.finished = last
+
+    def _write(self, window: Window) -> None:
+        """Balances first, then the figures; of each only what is not there yet, once it has been compared."""
+        number, rows = window.window, window.balances
+        figures = {key: value for key, value in window.figures.items() if key != _LAST_SENT}
+        figures[_LAST_SENT] = window.figures[_LAST_SENT]
+        there, known = self._tail.figures.pop(number, {}), self._tail.balances.pop(number, {})
+        self._compare(number, there, figures)
+        if known:
+            self._compare(number, known, {tuple(row[2:5]): row[5] for row in rows.tolist()})
+            rows = rows[[tuple(row[2:5]) not in known for row in rows.tolist()]]
+        self._writer.send_rows(e.BalanceRecorded.name, rows, 0)
+        self._writer.flush()
+        for (indicator, item), value in figures.items():
+            if (indicator, item) not in there:
+                record = {"run": self.run, "window": number, "indicator": indicator, "item": item}
+                self._writer.send_record("WindowMeasured", {**record, "value": Decimal(value)}, 0)
+        self._writer.flush()
+
+    def _compare(self, window: int, known: Mapping[Any, int], made: Mapping[Any, int]) -> None:
+        for identity, value in known.items():
+            if made.get(identity) != value:
+                raise NonDeterministicError(
+                    f"window {window} of run {self.run} has {identity} = {value} on the log, but {made.get(identity)} "
+                    "now",
+                    "the rules have changed or the log is damaged: verify the run",
+                )
+
+
+class ProjectionService(Service):
+    """Follows the clock for runs, and each run until it ends."""
+
+    def __init__(self, bootstrap: str, namespace: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.bootstrap, self.namespace = bootstrap, namespace
+        self.clocks: dict[int, ClockLog] = {}
+        self._seen: set[int] = set()
+        self._pool = ThreadPoolExecutor(_RUNS + 1, thread_name_prefix="projection")
+        self._room = asyncio.Semaphore(_RUNS)
+        self._writer = LogWriter(bootstrap, namespace)
+
+    async def _call(self, function: Any, *arguments: Any) -> Any:
+        """Run in a thread; a cancelled caller waits for the thread, which may be using the caller's reader."""
+        future = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    @Service.task
+    async def follow_clock(self) -> None:
+        """Find the runs: those of the past that lack output, then every new one."""
+        try:
+            place: Place = (CLOCK, 0)
+            end = (await self._call(end_offsets, self.bootstrap, self.namespace, [place]))[place]
+            with LogReader(self.bootstrap, self.namespace, {place: 0}) as reader:
+                while reader.position[place] < end:
+                    self._take(await self._call(reader.poll, _POLL_SECONDS))
+                found = {run: village_of(clock) for run, clock in self.clocks.items()}
+                last = {
+                    run: scenario.time.ticks // scenario.time.window_ticks - 1
+                    for run, scenario in found.items()
+                    if scenario
+                }
+                tails = await self._call(read_tails, self.bootstrap, self.namespace, last)
+                log.info("%d runs on the log, %d to project", len(found), len(tails))
+                for run, tail in tails.items():
+                    self._begin(run, tail)
+                self._seen.update(run for run, clock in self.clocks.items() if clock.started is not None)
+                while not self.should_stop:
+                    self._take(await self._call(reader.poll, _POLL_SECONDS))
+                    for run in [run for run, clock in self.clocks.items() if clock.started and run not in self._seen]:
+                        self._seen.add(run)
+                        self._begin(run, Tail())
+        except Exception as error:
+            end_process(error)
+
+    def _take(self, chunks: list[Chunk]) -> None:
+        for value in (value for chunk in chunks for value in chunk.values):
+            name, record = decode_record(value)
+            self.clocks.setdefault(record["run"], ClockLog(record["run"])).apply(name, record)
+
+    def _begin(self, run: int, tail: Tail) -> None:
+        scenario = village_of(self.clocks[run])
+        if scenario is None:
+            log.info("run %d has no village to keep accounts of", run)
+            return
+        self.add_future(self.follow(self.clocks[run], scenario, tail))
+
+    async def follow(self, clock: ClockLog, scenario: Scenario, tail: Tail) -> None:
+        """Project one run until its end."""
+        try:
+            async with self._room:
+                await self._follow(clock, scenario, tail)
+        except (WriteError, SetupError) as error:
+            end_process(error)
+        except EscapeError as error:
+            log.error("run %d is projected no further: %s", clock.run, error)
+        except Exception as error:
+            end_process(error)
+
+    async def _follow(self, clock: ClockLog, scenario: Scenario, tail: Tail) -> None:
+        started = clock.started
+        assert started is not None
+        made = await self._call(RunProjection, self.bootstrap, self.namespace, started, scenario, self._writer, tail)
+        start: dict[Place, int] = {
+            (family, p): offset
+            for family in (FLOWS, TRADES)
+            for p, offset in enumerate(started["start_offsets"][family])
+        }
+        end: dict[Place, int] | None = None
+        with LogReader(self.bootstrap, self.namespace, start) as reader:
+            while not self.should_stop and not made.finished:
+                await self._call(_advance, reader, made)
+                if clock.aborted is not None and end is None:
+                    end = await self._call(reader.end_offsets, list(start))
+                if end is not None and all(reader.position[place] >= end[place] for place in start):
+                    break
+        log.info("run %d: projected up to window %d", clock.run, made.projection.window - 1)
+
+    async def on_stop(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _advance(reader: LogReader, made: RunProjection) -> None:
+    for chunk in reader.poll(_POLL_SECONDS):
+        made.add(chunk)
+
+
+def village_of(clock: ClockLog) -> Scenario | None:
+    """Scenario of a run of the village, None for any other run (a tape, a model of its own) or none started."""
+    if clock.started is None:
+        return None
+    try:
+        return scenario_from_json(clock.started["scenario"])
+    except (ScenarioError, ValueError, TypeError):
+        return None
+
+
+def end_process(error: BaseException) -> None:
+    """Log and end the process at once: the supervisor restarts it, and it starts over from the log."""
+    log.critical("the projection ends: %r", error, exc_info=error)
+    logging.shutdown()
+    os._exit(3)
+
+
+class ProjectionWorker:
+    """The service under a Faust app of its own, which neither consumes nor keeps tables."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.app: Any = faust.App(
+            f"{options.namespace}-projection",
+            broker=f"kafka://{options.bootstrap}",
+            web_enabled=False,  # its server would listen on all interfaces
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            store="memory://",
+            datadir=os.path.join(options.data, f"faust-{options.name}"),
+        )
+        self.app.producer_only = True
+        service: Any = ProjectionService(options.bootstrap, options.namespace)
+        self.app.service(service)
+        self.app.in_worker = True
+        self.app.finalize()
+        self.app.worker_init()
