@@ -1,0 +1,138 @@
+"""The order book driven side by side with the naive one by a state machine: equal after every step."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+import economy.book
+from economy.book import OrderBook, Outcome
+from economy.errors import InputError
+from economy.events import RejectReason, Side, TimeInForce
+from tests.property.naive_book import NaiveBook
+
+PRICES = st.integers(95, 105) | st.sampled_from([1, 2**56])
+AGENTS = st.integers(1, 4)
+
+
+class BookMachine(RuleBasedStateMachine):
+    @initialize()
+    def start(self) -> None:
+        self.book, self.naive = OrderBook(), NaiveBook()
+        self.tick, self.next = 0, 1
+        self.submitted = self.traded = self.gone = 0
+
+    def compare(self, outcome: Outcome, order: int, agent: int) -> None:
+        expected, self.naive.out = self.naive.out, []
+        trades = [e for e in expected if e[0] == "trade"]
+        assert [
+            (t.price, t.quantity, t.maker_agent, t.maker_order, t.taker_agent, t.taker_order) for t in outcome.trades
+        ] == [e[1:7] for e in trades]
+        closes = sorted((e[1:] for e in expected if e[0] == "close"), key=str)
+        assert (
+            sorted(((c.agent, c.order, c.reason.name.lower(), c.quantity) for c in outcome.closed), key=str) == closes
+        )
+        rejected = [e[3] for e in expected if e[0] == "reject"]
+        assert ([] if outcome.rejected is None else [outcome.rejected.name.lower()]) == rejected
+        rests = [o.left for o in self.naive.orders if (o.agent, o.order) == (agent, order)]
+        if not rejected:
+            assert outcome.rested == (rests[0] if rests else 0)
+        self.traded += sum(t.quantity for t in outcome.trades)
+        self.gone += sum(c.quantity for c in outcome.closed)
+
+    @rule(
+        agent=AGENTS, side=st.sampled_from(Side), price=PRICES, quantity=st.integers(1, 30),
+        tif=st.sampled_from(TimeInForce), post_only=st.booleans(), life=st.none() | st.integers(0, 5),
+        reuse=st.integers(0, 9),
+    )  # fmt: skip
+    def limit(
+        self, agent: int, side: Side, price: int, quantity: int, tif: TimeInForce, post_only: bool, life: int | None,
+        reuse: int,
+    ) -> None:  # fmt: skip
+        order = self.next if reuse else max(1, self.next - 1)  # sometimes an id that is taken
+        self.next += 1
+        expires = None if life is None else self.tick + life
+        post_only = post_only and tif == TimeInForce.GTC  # the other combinations are malformed
+        outcome = self.book.add(
+            order=order, agent=agent, side=side, quantity=quantity, price=price, time_in_force=tif,
+            post_only=post_only, expires=expires,
+        )  # fmt: skip
+        self.naive.submit(
+            self.tick, agent, order, int(side), "limit", tif.name.lower(), post_only, price, quantity, expires or 0
+        )
+        if outcome.rejected is None:
+            self.submitted += quantity
+        self.compare(outcome, order, agent)
+
+    @rule(
+        agent=AGENTS, side=st.sampled_from(Side), quantity=st.integers(1, 60), tif=st.sampled_from(TimeInForce),
+    )  # fmt: skip
+    def market(self, agent: int, side: Side, quantity: int, tif: TimeInForce) -> None:
+        order, self.next = self.next, self.next + 1
+        outcome = self.book.add(order=order, agent=agent, side=side, quantity=quantity, time_in_force=tif)
+        self.naive.submit(self.tick, agent, order, int(side), "market", tif.name.lower(), False, 0, quantity)
+        self.submitted += quantity
+        self.compare(outcome, order, agent)
+
+    @rule(agent=AGENTS, back=st.integers(1, 12))
+    def cancel(self, agent: int, back: int) -> None:
+        order = max(1, self.next - back)
+        outcome = self.book.cancel(order=order, agent=agent)
+        self.naive.cancel(self.tick, agent, order)
+        before = self.traded
+        self.compare(outcome, -1, -1)
+        assert self.traded == before
+
+    @rule(ticks=st.integers(1, 4))
+    def advance(self, ticks: int) -> None:
+        self.tick += ticks
+        outcome = self.book.advance(self.tick)
+        self.naive.expire(self.tick)
+        self.compare(outcome, -1, -1)
+
+    @rule()
+    def save_and_restore(self) -> None:
+        self.book = OrderBook.restore(self.book.snapshot())
+
+    @invariant()
+    def same_depth_never_crossed_and_nothing_lost(self) -> None:
+        if not hasattr(self, "book"):
+            return
+        resting = 0
+        for side in Side:
+            levels: dict[int, list[int]] = {}
+            for o in self.naive.best_first(int(side)):
+                levels.setdefault(o.price, []).append(o.left)
+            found = self.book.depth(1000, side)
+            assert [(x.price, x.quantity, x.orders) for x in found] == [(p, sum(q), len(q)) for p, q in levels.items()]
+            resting += sum(x.quantity for x in found)
+        bid, ask = self.book.best(Side.BUY), self.book.best(Side.SELL)
+        assert bid is None or ask is None or bid.price < ask.price
+        assert self.submitted == 2 * self.traded + self.gone + resting
+
+
+TestBook = BookMachine.TestCase
+TestBook.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+
+
+def test_bad_input_is_refused_by_name() -> None:
+    book = OrderBook()
+    with pytest.raises(InputError, match="quantity"):
+        book.add(order=1, agent=1, side=Side.BUY, quantity=2**63, price=1)
+    with pytest.raises(InputError, match="cash_cap"):
+        book.add(order=1, agent=1, side=Side.SELL, quantity=1, cash_cap=5)
+    with pytest.raises(InputError, match="price"):
+        book.add(order=1, agent=1, side=Side.BUY, quantity=1, post_only=True)
+    with pytest.raises(InputError, match="tick"):
+        book.advance(-1)
+    refused = book.add(order=1, agent=1, side=Side.BUY, quantity=1, price=-3)
+    assert refused.rejected == RejectReason.PRICE_OUT_OF_RANGE
+    assert book.best(Side.BUY) is None
+
+
+def test_the_documentation_is_true() -> None:
+    assert doctest.testmod(economy.book).failed == 0
