@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,17 +31,17 @@ def bundled() -> list[dict[str, str]]:
     return found
 
 
-def examples() -> list[dict[str, Any]]:
-    """Ready queries, GraphiQL's first tabs; $run is filled with 1."""
+def examples(run: int = 1) -> list[dict[str, Any]]:
+    """Ready queries, GraphiQL's first tabs; $run is filled in."""
     found = []
     for path in sorted((ASSETS / "examples").glob("*.graphql")):
         query = path.read_text()
-        found.append({"query": query, "variables": '{ "run": "1" }' if "$run" in query else ""})
+        found.append({"query": query, "variables": f'{{ "run": "{run}" }}' if "$run" in query else ""})
     return found
 
 
-def routes() -> list[Route]:
-    """The page, its assets and the examples. Raises SetupError when a copy is not the file that was pinned."""
+def routes(newest: Callable[[], int]) -> list[Route]:
+    """The page, its assets and the examples over the `newest` run. Raises SetupError when a pinned copy was changed."""
     bodies = {name: (ASSETS / name).read_bytes() for name in OWN}
     for entry in bundled():
         body = (ASSETS / entry["file"]).read_bytes()
@@ -47,13 +49,13 @@ def routes() -> list[Route]:
             raise SetupError(f"{ASSETS / entry['file']} was changed", f"copy it from npm {entry['package']} again")
         bodies[entry["file"]] = body
     page = (ASSETS / "page.html").read_bytes()
-    tabs = json.dumps(examples()).encode()
 
     async def show(_: Request) -> Response:
         return Response(page, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
     async def example_tabs(_: Request) -> Response:
-        return Response(tabs, media_type="application/json")
+        run = await asyncio.to_thread(newest)
+        return Response(json.dumps(examples(run)), media_type="application/json")
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]

@@ -137,6 +137,13 @@ class Api:
             self.cache.put(key, encoded, context.runs)
         return Response(encoded, media_type="application/json", headers={"X-Cache": "miss"})
 
+    def newest(self) -> int:
+        """Number of the newest run, 1 when the tables do not tell: it only fills in the examples."""
+        try:
+            return int(self.reader.rows("SELECT max(run) AS run FROM runs", {})[0]["run"] or 1)
+        except EscapeError:
+            return 1
+
     async def health(self, _: Request) -> Response:
         """GET /health: 200 when the tables answer, else 503."""
         try:
@@ -202,7 +209,7 @@ def create_app(config: ApiConfig, reader: Reader | None = None) -> Starlette:
         Route("/graphql", api.graphql, methods=["POST"]),
         WebSocketRoute("/graphql", subscriptions),
         Route("/reports/{name}", api.report),
-        *([] if config.production else graphiql.routes()),
+        *([] if config.production else graphiql.routes(api.newest)),
     ]
     guard = Middleware(
         Guard, hosts=config.allow_hosts, origins=config.allow_origins, slow_seconds=config.live.slow_seconds
@@ -229,7 +236,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket. Raises SetupError when the port is taken or the address is not of this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio turns Nagle's delay off: without it each answer waits 40 ms for an ACK.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
