@@ -30,6 +30,7 @@ from schemas.log.writer import LogWriter
 pytestmark = pytest.mark.integration
 PARTITIONS, FLOW_PARTITIONS = 2, 2
 ROWS = 60_000  # of each kind
+KEPT_APART = ("order_submitted", "trade_executed", "book_updated", "agent_decided", "money_transferred")
 ABORTED = {"run": 9, "incarnation": 1, "epoch": 3, "reason": "a test"}
 
 
@@ -44,6 +45,8 @@ def store(server: EmbeddedClickHouse, namespace: str) -> Iterator[Store]:
     config = ClickHouseConfig(server.url, "escape", server.password(), namespace)
     migrate(config)
     with Store(config) as opened:
+        for table in KEPT_APART:  # a merge would hide a row that is there twice
+            opened.command(f"ALTER TABLE {table} MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1")
         yield opened
 
 
@@ -225,7 +228,7 @@ def test_a_record_that_cannot_be_decoded_is_noted_and_the_rest_goes_on(
     found = store.rows("SELECT family, kafka_partition, kafka_offset, defect FROM sink_defects ORDER BY family")
     assert found == [
         {"family": TRADES, "kafka_partition": 0, "kafka_offset": 5, "defect": "bad_magic"},
-        {"family": CLOCK, "kafka_partition": 0, "kafka_offset": 0, "defect": "truncated"},
+        {"family": CLOCK, "kafka_partition": 0, "kafka_offset": 0, "defect": "undecodable"},
     ]
     assert store.command("SELECT state FROM runs FINAL WHERE run = 9") == "paused"
     followed = store.columns("SELECT DISTINCT family FROM sink_offsets FINAL")["family"]
