@@ -23,7 +23,8 @@ class BookMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.book, self.naive = OrderBook(), NaiveBook()
-        self.tick, self.next = 0, 1
+        self.tick, self.next = 1, 1  # the naive book's expiry 0 means never
+        self.book.advance(1)
         self.submitted = self.traded = self.gone = 0
 
     def compare(self, outcome: Outcome, order: int, agent: int) -> None:
