@@ -42,6 +42,14 @@ def matching(settings: Settings, bootstrap: str) -> Child:
     return Child("matching", _module("streams.worker", "matching", *where, *partitions))
 
 
+def projection(settings: Settings, bootstrap: str) -> Child:
+    """The Faust worker that computes balances and indicators."""
+    where = _log(bootstrap, settings.namespace)
+    partitions = ["--partitions", str(settings.partitions), "--flow-partitions", str(settings.flow_partitions)]
+    data = ["--data", str(settings.state_folder / "faust"), "--name", "projection"]
+    return Child("projection", _module("streams.worker", "projection", *where, *partitions, *data))
+
+
 def sink(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:
     """The process that copies the log into ClickHouse."""
     command = _module(

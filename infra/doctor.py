@@ -74,7 +74,8 @@ def _memory(_: Settings) -> str:
 
 
 def _port(settings: Settings) -> str:
-    wanted = {"broker_port": settings.broker_port, "api_port": settings.api_port}
+    names = ("broker_port", "clickhouse_port", "api_port")
+    wanted = {name: getattr(settings, name) for name in names}
     if running(settings) is not None:
         return "our own stack is running"
     for name, port in wanted.items():
@@ -95,6 +96,17 @@ def _broker(settings: Settings) -> str:
     return f"cluster {answered.cluster_id} at {settings.bootstrap}"
 
 
+def _clickhouse(settings: Settings) -> str:
+    if not settings.clickhouse_url:
+        return "embedded"
+    from queries.config import ClickHouseConfig
+    from queries.store import Store
+
+    config = ClickHouseConfig.from_dsn(settings.clickhouse_url)
+    with Store(config, database="") as store:
+        return f"version {store.command('SELECT version()')} at {config.url}"
+
+
 def _tape(_: Settings) -> str:
     try:
         return f"ob-analytics {metadata.version('ob-analytics')}"
@@ -111,8 +123,10 @@ _CHECKS: Final[dict[str, Callable[[Settings], str]]] = {
     "jars": _jars,
     "ports": _port,
     "broker": _broker,
+    "clickhouse": _clickhouse,
     "tape": _tape,
 }
+NAMES: Final = tuple(_CHECKS)
 
 
 def examine(settings: Settings) -> list[Check]:

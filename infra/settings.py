@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,5 @@ def load_settings(**flags: Any) -> Settings:
         known_keys = ", ".join(sorted(Settings.model_fields))
         remedy = f"known settings are {known_keys}" if first["type"] == "extra_forbidden" else first["msg"]
         raise InputError(name, first.get("input"), remedy) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError("settings file", FILE, f"correct the TOML: {error}") from error

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes h
     from queries.config import ClickHouseConfig
 
 _WATCH_SECONDS: Final = 0.5
-_EXTERNAL_SECONDS: Final = 8.0  # a broker that somebody else runs has this long to answer
+_EXTERNAL_SECONDS: Final = 5.0  # a broker that somebody else runs has this long to answer
 
 
 def prepare(settings: Settings) -> Path:
@@ -95,7 +95,12 @@ class Stack:
 
     def _start_clickhouse(self) -> int:
         """Start the embedded ClickHouse, where one is wanted; it loads while the broker starts. Returns its port."""
-        if not self._store or self.settings.clickhouse_url:
+        if not self._store:
+            return 0
+        if self.settings.clickhouse_url:
+            from queries.store import Store
+
+            Store(components.tables_of(self.settings, 0)[0], database="").close()  # does it answer?
             return 0
         port = components.clickhouse_port(self.settings)
         self._spawn(components.clickhouse(self.folder / "clickhouse", port))
@@ -109,6 +114,7 @@ class Stack:
         self.tables, self.reader = components.tables_of(self.settings, port)
         migrate(self.tables)
         if self.settings.workers:
+            self._spawn(components.projection(self.settings, self.bootstrap))
             self._spawn(components.sink(self.settings, self.bootstrap, self.tables))
 
     def _start_broker(self) -> None:
@@ -201,7 +207,7 @@ def running(settings: Settings) -> dict[str, Any] | None:
     """Description of the stack that `escape up` left running, None when there is none."""
     try:
         described: dict[str, Any] = json.loads(_file(settings).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, json.JSONDecodeError):
         return None
     return described if Registry(settings.state_folder).owner() == described["pid"] else None
 

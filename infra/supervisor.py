@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def _alive(pid: int, created: float) -> psutil.Process | None:
         return process if same else None
     except psutil.NoSuchProcess:
         return None
+
+
+def descendants() -> list[int]:
+    """Pids of all processes below this one."""
+    return [process.pid for process in psutil.Process().children(recursive=True)]
 
 
 def end_processes(processes: Sequence[psutil.Process], timeout: float = 6.0) -> None:
@@ -70,7 +76,7 @@ class Registry:
     def _read(self) -> dict[str, Any]:
         try:
             loaded: dict[str, Any] = json.loads(self._path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (OSError, json.JSONDecodeError):
             return {"owner": None, "children": []}
         return loaded
 
@@ -99,14 +105,20 @@ class Registry:
 
     def add(self, name: str, pid: int) -> None:
         """Record a child."""
-        with self._lock:
+        self.add_all([(name, pid)])
+
+    def add_all(self, children: Sequence[tuple[str, int]]) -> None:
+        """Record processes that the next owner shall end, should this one be killed; known ones are not repeated."""
+        new = []
+        for name, pid in children:
+            with suppress(psutil.NoSuchProcess):  # it died at once; whoever started it sees that
+                new.append([name, pid, psutil.Process(pid).create_time()])
+        with self._lock, open(self._path.with_suffix(".lock"), "wb") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)  # a command that uses a running stack records its processes as well
             state = self._read()
-            try:
-                state["children"].append([name, pid, psutil.Process(pid).create_time()])
-            except psutil.NoSuchProcess:
-                return  # it died at once; whoever started it sees that
-            state["children"] = [c for c in state["children"] if _alive(c[1], c[2])]
-            self._write(state)
+            kept = [c for c in state["children"] if _alive(c[1], c[2])]
+            known = {c[1] for c in kept}
+            self._write({**state, "children": kept + [c for c in new if c[1] not in known]})
 
     def release(self) -> None:
         """Give the folder back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from typing import NoReturn
 
@@ -28,4 +29,5 @@ def main() -> None:
     """Entry point of the console script. SIGTERM and a closed terminal stop things in order, as Ctrl-C does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries log of an error stands in our one line
     app()

@@ -41,16 +41,22 @@ def specify(model: Model, chosen: Settings) -> RunSpec:
 def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Attached, pace: int = 0) -> RunResult:
     """Run on the stream with a progress bar, or go on with a run; Ctrl-C leaves RunAborted on the log."""
     from agents.actor import start_ray, stop_ray
+    from infra.supervisor import Registry, descendants
     from runs.kafka import StreamRun
 
     # Ray's socket paths must be short, so its folder is not below the state folder.
     with tempfile.TemporaryDirectory(prefix="escape-ray-", ignore_cleanup_errors=True) as folder, progress() as bar:
         task = bar.add_task(name, total=None, detail="starting the agents")
+        registry, recorded = Registry(stack.folder), False
         start_ray(chosen.ray_address, folder)
         try:
             stream = StreamRun(stack.bootstrap, stack.namespace, spec, stack.logs, pace=pace)
 
             def show(p: Progress) -> None:
+                nonlocal recorded
+                if not recorded:  # some of Ray's processes outlive a killed command line for a while
+                    registry.add_all([("ray", pid) for pid in descendants()])
+                    recorded = True
                 detail = (
                     f"{simulated(spec, p)}, {p.orders:,} orders, {p.trades:,} trades, "
                     f"{round(p.orders / p.seconds):,} orders/s"

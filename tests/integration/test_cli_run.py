@@ -1,0 +1,88 @@
+"""Runs from the command line: a tape, an interrupted run, a resumed one, a deleted one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.supervisor import end_processes
+from schemas.log.clocklog import read_clocks
+from tests.integration.commands import ESCAPE, alive, answer, environment, escape, listening, refused
+
+pytestmark = pytest.mark.integration
+_SHORT = ("run", "village", "--seed", "5", "--set", "years=1", "--set", "calendar.rounds=4")
+_NAMES = (*_SHORT, "--no-store")
+
+
+def _started(command: tuple[str, ...], state: Path, errors: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """A run that has granted some epochs, and the address of its broker."""
+    with open(errors, "wb") as file:
+        child = subprocess.Popen(
+            [ESCAPE, *command], env=environment(state=str(state)), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    limit = time.monotonic() + 60
+    properties = state / "kafka" / "server.properties"
+    while time.monotonic() < limit and child.poll() is None:
+        time.sleep(0.3)
+        clocks = list(state.glob("logs/run-*/shard-0.log"))
+        if clocks and properties.exists():
+            address = next(line for line in properties.read_text().splitlines() if line.startswith("advertised"))
+            bootstrap = address.rsplit("//", 1)[1]
+            if any(log.granted > 5 for log in read_clocks(bootstrap, "escape")):
+                return child, bootstrap
+    raise AssertionError(errors.read_text())
+
+
+def test_ctrl_c_leaves_run_aborted_on_the_log_and_nothing_else(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    child, _ = _started(_NAMES, state, tmp_path / "errors")
+    tree = psutil.Process(child.pid).children(recursive=True)
+    try:
+        assert listening([psutil.Process(child.pid), *tree]) == {"127.0.0.1"}
+        began = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(20) == 130
+        assert time.monotonic() - began < 10
+        assert not [p for p in tree if alive(p.pid)]
+    finally:
+        end_processes([*tree])
+    assert "Traceback" not in (tmp_path / "errors").read_text()
+    (run,) = answer("runs", "list", "--json", state=str(state))
+    assert run["state"] == "aborted"
+    refused(escape("resume", str(run["run"]), state=str(state)), 2, "aborted")
+
+
+def test_a_run_goes_on_after_kill_9_of_the_command_line(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    child, _ = _started(_NAMES, state, tmp_path / "errors")
+    tree = psutil.Process(child.pid).children(recursive=True)
+    os.kill(child.pid, 9)
+    child.wait()
+    (run,) = answer("runs", "list", "--json", state=str(state))  # this start ends what the killed one left
+    assert not [p.pid for p in tree if alive(p.pid)]
+    assert run["state"] == "open"
+    told = answer("resume", str(run["run"]), "--json", state=str(state))
+    whole = answer(*_SHORT, "--carrier", "local", "--json")
+    assert told["digest"] == whole["digest"]
+    (run,) = answer("runs", "list", "--json", state=str(state))
+    assert (run["state"], run["digest"]) == ("finished", whole["digest"])
+
+
+def test_the_tape_goes_through_the_stream_into_the_tables_and_away_again(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    told = answer("ingest", "bitstamp", "--json", state=state)
+    assert (told["prints"], told["trades"], told["orders"]) == (284, 284, 156_865)
+    assert told["matched"] >= 282
+    assert len(told["differences"]) == 2
+    deleted = answer("runs", "delete", str(told["run"]), "--json", state=state)
+    assert {"order_submitted", "trade_executed", "runs", "tape_comparisons"} <= set(deleted["tables"])
+    assert deleted["records"] > told["orders"]
+    assert answer("runs", "list", "--json", state=state) == []
+    refused(escape("runs", "show", str(told["run"]), state=state), 2, "run = ")

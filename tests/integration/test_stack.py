@@ -1,0 +1,89 @@
+"""The stack as `escape up` leaves it: safe by default, restarted part by part, gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.clickhouse import EmbeddedClickHouse
+from tests.integration.commands import alive, answer, escape, listening, refused
+
+pytestmark = pytest.mark.integration
+
+
+def _until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+
+
+def _pids(described: dict[str, Any]) -> dict[str, int]:
+    return {"broker": described["broker"]["pid"]} | {n: p["pid"] for n, p in described["processes"].items()}
+
+
+def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    described = answer("up", "--json", state=state)
+    tree = [psutil.Process(described["pid"]), *psutil.Process(described["pid"]).children(recursive=True)]
+    try:
+        assert answer("up", "--json", state=state)["pid"] == described["pid"]  # a second `up` starts nothing
+        assert set(described["processes"]) >= {"matching", "sink", "clickhouse"}
+        assert listening(tree) == {"127.0.0.1"}
+        _keeps_secrets(Path(state), tree)
+        _restarts(state, described)
+        other = escape("runs", "list", state=state, namespace="other")
+        refused(other, 3, "namespace escape", "down")
+    finally:
+        began = time.monotonic()
+        assert answer("down", "--json", state=state) == {"stopped": True}
+    assert time.monotonic() - began < 11
+    assert not [p for p in tree if alive(p.pid)]
+    assert escape("status", state=state)[0] == 1
+    assert answer("down", "--json", state=state) == {"stopped": False}
+
+
+def _keeps_secrets(state: Path, tree: list[psutil.Process]) -> None:
+    """Passwords stand in a file that only the user reads, and neither in logs, descriptions nor arguments."""
+    passwords = state / "clickhouse" / "passwords.json"
+    assert stat.S_IMODE(passwords.stat().st_mode) == 0o600
+    server = EmbeddedClickHouse(state / "clickhouse")
+    for user in ("escape", "reader"):
+        secret = server.password(user)
+        assert len(secret) >= 20
+        for file in [state / "stack.json", state / "processes.json", *(state / "logs").glob("*.log")]:
+            assert secret not in file.read_text()
+        for process in tree:
+            assert secret not in " ".join(process.cmdline())
+
+
+def _restarts(state: str, described: dict[str, Any]) -> None:
+    before = _pids(described)
+    for pid in before.values():
+        os.kill(pid, 9)
+
+    def again() -> bool:
+        code, _, _ = escape("status", state=state)
+        now = _pids(answer("status", "--json", state=state)) if code == 0 else before
+        return all(now[name] != pid and alive(now[name]) for name, pid in before.items())
+
+    _until(again)
+    _until(lambda: escape("query", "{ __typename }", state=state)[0] == 0)
+    assert answer("runs", "list", "--json", state=state) == []
+
+
+def test_what_a_killed_stack_left_is_ended_by_the_next_start(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    described = answer("up", "--json", state=state)
+    pids = _pids(described)
+    os.kill(described["pid"], 9)
+    assert any(map(alive, pids.values()))
+    assert answer("runs", "list", "--json", state=state) == []
+    assert not any(map(alive, pids.values()))

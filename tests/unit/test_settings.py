@@ -1,0 +1,51 @@
+"""Settings: precedence, and every wrong key or value named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from economy.errors import InputError
+from infra.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"ESCAPE_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_flags_go_over_environment_over_file_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().shards == 2
+    Path("escape.toml").write_text("shards = 3\npartitions = 4\n")
+    assert (load_settings().shards, load_settings().partitions) == (3, 4)
+    monkeypatch.setenv("ESCAPE_SHARDS", "5")
+    assert (load_settings().shards, load_settings().partitions) == (5, 4)
+    assert load_settings(shards=6, partitions=None).shards == 6
+
+
+def test_an_unknown_key_is_refused_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESCAPE_SHARD", "5")
+    with pytest.raises(InputError, match=r"ESCAPE_SHARD = '5'.*ESCAPE_SHARDS"):
+        load_settings()
+    monkeypatch.delenv("ESCAPE_SHARD")
+    Path("escape.toml").write_text("nonsense = 3\n")
+    with pytest.raises(InputError, match=r"nonsense = 3.*known settings are"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("shards", "many"), ("shards", "0"), ("broker_port", "70000"), ("namespace", "No spaces")]
+)
+def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"ESCAPE_{name.upper()}", value)
+    with pytest.raises(InputError, match=name):
+        load_settings()
+
+
+def test_a_file_that_is_no_toml_is_named() -> None:
+    Path("escape.toml").write_text("shards = = 3\n")
+    with pytest.raises(InputError, match=r"escape\.toml"):
+        load_settings()

@@ -1,0 +1,86 @@
+"""Children restart when they die, and what a killed owner left is ended; foreign processes are not touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from economy.errors import SetupError
+from infra.supervisor import Registry, Supervisor
+
+_SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+# Ignores SIGTERM: only SIGKILL ends it.
+_STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)",
+]
+
+
+def _until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_a_child_that_dies_is_started_again_and_stop_ends_all(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.claim()
+    supervisor = Supervisor(tmp_path, registry)
+    supervisor.spawn("a", _SLEEP)
+    supervisor.spawn("b", _STUBBORN)
+    first = supervisor.status()["a"]["pid"]
+    _until(lambda: (tmp_path / "b.log").read_text() == "1\n")
+    os.kill(first, 9)
+    _until(lambda: supervisor.status()["a"]["restarts"] == 1)
+    pids = [child["pid"] for child in supervisor.status().values()]
+    assert first not in pids
+    began = time.monotonic()
+    supervisor.stop(0.5)
+    assert time.monotonic() - began < 3
+    assert not any(map(psutil.pid_exists, pids))
+    registry.release()
+    assert not (tmp_path / "processes.json").exists()
+
+
+_OWNER = """
+import os, sys, time
+from pathlib import Path
+from infra.supervisor import Registry, Supervisor
+registry = Registry(Path(sys.argv[1])); registry.claim()
+Supervisor(Path(sys.argv[1]), registry).spawn("a", [sys.executable, "-c", "import time; time.sleep(600)"])
+print(os.getpid(), flush=True); time.sleep(600)
+"""
+
+
+def test_orphans_of_a_killed_owner_are_ended_by_the_next(tmp_path: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", _OWNER, str(tmp_path)], stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    with owner.stdout:
+        owner.stdout.readline()
+    with pytest.raises(SetupError, match=f"process {owner.pid} uses this state folder"):
+        Registry(tmp_path).claim()
+    orphan = json.loads((tmp_path / "processes.json").read_text())["children"][0][1]
+    owner.kill()
+    owner.wait()
+    assert psutil.pid_exists(orphan)
+    # A pid that the system has given to somebody else since: its start time does not fit.
+    state = json.loads((tmp_path / "processes.json").read_text())
+    with subprocess.Popen(_SLEEP) as foreign:
+        state["children"].append(["old", foreign.pid, psutil.Process(foreign.pid).create_time() - 100])
+        (tmp_path / "processes.json").write_text(json.dumps(state))
+        registry = Registry(tmp_path)
+        assert registry.claim() == ["a"]
+        registry.release()
+        _until(lambda: not psutil.pid_exists(orphan))
+        assert foreign.poll() is None
+        foreign.kill()
