@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+from economy.accounts import Approach
 from economy.errors import InputError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.scenario import scenario_from_json
 from runs.log import RunInfo, epochs_of
+from schemas.catalogue import FLOWS, TRADES
 from schemas.log.founding import Founding, founding
 
 Epochs = Iterable[tuple[int, Mapping[str, Events]]]
@@ -28,21 +31,42 @@ def windows_of(epochs: Epochs, info: RunInfo, founded: Founding) -> Iterator[Win
             yield window
 
 
-def accounts_of(epochs: Epochs, info: RunInfo, founded: Founding, window: int) -> Window:
-    """One window of a run. Raises InputError when it has not closed."""
-    last = -1
-    for found in windows_of(epochs, info, founded):
-        if found.window == window:
-            return found
-        last = found.window
-    known = f"give 0 to {last}" if last >= 0 else "no window of this run has closed yet"
-    raise InputError("window", window, known)
+def accounts_of(epochs: Epochs, info: RunInfo, founded: Founding, window: int | None = None) -> Window:
+    """One window of a run, the newest closed one if none is named. Raises InputError when it has not closed."""
+    newest: Window | None = None
+    for newest in windows_of(epochs, info, founded):
+        if newest.window == window:
+            return newest
+    if newest is None:
+        raise InputError("window", window, "wait: no window of this run has closed yet")
+    if window is not None:
+        raise InputError("window", window, f"give 0 to {newest.window}")
+    return newest
 
 
-def read_accounts(bootstrap: str, namespace: str, info: RunInfo, window: int) -> Window:
-    """One window of a run, read from the log; -1 and below count from the last possible one."""
-    if window < 0:
-        scenario = scenario_from_json(info.started["scenario"])
-        window += scenario.time.ticks // scenario.time.window_ticks
+def read_accounts(bootstrap: str, namespace: str, info: RunInfo, window: int | None = None) -> Window:
+    """The same, read from the log."""
     founded = founding(bootstrap, namespace, info.started)
-    return accounts_of(epochs_of(bootstrap, namespace, info), info, founded, window)
+    return accounts_of(epochs_of(bootstrap, namespace, info, (FLOWS, TRADES)), info, founded, window)
+
+
+def to_json(window: Window) -> dict[str, Any]:
+    """A window as one JSON document; amounts are decimal strings."""
+    figures = [{"indicator": name, "item": item, "value": str(v)} for (name, item), v in window.figures.items()]
+    matrices = {"balance_sheet": window.balance_sheet, "transaction_flows": window.transaction_flows}
+    return {
+        "window": window.window, "figures": figures, **{name: matrix.to_json() for name, matrix in matrices.items()}
+    }  # fmt: skip
+
+
+def render(window: Window) -> str:
+    """Both matrices and GDP for people."""
+    figures = window.figures
+    gdp = ", ".join(f"{a.value} {figures[f'gdp_{a.value}', 0]}" for a in Approach)
+    return "\n\n".join(
+        [
+            f"window {window.window}: GDP in 1e-8 of the currency by {gdp}",
+            window.balance_sheet.render(),
+            window.transaction_flows.render(),
+        ]
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,14 +69,14 @@ def find_run(bootstrap: str, namespace: str, run: int) -> RunInfo:
     return known[run]
 
 
-def epochs_of(bootstrap: str, namespace: str, info: RunInfo) -> Iterator[tuple[int, dict[str, Any]]]:
+def epochs_of(
+    bootstrap: str, namespace: str, info: RunInfo, families: Sequence[str] = _FAMILIES
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Unique records of a run epoch by epoch, the opening first: (epoch, family -> events in canonical order)."""
     s = info.started
-    assembler = EpochAssembler(
-        info.run, s["shards"], s["partitions"], s["flow_partitions"], s["epoch_ticks"], _FAMILIES
-    )
+    assembler = EpochAssembler(info.run, s["shards"], s["partitions"], s["flow_partitions"], s["epoch_ticks"], families)
     start: dict[Place, int] = {
-        (family, p): offset for family in _FAMILIES for p, offset in enumerate(s["start_offsets"][family])
+        (family, p): offset for family in families for p, offset in enumerate(s["start_offsets"][family])
     }
     for chunk in read_range(bootstrap, namespace, start, end_offsets(bootstrap, namespace, list(start))):
         assembler.add(chunk)

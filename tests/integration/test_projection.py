@@ -16,6 +16,7 @@ from agents.village import VillageModel
 from economy import canonical
 from economy import events as e
 from economy.digest import mark
+from economy.errors import InputError
 from economy.events import ChainScope, Events
 from economy.indicators import Window
 from economy.scenario import load_scenario
@@ -157,7 +158,9 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
     assert balances(broker, namespace, FALSE) == []
     assert figures(broker, namespace, TOY) == []
 
-    read = read_accounts(broker.bootstrap, namespace, info, -1)
+    read = read_accounts(broker.bootstrap, namespace, info)
     assert read.figures == expected[-1].figures
     assert read.balance_sheet == expected[-1].balance_sheet
     assert read.transaction_flows == expected[-1].transaction_flows
+    with pytest.raises(InputError, match="give 0 to 3"):
+        read_accounts(broker.bootstrap, namespace, info, 4)
