@@ -163,6 +163,8 @@ def main() -> None:
     parser.add_argument("--clickhouse-database", default="escape")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for noisy in ("urllib3", "clickhouse_connect"):  # while ClickHouse restarts, one line per attempt is enough
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

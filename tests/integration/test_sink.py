@@ -45,9 +45,14 @@ def store(server: EmbeddedClickHouse, namespace: str) -> Iterator[Store]:
     config = ClickHouseConfig(server.url, "escape", server.password(), namespace)
     migrate(config)
     with Store(config) as opened:
-        for table in KEPT_APART:  # a merge would hide a row that is there twice
-            opened.command(f"ALTER TABLE {table} MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1")
+        keep_apart(opened)
         yield opened
+
+
+def keep_apart(store: Store) -> None:
+    """Stop merges, which would hide a row that is there twice."""
+    for table in KEPT_APART:
+        store.command(f"ALTER TABLE {table} MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1")
 
 
 def rows_of(event: Any, run: int, count: int, seed: int) -> np.ndarray:
@@ -157,6 +162,10 @@ def counts(store: Store, tables: str = "trade_executed") -> int:
     return int(store.command(f"SELECT count() FROM {tables}"))
 
 
+def total(store: Store) -> int:
+    return sum(counts(store, table) for table in KEPT_APART)
+
+
 def test_a_sink_killed_in_mid_stream_neither_loses_nor_doubles(
     broker: Broker, namespace: str, server: EmbeddedClickHouse, store: Store, tmp_path: Path
 ) -> None:
@@ -167,13 +176,15 @@ def test_a_sink_killed_in_mid_stream_neither_loses_nor_doubles(
     for (family, _), offset in sorted(end_offsets(broker.bootstrap, namespace, places).items()):
         ends.setdefault(family, []).append(offset)
     # The first sink dies while a block is under way: its bounds are noted, its rows are partly in.
-    first = Process(broker, namespace, server, tmp_path / "sink.log")
     under_way = "SELECT count() FROM sink_offsets FINAL WHERE NOT stored"
-    until(
-        lambda: store.command(under_way) > 0 and counts(store, "agent_decided") + counts(store, "order_submitted") > 0
-    )
-    first.end(signal.SIGKILL)
-    interrupted = store.command(under_way)
+    interrupted = 0
+    while not interrupted and (before := total(store)) < 5 * ROWS:  # the kill may come too late for one block
+        first = Process(broker, namespace, server, tmp_path / "sink.log")
+        limit = time.monotonic() + 40
+        while not (total(store) > before and store.command(under_way) > 0) and total(store) < 5 * ROWS:
+            assert time.monotonic() < limit
+        first.end(signal.SIGKILL)
+        interrupted = store.command(under_way)
     second = Process(broker, namespace, server, tmp_path / "sink.log")
     writer = LogWriter(broker.bootstrap, namespace)
     writer.send_record("RunFinished", finished(7, ends), 0)
@@ -208,6 +219,29 @@ def test_a_sink_killed_in_mid_stream_neither_loses_nor_doubles(
     assert third.end(signal.SIGTERM) == 0
     found = store.rows("SELECT count() AS c, sum(notional) AS s FROM trade_executed WHERE run = 8")
     assert found == [{"c": 1000, "s": int(more[:, e.TradeExecuted.NOTIONAL].sum())}]
+
+
+def test_clickhouse_killed_in_mid_insert_neither_loses_nor_doubles(
+    broker: Broker, namespace: str, tmp_path: Path
+) -> None:
+    topics.create(broker.bootstrap, namespace, PARTITIONS, FLOW_PARTITIONS)
+    sent = write(broker, namespace, 5, ROWS)
+    with EmbeddedClickHouse(tmp_path / "clickhouse") as server:
+        config = ClickHouseConfig(server.url, "escape", server.password(), namespace)
+        migrate(config)
+        with Store(config) as store:
+            keep_apart(store)
+            sink = Process(broker, namespace, server, tmp_path / "sink.log")
+            until(lambda: counts(store, "agent_decided") + counts(store, "book_updated") > 0)
+            assert server.process is not None
+            server.process.kill()
+            server.process.wait()
+            time.sleep(0.5)
+            server.start()
+            # Sums would hide what is missing in one table and doubled in another: check() follows.
+            until(lambda: total(store) >= 5 * ROWS)
+            assert sink.end(signal.SIGTERM) == 0, (tmp_path / "sink.log").read_text()
+            check(store, 5, sent)
 
 
 def test_a_record_that_cannot_be_decoded_is_noted_and_the_rest_goes_on(
