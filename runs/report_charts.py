@@ -201,7 +201,7 @@ def shares(data: RunData) -> Chart | None:
     listed = [i for i in data.equities if data.candles.get(i)]
     if not listed:
         return None
-    year = max(1, int(data.run["epoch_ticks"])) * 5 * int(data.scenario.get("calendar", {}).get("rounds", 0)) * QUARTERS
+    year = data.year_ticks
     unit = year or 1
     traces = []
     for place, i in enumerate(listed):
@@ -248,7 +248,8 @@ def depth(data: RunData) -> list[Chart]:
     for number, books in data.books.items():
         traces = []
         for place, book in enumerate(books):
-            traces += _depth(book, COLOURS[place], f"tick {book.tick:,}")
+            when = f"year {book.tick / data.year_ticks:.2f}" if data.year_ticks else f"tick {book.tick:,}"
+            traces += _depth(book, COLOURS[place], when)
         if traces:
             symbol = data.instruments[number]["symbol"]
             found.append(

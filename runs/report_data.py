@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from economy.calendar import PHASES
 from economy.errors import UnknownRunError
 from queries.loaders import RUN_COLUMNS, Reader, Row
 from runs.calibrate import QUARTERS, Array, Macro
 
 BUCKETS: Final = 240  # points of a price chart
-BOOK_TIMES: Final = (0.25, 0.5, 0.75, 0.95)  # of the run: at its end the books are emptied
+BOOK_TIMES: Final = 4  # books per instrument, one from each quarter of the run
 SHOWN: Final = 3  # instruments that are shown with a book
 Key = tuple[str, int]
 
@@ -80,6 +81,12 @@ class RunData:
         )  # fmt: skip
 
     @property
+    def year_ticks(self) -> int:
+        """Ticks of a year, 0 for a run without a calendar."""
+        rounds = int(self.scenario.get("calendar", {}).get("rounds", 0))
+        return int(self.run["epoch_ticks"]) * PHASES * rounds * QUARTERS
+
+    @property
     def equities(self) -> list[int]:
         """Listed shares and whatever else is neither a good nor a service."""
         return [i for i, row in self.instruments.items() if row["instrument_class"] in ("equity", "currency")]
@@ -119,18 +126,37 @@ def _candles(reader: Reader, run: int, instruments: dict[int, Row], chosen: list
     return found
 
 
-def _book(reader: Reader, run: int, listing: Row, tick: int) -> Book:
+def _book_times(reader: Reader, run: int, instrument: int, begin: int, end: int) -> list[int]:
+    """The tick of each quarter of the run at which most levels were filled: between rounds books stand empty."""
     rows = reader.rows(
-        "SELECT toString(side) AS side, price, argMax(quantity, seq) AS rest FROM book_updated "
-        "WHERE run = {run:Int64} AND instrument = {instrument:Int64} AND tick <= {tick:Int64} "
-        "GROUP BY side, price HAVING rest > 0 ORDER BY side, if(side = 'buy', -price, price) LIMIT 200 BY side",
-        {"run": run, "instrument": int(listing["instrument"]), "tick": tick},
+        "SELECT least({parts:Int64} - 1, intDiv((tick - {begin:Int64}) * {parts:Int64}, {span:Int64})) AS part, "
+        "argMax(tick, (levels, tick)) AS best FROM (SELECT tick, countIf(quantity > 0) AS levels FROM book_updated "
+        "WHERE run = {run:Int64} AND instrument = {instrument:Int64} AND tick >= {begin:Int64} GROUP BY tick "
+        "HAVING levels > 0) GROUP BY part ORDER BY part",
+        {"run": run, "instrument": instrument, "begin": begin, "span": max(1, end - begin), "parts": BOOK_TIMES},
+    )
+    return [int(row["best"]) for row in rows]
+
+
+def _books(reader: Reader, run: int, listing: Row, times: list[int]) -> list[Book]:
+    """The books at some ticks, in one statement: the last change of each level up to each of them."""
+    if not times:
+        return []
+    ticks = ", ".join(str(int(tick)) for tick in times)
+    rows = reader.rows(
+        f"SELECT at, toString(side) AS side, price, argMaxIf(quantity, seq, tick <= at) AS rest FROM book_updated "
+        f"ARRAY JOIN [{ticks}] AS at WHERE run = {{run:Int64}} AND instrument = {{instrument:Int64}} "
+        "GROUP BY at, side, price HAVING rest > 0 ORDER BY at, side, if(side = 'buy', -price, price) "
+        "LIMIT 200 BY at, side",
+        {"run": run, "instrument": int(listing["instrument"])},
     )
     price, lot = 10 ** int(listing["price_scale"]), 10 ** int(listing["quantity_scale"])
-    sides: dict[str, list[tuple[float, float]]] = {"buy": [], "sell": []}
+    found = {tick: Book(tick, [], []) for tick in times}
     for row in rows:
-        sides[row["side"]].append((int(row["price"]) / price, int(row["rest"]) / lot))
-    return Book(tick, sides["buy"], sides["sell"])
+        book = found[int(row["at"])]
+        level = (int(row["price"]) / price, int(row["rest"]) / lot)
+        (book.bids if row["side"] == "buy" else book.asks).append(level)
+    return list(found.values())
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -163,9 +189,8 @@ def load_run(reader: Reader, run: int) -> RunData:
     shares = [i for i in busiest if instruments[i]["instrument_class"] in ("equity", "currency")]
     chosen = [*shares, *(i for i in busiest if i not in shares)][:SHOWN]
     scenario = _document(str(rows[0]["config"]))
-    round_ticks = 5 * int(scenario.get("calendar", {}).get("epoch_ticks", 0))
+    round_ticks = PHASES * int(scenario.get("calendar", {}).get("epoch_ticks", 0))
     width = round_ticks if round_ticks and (end - begin) // round_ticks <= 4 * BUCKETS else (end - begin) // BUCKETS
-    times = sorted({begin + int(part * (end - begin)) for part in BOOK_TIMES})
     tapes = reader.rows(
         "SELECT run, orders, trades, prints, matched, toString(explanation) AS explanation FROM tape_comparisons FINAL "
         "ORDER BY run = {run:Int64} DESC, compared_at DESC LIMIT 1",
@@ -184,7 +209,7 @@ def load_run(reader: Reader, run: int) -> RunData:
         batch=_figures(reader, "batch_indicators", run),
         instruments=instruments,
         candles=_candles(reader, run, instruments, sorted(set(chosen) | set(shares)), width),
-        books={i: [_book(reader, run, instruments[i], tick) for tick in times] for i in chosen},
+        books={i: _books(reader, run, instruments[i], _book_times(reader, run, i, begin, end)) for i in chosen},
         tape=tapes[0] if tapes else None,
         jobs=jobs,
         trades=sum(int(row["trades"]) for row in counted),

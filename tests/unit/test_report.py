@@ -82,12 +82,12 @@ def test_exchange_prices_and_books(tables: LocalTables) -> None:
         assert candle.tick == 100 * n
         assert candle.volume == volume
         assert candle.price == pytest.approx(sum((10_000 + k) * (k + 1) for k in ks) / volume / 10_000)
-    book = data.books[3][-1]
-    assert book.bids == [(0.9999, 51), (0.9998, 52), (0.9997, 53), (0.9996, 54)]
+    (book,) = data.books[3]  # filled at tick 5, and at no other
+    assert book.tick == 5
+    assert book.bids == [(1.0, 50), (0.9999, 51), (0.9998, 52), (0.9997, 53), (0.9996, 54)]
     assert book.asks[0] == (1.001, 60)
     depth = next(p for p in plots(render(data)) if p["layout"]["yaxis"]["title"]["text"] == "cumulated quantity")
-    last = [t for t in depth["traces"] if t["name"] == f"tick {book.tick:,}"]
-    assert [max(t["y"]) for t in last] == [51 + 52 + 53 + 54, 60 + 61 + 62 + 63 + 64]
+    assert [max(t["y"]) for t in depth["traces"]] == [50 + 51 + 52 + 53 + 54, 60 + 61 + 62 + 63 + 64]
 
 
 def test_what_differs_is_shown(tables: LocalTables) -> None:
