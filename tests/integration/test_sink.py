@@ -72,6 +72,18 @@ def rows_of(event: Any, run: int, count: int, seed: int) -> np.ndarray:
     return rows
 
 
+CHILDREN: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_sink() -> Iterator[None]:
+    yield
+    while CHILDREN:
+        child = CHILDREN.pop()
+        child.kill()  # does nothing to one that has ended
+        child.wait()
+
+
 class Process:
     """A sink of its own process."""
 
@@ -84,6 +96,7 @@ class Process:
         environment = {**os.environ, "CLICKHOUSE_PASSWORD": server.password()}
         with open(log, "ab") as output:
             self.child = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        CHILDREN.append(self.child)
 
     def end(self, number: int) -> int:
         self.child.send_signal(number)
