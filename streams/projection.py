@@ -27,7 +27,7 @@ from economy.errors import EscapeError, NonDeterministicError, ScenarioError, Se
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.scenario import Scenario, scenario_from_json
-from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, TRADES
+from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, ORDERS, TRADES
 from schemas.codec import decode_record
 from schemas.log.assembly import EpochAssembler
 from schemas.log.clocklog import ClockLog
@@ -37,7 +37,7 @@ from schemas.log.writer import LogWriter, WriteError
 
 log = logging.getLogger("escape.projection")
 _POLL_SECONDS: Final = 0.2
-_RUNS: Final = 32  # followed at the same time
+_THREADS: Final = 16  # reading at the same time; further runs wait their turn
 _LAST_SENT: Final = ("gdp_production", 0)
 Figure = tuple[str, int]
 
@@ -152,8 +152,7 @@ class ProjectionService(Service):
         self.bootstrap, self.namespace = bootstrap, namespace
         self.clocks: dict[int, ClockLog] = {}
         self._seen: set[int] = set()
-        self._pool = ThreadPoolExecutor(_RUNS + 1, thread_name_prefix="projection")
-        self._room = asyncio.Semaphore(_RUNS)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="projection")
         self._writer = LogWriter(bootstrap, namespace)
 
     async def _call(self, function: Any, *arguments: Any) -> Any:
@@ -208,8 +207,7 @@ class ProjectionService(Service):
     async def follow(self, clock: ClockLog, scenario: Scenario, tail: Tail) -> None:
         """Project one run until its end."""
         try:
-            async with self._room:
-                await self._follow(clock, scenario, tail)
+            await self._follow(clock, scenario, tail)
         except (WriteError, SetupError) as error:
             end_process(error)
         except EscapeError as error:
@@ -220,12 +218,12 @@ class ProjectionService(Service):
     async def _follow(self, clock: ClockLog, scenario: Scenario, tail: Tail) -> None:
         started = clock.started
         assert started is not None
+        offsets: Mapping[str, list[int]] = started["start_offsets"]
+        if not await self._call(still_there, self.bootstrap, self.namespace, offsets):
+            log.info("run %d has been deleted", clock.run)
+            return
         made = await self._call(RunProjection, self.bootstrap, self.namespace, started, scenario, self._writer, tail)
-        start: dict[Place, int] = {
-            (family, p): offset
-            for family in (FLOWS, TRADES)
-            for p, offset in enumerate(started["start_offsets"][family])
-        }
+        start: dict[Place, int] = {(family, p): o for family in (FLOWS, TRADES) for p, o in enumerate(offsets[family])}
         end: dict[Place, int] | None = None
         with LogReader(self.bootstrap, self.namespace, start) as reader:
             while not self.should_stop and not made.finished:
@@ -243,6 +241,14 @@ class ProjectionService(Service):
 def _advance(reader: LogReader, made: RunProjection) -> None:
     for chunk in reader.poll(_POLL_SECONDS):
         made.add(chunk)
+
+
+def still_there(bootstrap: str, namespace: str, offsets: Mapping[str, list[int]]) -> bool:
+    """True when the log reaches back to the offsets at which a run starts."""
+    start: dict[Place, int] = {(f, p): o for f in (FLOWS, ORDERS, TRADES) for p, o in enumerate(offsets[f])}
+    with LogReader(bootstrap, namespace, {}) as reader:
+        begin = reader.begin_offsets(list(start))
+    return all(begin[place] <= start[place] for place in start)
 
 
 def village_of(clock: ClockLog) -> Scenario | None:

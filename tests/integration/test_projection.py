@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from agents.village import VillageModel
 from economy import canonical
@@ -25,7 +27,7 @@ from runs.accounts import read_accounts, windows_of
 from runs.local import run_local
 from runs.log import find_run
 from runs.protocol import RunSpec, open_run
-from schemas.catalogue import BALANCES, DECISIONS, FLOWS, INDICATORS, ORDERS
+from schemas.catalogue import BALANCES, DECISIONS, FLOWS, INDICATORS, ORDERS, topic
 from schemas.log.founding import founding
 from schemas.log.reader import read_all
 from schemas.log.topics import create
@@ -34,7 +36,7 @@ from tests import toy_model
 
 pytestmark = pytest.mark.integration
 PARTITIONS, FLOW_PARTITIONS, SHARDS, SEED = 2, 2, 2, 5
-GOOD, FALSE, TOY = 101, 102, 103
+GOOD, FALSE, TOY, GONE = 101, 102, 103, 104
 SCENARIO = load_scenario("village", {"years": "1", "calendar.rounds": "2", "targets.debt_ratio": "3.0"})
 
 
@@ -101,6 +103,19 @@ def wait_for(broker: Broker, namespace: str, run: int, window: int, folder: Path
         time.sleep(0.2)
 
 
+def delete_before(broker: Broker, namespace: str, offsets: dict[str, list[int]]) -> None:
+    """Delete the log's front, as the removal of the oldest run does."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    asked = [
+        TopicPartition(topic(namespace, family), p, offset)
+        for family, part in offsets.items()
+        for p, offset in enumerate(part)
+        if offset
+    ]
+    for future in admin.delete_records(asked).values():
+        future.result(20)
+
+
 def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace: str, tmp_path: Path) -> None:
     village, epochs = VillageModel(SCENARIO, SEED), []
     run_local(village, GOOD, on_epoch=lambda epoch, events: epochs.append(events) if epoch >= 0 else None)
@@ -108,6 +123,7 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
     writer = LogWriter(broker.bootstrap, namespace)
     toy = toy_model.ToyModel({"agents": 4, "epochs": 2}, 1)
     for run, model, scenario in (
+        (GONE, village, village.scenario_json()),
         (TOY, toy, toy.scenario_json()),
         (FALSE, village, village.scenario_json()),
         (GOOD, village, village.scenario_json()),
@@ -133,6 +149,7 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
             writer.send_record("WindowMeasured", record, 0)
     writer.flush()
 
+    delete_before(broker, namespace, find_run(broker.bootstrap, namespace, TOY).started["start_offsets"])
     worker = start_worker(broker, namespace, tmp_path)
     try:
         wait_for(broker, namespace, GOOD, 0, tmp_path)
@@ -156,7 +173,8 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
     assert sorted(rows) == sorted(tuple(row[1:]) for w in expected for row in w.balances.tolist())
     assert len(figures(broker, namespace, FALSE)) == len(some), "output that differs was written over"
     assert balances(broker, namespace, FALSE) == []
-    assert figures(broker, namespace, TOY) == []
+    assert f"run {GONE} has been deleted" in (tmp_path / "projection.log").read_text()
+    assert figures(broker, namespace, TOY) + figures(broker, namespace, GONE) == []
 
     read = read_accounts(broker.bootstrap, namespace, info)
     assert read.figures == expected[-1].figures
