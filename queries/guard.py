@@ -63,11 +63,13 @@ class Guard:
         async def forward(message: Message) -> None:
             try:
                 await asyncio.wait_for(send(message), self._slow)
-            except TimeoutError:
+            except TimeoutError:  # an OSError too, so it stands first
                 await asyncio.wait_for(
                     send({"type": "websocket.close", "code": SLOW_CLIENT, "reason": "client too slow"}), self._slow
                 )
                 raise
+            except OSError:
+                return  # the client is gone: the next receive tells so, and ends the subscriptions
 
         return forward
 

@@ -176,6 +176,7 @@ class Agent:
     @resolver("Its stocks at the end of a window")
     async def balances(self, info: Info, window: int) -> list[Balance]:
         rows = await info.context.loaders.balance.load((self.run, window, int(self.agent)))
+        info.context.spend(len(rows))  # an agent's balances lead to the agent again: depth alone would multiply
         return [Balance.of(row) for row in rows]
 
     @classmethod

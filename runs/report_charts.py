@@ -224,19 +224,21 @@ def shares(data: RunData) -> Chart | None:
     )  # fmt: skip
 
 
-def _depth(book: Book, colour: str, name: str) -> list[dict[str, Any]]:
-    traces = []
-    for side, levels in (("bids", book.bids), ("asks", book.asks)):
+def _depth(book: Book, colour: str, when: str) -> list[dict[str, Any]]:
+    """Both sides of a book as steps over the distance from the middle of the best prices."""
+    best = [levels[0][0] for levels in (book.bids, book.asks) if levels]
+    if not best:
+        return []
+    middle = sum(best) / len(best)
+    traces: list[dict[str, Any]] = []
+    for levels in (book.bids, book.asks):
         if levels:
-            prices, sizes = zip(*levels, strict=True)
-            total = np.cumsum(sizes)
-            step = "hv" if side == "asks" else "vh"
-            if side == "bids":
-                prices, total = prices[::-1], total[::-1]
+            away = 100 * (np.array([levels[0][0], *(price for price, _ in levels)]) / middle - 1)
+            total = np.cumsum([0.0, *(size for _, size in levels)])
             traces.append(
                 _line(
-                    name, np.array(prices), np.array(total), colour, line={"shape": step, "width": 1.6},
-                    legendgroup=name, showlegend=side == "asks" or not book.asks,
+                    f"{when} at {middle:,.4g}", away, total, colour, line={"shape": "hv", "width": 1.8},
+                    legendgroup=when, showlegend=not traces,
                 )
             )  # fmt: skip
     return traces
@@ -255,9 +257,12 @@ def depth(data: RunData) -> list[Chart]:
             found.append(
                 Chart(
                     f"Depth of the book: {symbol}",
-                    "Quantity that rests up to a price, bids on the left, asks on the right, at several times.",
+                    "Quantity that rests up to a distance from the middle price: bids left, asks right.",
                     traces,
-                    {"xaxis": _axis("price"), "yaxis": _axis("cumulated quantity", rangemode="tozero")},
+                    {
+                        "xaxis": _axis("distance from the middle, %"),
+                        "yaxis": _axis("cumulated quantity", rangemode="tozero"),
+                    },
                 )
             )
     return found

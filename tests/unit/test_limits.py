@@ -174,6 +174,17 @@ def test_subscriptions_are_masked_and_bounded(client: Client, tables: Tables) ->
     assert "its cause is in the server's log under" in "".join(map(str, texts))
 
 
+def test_subscriptions_end_with_their_client(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with client.subscribe("progress(run: 2) { trades }") as socket_:
+        socket_.recv(5)
+        assert client.http.get("/health").json()["subscriptions"] == 1
+    limit = time.monotonic() + 5
+    while client.http.get("/health").json()["subscriptions"] and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert client.http.get("/health").json()["subscriptions"] == 0
+    assert "Traceback" not in caplog.text
+
+
 def test_a_client_that_does_not_read_is_dropped() -> None:
     sent: list[dict[str, Any]] = []
 
