@@ -1,4 +1,4 @@
-"""escape schemas, accounts, report, export."""
+"""escape schemas, report, export."""
 
 from __future__ import annotations
 
@@ -33,27 +33,6 @@ def schemas_list(json_: Json = False) -> None:
         fields = "\n".join(f"{f['name']}: {f['type']}{unit}" for f, unit in zip(row["fields"], units, strict=True))
         table.add_row(row["event"], row["topic"], row["key"], str(row["schema_id"]), str(row["version"]), fields)
     err.print(table)
-
-
-@guarded
-def accounts(
-    run: RunId,
-    window: Annotated[int | None, typer.Option(min=0, help="Quarter from 0.", show_default="the newest")] = None,
-    state: State = None,
-    namespace: Namespace = None,
-    json_: Json = False,
-) -> None:
-    """Print the balance-sheet and transaction-flow matrices of a window; rows and columns sum to zero exactly."""
-    from runs.accounts import read_accounts, render, to_json
-    from runs.log import find_run
-
-    with using_stack(settings(state, namespace), store=False) as stack:
-        info = find_run(stack.bootstrap, stack.namespace, run)
-        found = read_accounts(stack.bootstrap, stack.namespace, info, window)
-    if json_:
-        emit(to_json(found))
-    else:
-        print(render(found))
 
 
 def report_of(stack: Stack | Attached, run: int, path: Path | None = None) -> Path:
@@ -108,5 +87,5 @@ def export(
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.add_typer(schemas_app, name="schemas")
-    for command in (accounts, report, export):
+    for command in (report, export):
         app.command()(command)

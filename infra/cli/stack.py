@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, table_of, using_stack
+
+if TYPE_CHECKING:
+    from queries.config import ClickHouseConfig
 
 
 @guarded
@@ -79,7 +82,22 @@ def doctor(
         raise typer.Exit(3)
 
 
+@guarded
+def prepare(state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
+    """Create the topics and tables that are missing; for deployments whose servers run elsewhere."""
+    with using_stack(settings(state, namespace)) as stack:
+        told = {"bootstrap": stack.bootstrap, "namespace": stack.namespace, "clickhouse": _url(stack.tables)}
+    if json_:
+        emit(told)
+    else:
+        table_of(told)
+
+
+def _url(tables: ClickHouseConfig | None) -> str | None:
+    return tables.url if tables else None
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (up, down, status, doctor):
+    for command in (up, down, status, doctor, prepare):
         app.command()(command)
