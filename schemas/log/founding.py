@@ -14,10 +14,7 @@ from economy.errors import ProtocolError
 from economy.events import Role
 from economy.instruments import Instrument
 from schemas.catalogue import FLOWS, ORDERS
-from schemas.log.assembly import OPENING
 from schemas.log.reader import Chunk, LogReader, Place
-
-_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ def founding(bootstrap: str, namespace: str, started: Mapping[str, Any]) -> Foun
         end = reader.end_offsets(list(start))
         left = {place for place in start if start[place] < end[place]}
         while left:
-            for chunk in reader.poll(_SECONDS):
+            for chunk in reader.poll():
                 for _, name, record in chunk.cold:
                     if record["run"] != run:
                         continue
@@ -67,10 +64,6 @@ def founding(bootstrap: str, namespace: str, started: Mapping[str, Any]) -> Foun
 
 
 def _opened(chunk: Chunk, run: int) -> bool:
-    """True when the chunk holds a marker of the run: the opening in that partition lies behind."""
+    """True when the chunk holds a marker of the run: its first one in a partition follows the opening."""
     c = e.EpochClosed
-    rows = chunk.rows.get(c.name)
-    if rows is None:
-        return False
-    mine = rows[rows[:, c.RUN] == run]
-    return bool(len(mine)) and (chunk.family == ORDERS or bool((mine[:, c.EPOCH] >= OPENING).any()))
+    return c.name in chunk.rows and bool((chunk.rows[c.name][:, c.RUN] == run).any())

@@ -23,7 +23,7 @@ from economy.events import ChainScope, Events
 from economy.indicators import Window
 from economy.scenario import load_scenario
 from infra.broker import Broker
-from runs.accounts import read_accounts, windows_of
+from runs.accounts import read_accounts, render, to_json, windows_of
 from runs.local import run_local
 from runs.log import find_run
 from runs.protocol import RunSpec, open_run
@@ -36,7 +36,7 @@ from tests import toy_model
 
 pytestmark = pytest.mark.integration
 PARTITIONS, FLOW_PARTITIONS, SHARDS, SEED = 2, 2, 2, 5
-GOOD, FALSE, TOY, GONE = 101, 102, 103, 104
+GOOD, FALSE, TOY, GONE, STOPPED = 101, 102, 103, 104, 105
 SCENARIO = load_scenario("village", {"years": "1", "calendar.rounds": "2", "targets.debt_ratio": "3.0"})
 
 
@@ -126,14 +126,17 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
         (GONE, village, village.scenario_json()),
         (TOY, toy, toy.scenario_json()),
         (FALSE, village, village.scenario_json()),
+        (STOPPED, village, village.scenario_json()),
         (GOOD, village, village.scenario_json()),
     ):
         spec = RunSpec(run, "agents.village:make", scenario, SEED, SHARDS, PARTITIONS, FLOW_PARTITIONS)
         open_run(broker.bootstrap, namespace, writer, spec, model)
     last = len(epochs) - 1
-    for run in (FALSE, GOOD):
+    for run in (FALSE, STOPPED, GOOD):
         for epoch in range(15):
             send_epoch(writer, run, epoch, epochs[epoch], last)
+    aborted = {"run": STOPPED, "incarnation": 1, "epoch": 14, "reason": "interrupted"}
+    writer.send_record("RunAborted", aborted, 0)
     info = find_run(broker.bootstrap, namespace, GOOD)
     founded = founding(broker.bootstrap, namespace, info.started)
     opening = canonical.sort_flows(village.opening(GOOD)[0])
@@ -173,6 +176,9 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
     assert sorted(rows) == sorted(tuple(row[1:]) for w in expected for row in w.balances.tolist())
     assert len(figures(broker, namespace, FALSE)) == len(some), "output that differs was written over"
     assert balances(broker, namespace, FALSE) == []
+    stopped = figures(broker, namespace, STOPPED)
+    assert sorted(stopped) == sorted((0, name, item, value) for (name, item), value in expected[0].figures.items())
+    assert f"run {STOPPED}: projected up to window 0" in (tmp_path / "projection.log").read_text()
     assert f"run {GONE} has been deleted" in (tmp_path / "projection.log").read_text()
     assert figures(broker, namespace, TOY) + figures(broker, namespace, GONE) == []
 
@@ -180,5 +186,7 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
     assert read.figures == expected[-1].figures
     assert read.balance_sheet == expected[-1].balance_sheet
     assert read.transaction_flows == expected[-1].transaction_flows
+    assert to_json(read)["figures"][0]["value"] == str(read.figures["gdp_production", 0])
+    assert all(matrix.render() in render(read) for matrix in (read.balance_sheet, read.transaction_flows))
     with pytest.raises(InputError, match="give 0 to 3"):
         read_accounts(broker.bootstrap, namespace, info, 4)
