@@ -152,6 +152,14 @@ def _pictures(data: RunData) -> list[tuple[str, list[Chart]]]:
     return sections
 
 
+def _told(difference: object) -> str:
+    """One difference between the exchange's trades and ours, in words."""
+    if not isinstance(difference, dict):
+        return str(difference)
+    rest = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in difference.items() if k != "reason")
+    return f"{rest}: {difference['reason']}" if "reason" in difference else rest
+
+
 def _tape(data: RunData) -> str:
     if data.tape is None:
         return ""
@@ -160,9 +168,7 @@ def _tape(data: RunData) -> str:
         told = json.loads(tape["explanation"])
     except json.JSONDecodeError:
         told = tape["explanation"]
-    lines = (
-        told if isinstance(told, list) else [f"{k}: {v}" for k, v in told.items()] if isinstance(told, dict) else [told]
-    )
+    lines = [_told(line) for line in told] if isinstance(told, list) else [_told(told)]
     items = "".join(f"<li>{_text(line)}</li>" for line in lines if line)
     counts = [[f"{int(tape[name]):,}" for name in ("orders", "trades", "prints", "matched")]]
     table = _table(["Orders", "Our trades", "Exchange's trades", "Same pair of orders"], counts, frozenset(range(4)))

@@ -12,7 +12,7 @@ from queries import graphiql, schema
 from queries.live import LiveSettings
 from queries.server import ApiConfig, create_app
 from tests.serving import Client, serving
-from tests.synthetic import HOUSEHOLDS, PRODUCTS, UNIT, figures, synthetic_run
+from tests.synthetic import HOUSEHOLDS, PRODUCTS, TAPE, UNIT, figures, synthetic_run
 from tests.tables import LocalTables, local_tables
 
 RUN, OPEN, WINDOWS = 7, 8, 8
@@ -174,7 +174,7 @@ def test_tape_lineage_and_runs(client: Client) -> None:
     run = client.ask(
         "{ run(id: 7) { tape { prints matched explanation } lineage { job jobVersion windows endOffsets } } }"
     )["run"]
-    assert run["tape"] == {"prints": "284", "matched": "282", "explanation": '["two"]'}
+    assert run["tape"] == {"prints": "284", "matched": "282", "explanation": TAPE}
     assert [(x["job"], x["windows"]) for x in run["lineage"]] == [("gdp", WINDOWS), ("gini", WINDOWS)]
     page = client.ask("{ runs(first: 1) { nodes { id } pageInfo { endCursor } } }")["runs"]
     query = "query ($a: String) { runs(after: $a) { nodes { id state } } }"

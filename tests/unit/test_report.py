@@ -118,6 +118,7 @@ def test_nothing_is_loaded_from_elsewhere(tables: LocalTables) -> None:
 def test_a_run_without_accounts_still_has_a_report(tables: LocalTables) -> None:
     page = render(load_run(tables, 9))
     assert "282 of 284" in page
+    assert "<li>print 5, buy order 6: filled before it was announced</li>" in page
     assert "National accounts" not in page
     assert "Provenance" in page
 
