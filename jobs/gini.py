@@ -1,0 +1,115 @@
+"""Gini coefficients and Lorenz curves of households' income and wealth, from the log. Exact: whole numbers throughout.
+
+Definitions: docs/economy.md. Each window is sorted on its own, so windows spread over executors; within a window ranks
+come from one sort, which a million households take some ten seconds for.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any, Final
+
+from pyspark.sql import Window
+from pyspark.sql import functions as sf
+
+from economy.events import Account, InstrumentClass, TransferKind
+from economy.measures import LORENZ_POINTS
+from economy.opening import SHARES
+from economy.scenario import Scenario
+from economy.units import RATE
+from jobs.postings import EXACT, Booked, Source, every_window, figures
+
+VERSION: Final = 1
+_INCOME: Final = (TransferKind.WAGE, TransferKind.BENEFIT, TransferKind.DIVIDEND, TransferKind.DEPOSIT_INTEREST)
+
+
+def gini(source: Source, booked: Booked, scenario: Scenario, windows: int) -> Any:
+    """(window, indicator, item, value) of gini_income, gini_wealth and their Lorenz curves."""
+    people = source.frame("AgentFounded", ["agent", "role"]).where("role = 'household'").select("agent")
+    grid = people.crossJoin(sf.broadcast(every_window(people.sparkSession, windows)))
+    kinds = [kind.name.lower() for kind in _INCOME]
+    paid = booked.event("MoneyTransferred", {"payee", "kind", "amount", "withheld"}).where(sf.col("kind").isin(kinds))
+    income = paid.select(
+        "window", sf.col("payee").alias("agent"), (sf.col("amount") - sf.col("withheld")).alias("value")
+    )
+    wealth = _cash(booked, windows).unionByName(_holdings(booked, scenario, windows))
+    rows = []
+    for name, held in (("income", income), ("wealth", wealth)):
+        summed = held.groupBy("window", "agent").agg(sf.sum(sf.col("value").cast(EXACT)).cast(EXACT).alias("value"))
+        values = grid.join(summed, ["window", "agent"], "left").select(
+            "window", sf.coalesce("value", sf.lit(0).cast(EXACT)).alias("value")
+        )
+        rows += _inequality(values, name)
+    return reduce(lambda a, b: a.unionByName(b), rows)
+
+
+def _balances(booked: Booked, windows: int, *kinds: Account) -> Any:
+    """(window, agent, item, balance) at each window's end: a posting counts in its window and in all later ones."""
+    legs = booked.legs.where(sf.col("account").isin([int(kind) for kind in kinds]) & (sf.col("window") < windows))
+    later = sf.explode(sf.expr(f"sequence(greatest(window, 0), {windows - 1})"))
+    spread = legs.select(later.alias("at"), "agent", "item", "amount")
+    grouped = spread.groupBy(sf.col("at").cast("int").alias("window"), "agent", "item")
+    return grouped.agg(sf.sum("amount").cast(EXACT).alias("balance"))
+
+
+def _cash(booked: Booked, windows: int) -> Any:
+    cash = _balances(booked, windows, Account.CASH)
+    return cash.select("window", "agent", sf.col("balance").alias("value"))
+
+
+def _holdings(booked: Booked, scenario: Scenario, windows: int) -> Any:
+    """Value of each holder's shares: listed at the closing price, others at the issuer's book value; floored each."""
+    rounds = scenario.calendar.rounds
+    closing = booked.prices.where(f"round % {rounds} = 0 and round > 0").select(
+        sf.expr(f"cast(round div {rounds} - 1 as int)").alias("window"), "instrument",
+        (sf.col("price") * sf.col("multiplier")).cast(EXACT).alias("price"),
+    )  # fmt: skip
+    stocks = _balances(booked, windows, Account.GOODS, Account.CAPITAL)
+    real = stocks.join(sf.broadcast(closing.withColumnRenamed("instrument", "item")), ["window", "item"]).select(
+        "window", "agent", (sf.col("balance") * sf.col("price")).cast(EXACT).alias("value")
+    )
+    book = (
+        real.unionByName(_cash(booked, windows))
+        .groupBy("window", "agent")
+        .agg(sf.sum("value").cast(EXACT).alias("book"))
+    )
+    equities = [i for i in booked.instruments if i.instrument_class == InstrumentClass.EQUITY]
+    issuer = sf.create_map(*[sf.lit(v) for i in equities for v in (i.instrument, i.item)])[sf.col("instrument")]
+    market = closing.where(sf.col("instrument").isin([i.instrument for i in equities])).select(
+        "window", issuer.cast("bigint").alias("agent"), (sf.col("price") * SHARES).cast(EXACT).alias("market")
+    )
+    worth = book.join(sf.broadcast(market), ["window", "agent"], "left").select(
+        "window", sf.col("agent").alias("item"), sf.coalesce("market", "book").alias("worth")
+    )
+    shares = _balances(booked, windows, Account.SHARES).where("balance > 0")
+    return shares.join(worth, ["window", "item"]).select(
+        "window", "agent", sf.expr(f"cast(cast(balance * worth as {EXACT}) div {SHARES} as {EXACT})").alias("value")
+    )
+
+
+def _inequality(values: Any, name: str) -> list[Any]:
+    """gini_* and lorenz_* of (window, value): sum((2i - n - 1) x_i) / (n sum(x)) over ascending x, floored to 1e-9."""
+    whole = Window.partitionBy("window")
+    ranked = values.select(
+        "window", "value",
+        sf.row_number().over(whole.orderBy("value")).cast(EXACT).alias("i"),
+        sf.count("*").over(whole).cast(EXACT).alias("n"),
+    ).localCheckpoint()  # fmt: skip
+    sums = ranked.groupBy("window", "n").agg(
+        sf.sum(sf.expr(f"cast((2 * i - n - 1) * value as {EXACT})")).cast(EXACT).alias("weighted"),
+        sf.sum("value").cast(EXACT).alias("total"),
+    )
+    share = (
+        f"case when total > 0 then cast({RATE} * cast(weighted as {EXACT}) as {EXACT}) div cast(n * total as {EXACT}) "
+        "else 0 end"
+    )
+    coefficient = figures(sums, f"gini_{name}", share)
+    points = sums.sparkSession.range(1, LORENZ_POINTS + 1).select(sf.col("id").alias("k"))
+    curve = (
+        ranked.crossJoin(sf.broadcast(points)).where(sf.expr(f"i <= cast(n * k as {EXACT}) div {LORENZ_POINTS}"))
+        .groupBy("window", "k").agg(sf.sum("value").cast(EXACT).alias("poorest"))
+    )  # fmt: skip
+    grid = sums.select("window", "total").crossJoin(sf.broadcast(points)).join(curve, ["window", "k"], "left")
+    poorest = f"coalesce(poorest, cast(0 as {EXACT}))"
+    part = f"case when total > 0 then cast({RATE} * {poorest} as {EXACT}) div total else 0 end"
+    return [coefficient, figures(grid, f"lorenz_{name}", part, "k")]

@@ -1,0 +1,185 @@
+"""The posting rules as DataFrame expressions: economy/accounts.py translated once, for every job.
+
+An event is summed by the columns that its rules look at, then each sum is exploded into the postings of its rule. The
+two results are small and cut loose from the plan that made them, so that jobs can combine them many times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, reduce
+from typing import Any, Final, Protocol
+
+from pyspark.sql import functions as sf
+
+from economy import accounts
+from economy import events as e
+from economy.accounts import Rule
+from economy.calendar import Calendar
+from economy.events import Account, InstrumentClass, TransferKind, Use
+from economy.instruments import Instrument
+
+EXACT: Final = "decimal(38,0)"
+STOCK: Final = "stock"  # name of a change of the total goods balance among the contributions
+_ENUMS: Final = {"instrument_class": InstrumentClass, "use": Use, "kind": TransferKind, "account": Account}
+_DERIVED: Final = ("buyer", "seller", "item")
+
+
+class Source(Protocol):
+    """Where a job's events come from."""
+
+    def frame(self, event: str, columns: Sequence[str]) -> Any:
+        """Unique records of one kind with the named columns."""
+
+
+def _amounts(rule: Rule) -> set[str]:
+    return {name for leg in rule.legs for name, _ in leg.quantity} | {entry.column for entry in rule.entries}
+
+
+def _holders(rule: Rule) -> set[str]:
+    return {leg.agent for leg in rule.legs if isinstance(leg.agent, str)}
+
+
+def _items(rule: Rule) -> set[str]:
+    return {leg.item for leg in rule.legs if leg.item}
+
+
+def _event_items(event: str) -> list[str]:
+    """Columns with the product of an event's valued amounts."""
+    goods = {leg.item for rule in accounts.rules_of(event) for leg in rule.legs if leg.account == Account.GOODS}
+    return sorted(goods - {""})
+
+
+class Booked:
+    """What the rules make of a run's events."""
+
+    def __init__(self, source: Source, time: Calendar, instruments: Sequence[Instrument]) -> None:
+        self.source, self.time, self.instruments = source, time, tuple(instruments)
+
+    def event(self, event: str, names: set[str]) -> Any:
+        """An event's columns `names` with `window` and `round`; trades know buyer, seller and item too."""
+        columns = names - {"window", "round"}
+        trade = event == e.TradeExecuted.name
+        if trade:
+            columns = columns - set(_DERIVED) | {"instrument", "maker_agent", "taker_agent", "taker_side"}
+        frame = self.source.frame(event, sorted(columns | {"tick"}))
+        frame = frame.withColumn("window", sf.expr(f"cast(floor(tick / {self.time.window_ticks}) as int)"))
+        frame = frame.withColumn("round", sf.expr(f"cast(floor(tick / {self.time.round_ticks}) as int)"))
+        if not trade:
+            return frame
+        pairs = [sf.lit(v) for i in self.instruments for v in (i.instrument, i.item)]
+        buys = sf.col("taker_side") == "buy"
+        return (
+            frame.withColumn("buyer", sf.when(buys, sf.col("taker_agent")).otherwise(sf.col("maker_agent")))
+            .withColumn("seller", sf.when(buys, sf.col("maker_agent")).otherwise(sf.col("taker_agent")))
+            .withColumn("item", sf.create_map(*pairs)[sf.col("instrument")].cast("bigint"))
+        )
+
+    def sums(self, event: str, keys: Sequence[str], amounts: set[str]) -> Any:
+        """Exact sums of amounts of an event by `keys` and the columns of its rules' conditions."""
+        where = {name for rule in accounts.rules_of(event) for name in rule.where}
+        columns = set().union(*(_holders(r) | _items(r) | _amounts(r) for r in accounts.rules_of(event))) | where
+        frame = self.event(event, columns)
+        grouped = frame.groupBy(*dict.fromkeys([*keys, *sorted(where)]))
+        return grouped.agg(*[sf.sum(sf.col(name).cast(EXACT)).alias(name) for name in sorted(amounts)])
+
+    @cached_property
+    def legs(self) -> Any:
+        """(window, account, agent, item, operating, amount): every posting, summed. The opening is window -1."""
+        parts = []
+        for event in sorted({rule.event for rule in accounts.RULES}):
+            rules = accounts.rules_of(event)
+            keys = set().union(*(_holders(rule) | _items(rule) for rule in rules))
+            amounts = {name for rule in rules for leg in rule.legs for name, _ in leg.quantity}
+            summed = self.sums(event, ["window", *sorted(keys)], amounts)
+            postings = [
+                sf.when(
+                    _applies(rule),
+                    sf.struct(
+                        sf.lit(int(leg.account)).alias("account"),
+                        (sf.col(leg.agent) if isinstance(leg.agent, str) else sf.lit(leg.agent))
+                        .cast("bigint").alias("agent"),
+                        (sf.col(leg.item) if leg.item else sf.lit(0)).cast("bigint").alias("item"),
+                        sf.lit(leg.operating).alias("operating"),
+                        _total(leg.quantity).cast(EXACT).alias("amount"),
+                    ),
+                )
+                for rule in rules
+                for leg in rule.legs
+            ]  # fmt: skip
+            parts.append(summed.select("window", sf.explode(sf.array(*postings)).alias("p")).where("p is not null"))
+        every = reduce(lambda a, b: a.unionByName(b), parts).select("window", "p.*")
+        grouped = every.groupBy("window", "account", "agent", "item", "operating")
+        return grouped.agg(sf.sum("amount").cast(EXACT).alias("amount")).localCheckpoint()
+
+    @cached_property
+    def contributions(self) -> Any:
+        """(window, round, name, item, valued, amount): entries of the GDP components, and STOCK for goods, summed."""
+        parts = []
+        for event in sorted({rule.event for rule in accounts.RULES}):
+            rules, items = accounts.rules_of(event), _event_items(event)
+            amounts = {entry.column for rule in rules for entry in rule.entries}
+            goods = [(rule, leg) for rule in rules for leg in rule.legs if leg.account == Account.GOODS]
+            amounts |= {name for _, leg in goods for name, _ in leg.quantity}
+            if not amounts:
+                continue
+            summed = self.sums(event, ["window", "round", *items], amounts)
+            item = (sf.col(items[0]) if items else sf.lit(0)).cast("bigint").alias("item")
+            found = [
+                (rule, entry.component, entry.valued, sf.col(entry.column) * entry.sign)
+                for rule in rules
+                for entry in rule.entries
+            ] + [(rule, STOCK, True, _total(leg.quantity)) for rule, leg in goods]
+            postings = [
+                sf.when(
+                    _applies(rule),
+                    sf.struct(
+                        sf.lit(name).alias("name"), item, sf.lit(valued).alias("valued"),
+                        amount.cast(EXACT).alias("amount"),
+                    ),
+                )
+                for rule, name, valued, amount in found
+            ]  # fmt: skip
+            exploded = summed.select("window", "round", sf.explode(sf.array(*postings)).alias("p"))
+            parts.append(exploded.where("p is not null and window >= 0"))
+        every = reduce(lambda a, b: a.unionByName(b), parts).select("window", "round", "p.*")
+        grouped = every.groupBy("window", "round", "name", "item", "valued")
+        return grouped.agg(sf.sum("amount").cast(EXACT).alias("amount")).localCheckpoint()
+
+    @cached_property
+    def prices(self) -> Any:
+        """(round, instrument, price, multiplier): valuation prices from the round in which they hold, and the money
+        per price step and lot."""
+        fixed = self.source.frame(e.PriceFixed.name, ["instrument", "tick", "price"])
+        held = fixed.select(
+            sf.expr(f"cast(floor(tick / {self.time.round_ticks}) as int) + 1").alias("round"), "instrument", "price"
+        )
+        start = [(0, i.instrument, i.reference_price) for i in self.instruments]
+        first = fixed.sparkSession.createDataFrame(start, "round int, instrument bigint, price bigint")
+        scale = [sf.lit(v) for i in self.instruments for v in (i.instrument, i.multiplier)]
+        multiplier = sf.create_map(*scale)[sf.col("instrument")].cast("bigint").alias("multiplier")
+        return held.unionByName(first).select("round", "instrument", "price", multiplier).localCheckpoint()
+
+
+def _applies(rule: Rule) -> Any:
+    tests = [sf.col(name) == _ENUMS[name](value).name.lower() for name, value in rule.where.items()]
+    return reduce(lambda a, b: a & b, tests, sf.lit(True))
+
+
+def _total(quantity: Sequence[tuple[str, int]]) -> Any:
+    return reduce(lambda a, b: a + b, [sf.col(name) * sign for name, sign in quantity])
+
+
+def figures(frame: Any, indicator: str, value: str = "value", item: str | None = None) -> Any:
+    """Rows (window, indicator, item, value) of one indicator; `value` is an SQL expression."""
+    return frame.select(
+        sf.col("window").cast("int").alias("window"),
+        sf.lit(indicator).alias("indicator"),
+        (sf.lit(0) if item is None else sf.col(item)).cast("bigint").alias("item"),
+        sf.expr(value).cast(EXACT).alias("value"),
+    )
+
+
+def every_window(session: Any, windows: int) -> Any:
+    """(window) 0..windows-1."""
+    return session.range(windows).select(sf.col("id").cast("int").alias("window"))

@@ -1,0 +1,55 @@
+"""The Spark session of a job: on loopback, quiet, exact."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from economy.errors import SetupError
+from jobs.config import JobConfig
+
+
+@contextmanager
+def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
+    """A session for as long as the block runs. Raises SetupError when Java or Spark does not start."""
+    if config.java_home:
+        os.environ["JAVA_HOME"] = config.java_home
+    # Else the workers take the PATH's python3, which lacks our packages.
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    local = config.master.startswith("local")
+    builder: Any = SparkSession.builder
+    builder = (
+        builder.master(config.master)
+        .appName(name)
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.shuffle.partitions", str(config.shuffle_partitions))
+        .config("spark.sql.ansi.enabled", "true")  # an overflow raises, it never wraps
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.driver.memory", "1500m")
+        .config("spark.driver.extraJavaOptions", "-XX:+UseParallelGC -XX:TieredStopAtLevel=1" if local else "")
+        .config("spark.python.worker.faulthandler.enabled", "false")
+    )
+    if local:
+        builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    if config.jars:
+        builder = builder.config("spark.jars", config.jars)
+    if config.scratch:
+        builder = builder.config("spark.local.dir", config.scratch)
+        builder = builder.config("spark.sql.warehouse.dir", os.path.join(config.scratch, "warehouse"))
+    try:
+        session = builder.getOrCreate()
+    except (PySparkException, RuntimeError, OSError) as error:
+        raise SetupError(f"Spark does not start: {error}", "`escape doctor` looks at Java and the jars") from error
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()
