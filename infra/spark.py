@@ -1,0 +1,80 @@
+"""What a Spark job needs from this machine: Java, connectors, addresses, and a log file instead of the terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from infra.jars import spark_jars
+from infra.java import java_home
+from infra.settings import Settings
+from infra.stack import Attached, Stack
+from jobs.config import JobConfig
+from jobs.session import spark_session
+from queries.config import ClickHouseConfig
+
+_LOGGING: Final = """status = error
+appender.file.type = File
+appender.file.name = file
+appender.file.fileName = {file}
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d %p %c %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+"""
+
+
+def dsn_of(tables: ClickHouseConfig) -> str:
+    """Address with user, password and database: a secret."""
+    parts = urlsplit(tables.url)
+    return f"{parts.scheme}://{quote(tables.user)}:{quote(tables.password)}@{parts.netloc}/{tables.database}"
+
+
+def job_config(settings: Settings, stack: Stack | Attached) -> JobConfig:
+    """The configuration of jobs over a stack; publishes where the stack has tables."""
+    home = java_home(settings.java_home, settings.cache_folder)
+    folder = stack.folder / "spark"
+    (folder / "conf").mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "log4j2.properties").write_text(_LOGGING.format(file=stack.logs / "spark.log"))
+    os.environ["SPARK_CONF_DIR"] = str(folder / "conf")
+    return JobConfig(
+        bootstrap=stack.bootstrap,
+        namespace=stack.namespace,
+        clickhouse=dsn_of(stack.tables) if stack.tables else "",
+        master=settings.spark_master,
+        jars=spark_jars(settings.cache_folder, home),
+        java_home=str(home),
+        scratch=str(folder),
+    )
+
+
+def end_jvm() -> None:
+    """Kill Spark's Java process, if there is one: while it plans a query it answers to nothing else."""
+    from pyspark import SparkContext
+
+    process: Any = getattr(SparkContext._gateway, "proc", None)
+    if process is not None:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def session(config: JobConfig, name: str) -> Iterator[Any]:
+    """A Spark session that Ctrl-C ends at once."""
+    cut: BaseException | None = None
+    try:
+        with spark_session(config, name) as started:
+            try:
+                yield started
+            except (KeyboardInterrupt, SystemExit) as error:
+                cut = error
+                end_jvm()
+                raise
+    except Exception:
+        if cut is not None:  # the session could not say goodbye to a process that is gone
+            raise cut from None
+        raise
+    end_jvm()  # it would end by itself, but after us
