@@ -9,6 +9,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 UV = $(shell command -v uv || echo $(VENV)/.bootstrap/bin/uv)
 ARGS ?=
+export RESOLVE = --universal --generate-hashes --no-emit-index-url --extra tapes --extra dev --custom-compile-command "make lock"
 
 .PHONY: help setup check test soak demo lock clean
 
@@ -43,17 +44,22 @@ check: $(STAMP)/project ## lint, types, import rules, generated files and lock u
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(UV) pip compile -q --offline --universal --generate-hashes --no-emit-index-url --extra tapes --extra dev --custom-compile-command "make lock" pyproject.toml -o - 2>/dev/null | diff -q - requirements.lock >/dev/null || echo "note: the lock could not be compared offline"
+	.ci/check-lock $(UV)
+
+demo: setup ## the main job; ARGS=--exit ends after the summary
+	@$(BIN)/escape doctor --quiet
+	@$(BIN)/escape demo $(ARGS)
 
 test: setup ## all tests but the long ones
+	@$(BIN)/escape doctor --quiet
 	$(BIN)/pytest -m "not integration and not chaos and not soak"
 	$(BIN)/pytest -m "(integration or chaos) and not soak" || test $$? -eq 5
 
 soak: setup ## the long tests
 	$(BIN)/pytest -m soak --timeout 3600
 
-lock: $(STAMP)/uv ## resolve pyproject.toml into requirements.lock
-	$(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --extra tapes --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+lock: $(STAMP)/uv ## resolve pyproject.toml into requirements.lock; what is locked stays where it still fits
+	$(UV) pip compile -q $(RESOLVE) pyproject.toml -o requirements.lock
 
 clean: ## delete the environment and all state
 	rm -rf $(VENV) .escape .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
