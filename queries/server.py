@@ -234,7 +234,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; they wait until they are served. Raises SetupError when the port is taken or the address is not of this machine."""
+    """A socket that takes connections; they wait until they are served.
+
+    Raises SetupError when the port is taken or the address is not of this machine.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's delay off: without it each answer waits 40 ms for an ACK.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
