@@ -21,9 +21,7 @@ def incompatible(reader: Mapping[str, Any], writer: Mapping[str, Any]) -> list[s
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checker: Any = ReaderWriterCompatibilityChecker  # avro ships no types
-        result = checker().get_compatibility(
-            parse(json.dumps(dict(reader))), parse(json.dumps(dict(writer)))
-        )
+        result = checker().get_compatibility(parse(json.dumps(dict(reader))), parse(json.dumps(dict(writer))))
     if result.compatibility == SchemaCompatibilityType.compatible:
         return []
     return [f"{where}: {why}" for where, why in zip(sorted(result.locations), sorted(result.messages), strict=False)]
