@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
         .config("spark.sql.ansi.enabled", "true")  # an overflow raises, it never wraps
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.driver.memory", "1500m")
-        .config("spark.driver.extraJavaOptions", "-XX:+UseParallelGC -XX:TieredStopAtLevel=1" if local else "")
+        .config("spark.driver.extraJavaOptions", "-XX:+UseParallelGC" if local else "")
         .config("spark.python.worker.faulthandler.enabled", "false")
     )
     if local:
@@ -52,4 +53,21 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
     try:
         yield session
     finally:
-        session.stop()
+        _end(session)
+
+
+def _end(session: Any) -> None:
+    """Stop Spark and its JVM, which pyspark would keep until this process ends."""
+    from pyspark import SparkContext
+
+    untyped: Any = SparkContext
+    gateway = session.sparkContext._gateway
+    session.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    try:
+        gateway.proc.wait(10)
+    except subprocess.TimeoutExpired:
+        gateway.proc.kill()
+        gateway.proc.wait()
+    untyped._gateway = untyped._jvm = None

@@ -77,6 +77,11 @@ class RunLog:
         """All flows; small enough to be kept, since every kind of event is decoded from them."""
         return self._raw(FLOWS, None).persist()
 
+    @cached_property
+    def _trades(self) -> Any:
+        """Most of the trades topic is book levels and closes, which no job reads; the rest is fetched once."""
+        return self._raw(TRADES, ("TradeExecuted", "PriceFixed")).persist()
+
     def _raw(self, family: str, events: Sequence[str] | None) -> Any:
         """(schema id, body) of a topic's records in the run's range."""
         name = topic(self.config.namespace, family)
@@ -91,6 +96,7 @@ class RunLog:
             .option("startingOffsets", offsets(self.extent.start))
             .option("endingOffsets", offsets(self.extent.end))
             .option("failOnDataLoss", "true")
+            .option("minPartitions", str(self.config.shuffle_partitions))  # a topic partition is read by several tasks
             .load()
             .where("value is not null and length(value) > 5")
             .select(
@@ -111,8 +117,7 @@ class RunLog:
     def _decode(self, event: str) -> Any:
         kind = EVENTS[event]
         family = _family(event)
-        # Most of the trades topic is book levels and closes, which no job reads.
-        raw = self._raw(TRADES, [event]) if family == TRADES else self._flows
+        raw = self._trades if family == TRADES else self._flows
         options = {"mode": "FAILFAST", "avroSchema": json.dumps(dict(kind.schema))}
         parts = [
             raw.where(sf.col("id") == i).select(from_avro("body", json.dumps(dict(writer)), options).alias("r"))
