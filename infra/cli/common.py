@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # modules that load numba, Kafka or ClickHouse are imported b
 P = ParamSpec("P")
 R = TypeVar("R")
 
+out = Console(highlight=False)
 err = Console(stderr=True)
 INTERRUPTED = 130
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, using_stack
+from infra.cli.common import Json, Namespace, State, emit, guarded, out, settings, using_stack
 
 if TYPE_CHECKING:
     from infra.stack import Attached, Stack
@@ -32,7 +32,7 @@ def schemas_list(json_: Json = False) -> None:
         units = (f" [{f['unit']}]" if f["unit"] else "" for f in row["fields"])
         fields = "\n".join(f"{f['name']}: {f['type']}{unit}" for f, unit in zip(row["fields"], units, strict=True))
         table.add_row(row["event"], row["topic"], row["key"], str(row["schema_id"]), str(row["version"]), fields)
-    err.print(table)
+    out.print(table)
 
 
 def report_of(stack: Stack | Attached, run: int, path: Path | None = None) -> Path:

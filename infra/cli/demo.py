@@ -6,10 +6,9 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, progress, settings, using_stack
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, progress, settings, using_stack
 from infra.cli.data import report_of
 from infra.cli.ingest import ingest_bitstamp
 from infra.cli.run import run_on_stream, specify, village
@@ -75,7 +74,6 @@ def _show(told: dict[str, Any], seconds: float) -> None:
     """The summary, on stdout."""
     from runs.report import money
 
-    out = Console(highlight=False)
     table = Table("year", "GDP by production", "by expenditure", "by income", "Gini income", "wealth", "jobless")
     years: list[Year] = told["years"]
     for y in years:

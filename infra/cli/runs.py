@@ -14,8 +14,8 @@ from infra.cli.common import (
     Namespace,
     State,
     emit,
-    err,
     guarded,
+    out,
     progress,
     settings,
     table_of,
@@ -42,7 +42,7 @@ def runs_list(state: State = None, namespace: Namespace = None, json_: Json = Fa
     for info in found:
         epochs = f"{info.granted + 1}/{info.last_epoch + 1}"
         table.add_row(str(info.run), info.scenario, str(info.seed), info.state, epochs, info.digest)
-    err.print(table)
+    out.print(table)
 
 
 @runs_app.command("show")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, table_of, using_stack
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, settings, table_of, using_stack
 
 if TYPE_CHECKING:
     from queries.config import ClickHouseConfig
@@ -53,7 +53,7 @@ def status(state: State = None, json_: Json = False) -> None:
         table.add_row("broker", str(described["broker"]["pid"] or ""), described["bootstrap"], "")
         for name, child in described["processes"].items():
             table.add_row(name, str(child["pid"]), "yes" if child["running"] else "no", str(child["restarts"]))
-        err.print(table)
+        out.print(table)
     if described is None:
         raise typer.Exit(1)
 

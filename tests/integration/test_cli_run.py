@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -86,3 +87,46 @@ def test_the_tape_goes_through_the_stream_into_the_tables_and_away_again(tmp_pat
     assert deleted["records"] > told["orders"]
     assert answer("runs", "list", "--json", state=state) == []
     refused(escape("runs", "show", str(told["run"]), state=state), 2, "run = ")
+
+
+def test_pause_resume_and_stop_reach_a_run_in_another_process(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    answer("up", "--json", state=state)
+    try:
+        # Paced, so that it is still going on when it is paused.
+        with _paced(state) as child:
+            run = str(_until_granted(state, 5))
+            assert escape("pause", run, state=state)[0] == 0
+            held = answer("runs", "show", run, "--json", state=state)
+            time.sleep(1.5)
+            assert answer("runs", "show", run, "--json", state=state)["granted"] == held["granted"] < held["last_epoch"]
+            assert held["state"] == "paused"
+            assert escape("resume", run, state=state)[0] == 0
+            told, _ = child.communicate(timeout=60)
+            assert child.returncode == 0
+            assert answer("watch", run, "--json", state=state)["digest"] == json.loads(told)["digest"]
+        with _paced(state) as child:
+            run = str(_until_granted(state, 5))
+            assert escape("stop", run, state=state)[0] == 0
+            assert child.communicate(timeout=30)[0] == b""
+            assert child.returncode == 4
+    finally:
+        answer("down", "--json", state=state)
+
+
+def _paced(state: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [ESCAPE, *_SHORT, "--pace", "4", "--json"], env=environment(state=state), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _until_granted(state: str, epoch: int) -> int:
+    """Run id of the one run that is open, once it has got so far."""
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        for run in answer("runs", "list", "--json", state=state):
+            if run["state"] == "open" and run["granted"] >= epoch:
+                return int(run["run"])
+        time.sleep(0.2)
+    raise AssertionError("the run does not start")
