@@ -21,8 +21,8 @@ MACRO: Final = "US quarterly macro data 1959-2009"
 SHARES: Final = "S&P 500, daily, 1999-2018"
 CORE: Final = "US core CPI, monthly, 1957-2018"
 YIELDS: Final = "Moody's AAA and BAA yields, monthly, 1919-2018"
-CALIBRATED: Final = "taken from data"  # equal to the estimate at two decimals
-COMPARED: Final = "set otherwise"
+CALIBRATED: Final = "agrees with data"  # equal to the estimate at two decimals
+COMPARED: Final = "differs from data"
 FREE: Final = "no data for it"
 
 
