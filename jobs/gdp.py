@@ -11,7 +11,7 @@ from economy.accounts import COMPONENTS
 from economy.events import Account, InstrumentClass, Use
 from economy.opening import PRICE
 from economy.scenario import Scenario
-from jobs.postings import EXACT, STOCK, Booked, Source, every_window, figures
+from jobs.postings import EXACT, STOCK, Booked, Source, every_window, figures, floored
 
 VERSION: Final = 1
 _TAX: Final = 10_000
@@ -70,5 +70,4 @@ def _real(booked: Booked, every: Any, scenario: Scenario) -> Any:
     whole = every.join(total, "window", "left").select(
         "window", sf.coalesce("lots", sf.lit(0).cast(EXACT)).alias("lots")
     )
-    # `div` truncates, which is the floor since real GDP is not negative in a window with any production.
-    return figures(whole, "gdp_real", f"cast(lots * {PRICE} as {EXACT}) div {_TAX}")
+    return figures(whole, "gdp_real", floored(f"lots * {PRICE}", str(_TAX)))

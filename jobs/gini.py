@@ -17,7 +17,7 @@ from economy.measures import LORENZ_POINTS
 from economy.opening import SHARES
 from economy.scenario import Scenario
 from economy.units import RATE
-from jobs.postings import EXACT, Booked, Source, every_window, figures
+from jobs.postings import EXACT, Booked, Source, every_window, figures, floored
 
 VERSION: Final = 1
 _INCOME: Final = (TransferKind.WAGE, TransferKind.BENEFIT, TransferKind.DIVIDEND, TransferKind.DEPOSIT_INTEREST)
@@ -83,7 +83,7 @@ def _holdings(booked: Booked, scenario: Scenario, windows: int) -> Any:
     )
     shares = _balances(booked, windows, Account.SHARES).where("balance > 0")
     return shares.join(worth, ["window", "item"]).select(
-        "window", "agent", sf.expr(f"cast(cast(balance * worth as {EXACT}) div {SHARES} as {EXACT})").alias("value")
+        "window", "agent", sf.expr(floored("balance * worth", str(SHARES))).alias("value")
     )
 
 
@@ -99,10 +99,7 @@ def _inequality(values: Any, name: str) -> list[Any]:
         sf.sum(sf.expr(f"cast((2 * i - n - 1) * value as {EXACT})")).cast(EXACT).alias("weighted"),
         sf.sum("value").cast(EXACT).alias("total"),
     )
-    share = (
-        f"case when total > 0 then cast({RATE} * cast(weighted as {EXACT}) as {EXACT}) div cast(n * total as {EXACT}) "
-        "else 0 end"
-    )
+    share = f"case when total > 0 then {floored(f'{RATE} * weighted', 'n * total')} else 0 end"
     coefficient = figures(sums, f"gini_{name}", share)
     points = sums.sparkSession.range(1, LORENZ_POINTS + 1).select(sf.col("id").alias("k"))
     curve = (
@@ -111,5 +108,5 @@ def _inequality(values: Any, name: str) -> list[Any]:
     )  # fmt: skip
     grid = sums.select("window", "total").crossJoin(sf.broadcast(points)).join(curve, ["window", "k"], "left")
     poorest = f"coalesce(poorest, cast(0 as {EXACT}))"
-    part = f"case when total > 0 then cast({RATE} * {poorest} as {EXACT}) div total else 0 end"
+    part = f"case when total > 0 then {floored(f'{RATE} * {poorest}', 'total')} else 0 end"
     return [coefficient, figures(grid, f"lorenz_{name}", part, "k")]

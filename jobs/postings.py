@@ -170,6 +170,15 @@ def _total(quantity: Sequence[tuple[str, int]]) -> Any:
     return reduce(lambda a, b: a + b, [sf.col(name) * sign for name, sign in quantity])
 
 
+def floored(dividend: str, divisor: str) -> str:
+    """SQL of the exact floor of a quotient of whole numbers, divisor positive.
+
+    `div` would truncate towards zero and give a bigint; what is left here divides without a remainder.
+    """
+    whole, by = f"cast({dividend} as {EXACT})", f"cast({divisor} as {EXACT})"
+    return f"cast(({whole} - pmod({whole}, {by})) / {by} as {EXACT})"
+
+
 def figures(frame: Any, indicator: str, value: str = "value", item: str | None = None) -> Any:
     """Rows (window, indicator, item, value) of one indicator; `value` is an SQL expression."""
     return frame.select(

@@ -54,7 +54,7 @@ def publish(rows: Any, dsn: str, extent: RunRange, job: str, version: int) -> in
     client = connect(dsn)
     try:
         client.command(f"ALTER TABLE {STAGING} DROP PARTITION {partition}")
-        sent = sum(row.n for row in staged.mapInArrow(_insert(dsn), "n bigint").collect())
+        sent: int = sum(row.n for row in staged.mapInArrow(_insert(dsn), "n bigint").collect())
         found = client.query(
             f"SELECT count(), uniqExact(window, indicator, item) FROM {STAGING} WHERE run = {extent.run} "
             f"AND job = '{job}'"
