@@ -20,7 +20,7 @@ def environment(**settings: str) -> dict[str, str]:
     return kept | {f"ESCAPE_{name.upper()}": value for name, value in settings.items()}
 
 
-def escape(*arguments: str, cwd: Path | None = None, timeout: float = 120, **settings: str) -> tuple[int, str, str]:
+def escape(*arguments: str, cwd: Path | None = None, timeout: float = 280, **settings: str) -> tuple[int, str, str]:
     """Exit code, stdout, stderr."""
     done = subprocess.run(
         [ESCAPE, *arguments], env=environment(**settings), cwd=cwd, capture_output=True, text=True, timeout=timeout,

@@ -91,11 +91,11 @@ def test_the_tape_goes_through_the_stream_into_the_tables_and_away_again(tmp_pat
 
 def test_pause_resume_and_stop_reach_a_run_in_another_process(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
-    answer("up", "--json", state=state)
+    bootstrap = answer("up", "--json", state=state)["bootstrap"]
     try:
         # Paced, so that it is still going on when it is paused.
         with _paced(state) as child:
-            run = str(_until_granted(state, 5))
+            run = str(_until_granted(bootstrap, 5))
             assert escape("pause", run, state=state)[0] == 0
             held = answer("runs", "show", run, "--json", state=state)
             time.sleep(1.5)
@@ -106,7 +106,7 @@ def test_pause_resume_and_stop_reach_a_run_in_another_process(tmp_path: Path) ->
             assert child.returncode == 0
             assert answer("watch", run, "--json", state=state)["digest"] == json.loads(told)["digest"]
         with _paced(state) as child:
-            run = str(_until_granted(state, 5))
+            run = str(_until_granted(bootstrap, 5))
             assert escape("stop", run, state=state)[0] == 0
             assert child.communicate(timeout=30)[0] == b""
             assert child.returncode == 4
@@ -115,18 +115,19 @@ def test_pause_resume_and_stop_reach_a_run_in_another_process(tmp_path: Path) ->
 
 
 def _paced(state: str) -> subprocess.Popen[bytes]:
+    command = [ESCAPE, *_SHORT[:-1], "calendar.rounds=2", "--pace", "1", "--json"]
     return subprocess.Popen(
-        [ESCAPE, *_SHORT, "--pace", "4", "--json"], env=environment(state=state), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        command, env=environment(state=state), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 
-def _until_granted(state: str, epoch: int) -> int:
-    """Run id of the one run that is open, once it has got so far."""
+def _until_granted(bootstrap: str, epoch: int) -> int:
+    """Run id of the one run that goes on, once it has got so far."""
     limit = time.monotonic() + 60
     while time.monotonic() < limit:
-        for run in answer("runs", "list", "--json", state=state):
-            if run["state"] == "open" and run["granted"] >= epoch:
-                return int(run["run"])
-        time.sleep(0.2)
+        for log in read_clocks(bootstrap, "escape"):
+            if not log.ended and log.granted >= epoch:
+                return log.run
+        time.sleep(0.1)
     raise AssertionError("the run does not start")

@@ -1,0 +1,88 @@
+"""The main job from the command line, and what can be asked about its run afterwards, all on one running stack."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import fastavro
+import httpx
+import psutil
+import pytest
+
+from tests.integration.commands import ESCAPE, answer, environment, escape, listening, refused
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_demo_and_the_questions_after_it(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    answer("up", "--json", state=state)
+    try:
+        told = answer("demo", "--exit", "--years", "1", "--json", state=state)
+        _check_summary(told)
+        run = told["run"]["run"]
+        pages = [Path(path).read_text() for path in told["reports"]]
+        assert str(run) in pages[0]
+
+        files = tmp_path / "files"
+        exported = answer("export", str(run), "--out", str(files), "--json", state=state)
+        with open(files / "market.trades.v1.avro", "rb") as file:
+            kinds = [record["instrument"] for record in fastavro.reader(file) if "taker_order" in record]
+        assert len(kinds) == told["run"]["trades"]
+        assert exported["records"]["market.trades.v1"] > len(kinds)
+
+        matrices = answer("accounts", str(run), "--json", state=state)
+        for name in ("balance_sheet", "transaction_flows"):
+            matrix = matrices[name]
+            for column in matrix["columns"]:
+                assert sum(int(row[column]) for row in matrix["rows"]) == 0
+        _serve(state, str(run), told["run"]["digest"])
+        refused(escape("job", "gdp", "--run", "5", state=state), 2, "run = 5", str(run))
+        refused(escape("job", "nonsense", "--run", str(run), state=state), 2, "nonsense", "gdp, gini")
+        code, _, err = escape("query", "{ nonsense }", state=state)
+        assert (code, "Traceback" in err) == (1, False)
+    finally:
+        answer("down", "--json", state=state)
+
+
+def _check_summary(told: dict[str, object]) -> None:
+    tape, run, years = told["tape"], told["run"], told["years"]
+    assert isinstance(tape, dict)
+    assert isinstance(run, dict)
+    assert isinstance(years, list)
+    assert tape["matched"] >= 282
+    assert run["ticks"] == 4000
+    assert len(run["digest"]) == 32
+    (year,) = years
+    assert len(set(year["gdp"].values())) == 1
+    assert int(year["gdp"]["gdp_income"]) > 0
+    assert isinstance(told["figures_equal"], int)
+    assert told["figures_equal"] >= 4 * 15  # four windows of GDP with its components, Gini and Lorenz curves
+
+
+def _serve(state: str, run: str, digest: str) -> None:
+    """GraphQL answers at the printed address until SIGINT."""
+    with subprocess.Popen(
+        [ESCAPE, "serve"], env=environment(state=state), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout is not None
+            url = json.loads(server.stdout.readline())["url"]
+            assert listening([psutil.Process(server.pid)]) == {"127.0.0.1"}
+            asked = {"query": "query ($run: BigInt!) { run(id: $run) { digest } }", "variables": {"run": run}}
+            for _ in range(100):
+                try:
+                    told = httpx.post(f"{url}/graphql", json=asked, timeout=20).json()
+                    break
+                except httpx.ConnectError:
+                    time.sleep(0.1)
+            assert told == {"data": {"run": {"digest": digest}}}
+            assert httpx.get(f"{url}/reports/run-{run}.html", timeout=20).status_code == 200
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert server.wait(10) == 0
