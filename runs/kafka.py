@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Progress:
     seconds: float
 
 
+_CLOCK_DEATHS: Final = 10  # without a single grant in between
 OnProgress = Callable[[Progress], None]
 
 
@@ -86,7 +87,8 @@ class StreamRun:
         return found
 
     def wait(self, on_progress: OnProgress | None = None, every: float = 0.3) -> RunResult:
-        """Supervise until RunFinished. Raises ProtocolError when the run was aborted."""
+        """Supervise until RunFinished. Raises ProtocolError when the run was aborted or its clock cannot go on."""
+        deaths, granted = 0, -2
         while True:
             code = self.clock.poll()
             if code is not None:
@@ -96,6 +98,11 @@ class StreamRun:
                     raise ProtocolError(f"run {self.spec.run} was aborted: {state.aborted}", "start another run")
                 if state.finished is not None:
                     break
+                deaths, granted = (deaths + 1 if state.granted == granted else 1), state.granted
+                if deaths > _CLOCK_DEATHS:
+                    raise ProtocolError(
+                        f"the clock of run {self.spec.run} ends again and again", f"see {self._folder / 'clock.log'}"
+                    )
                 self.clock = self._start_clock()  # it died: a successor goes on from the log
             status = self.status()
             if on_progress and len(status) == self.spec.shards:

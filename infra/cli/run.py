@@ -26,7 +26,9 @@ def village(scenario: str, seed: int, overrides: dict[str, str]) -> Model:
     from agents.village import VillageModel
     from economy.scenario import load_scenario
 
-    return VillageModel(load_scenario(scenario, overrides), seed)
+    model = VillageModel(load_scenario(scenario, overrides), seed)
+    model.instruments()  # solves the opening: parameters that have no steady state are told before anything is started
+    return model
 
 
 def specify(model: Model, chosen: Settings) -> RunSpec:

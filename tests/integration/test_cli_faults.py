@@ -52,6 +52,7 @@ def test_wrong_settings_and_scenarios(state: str, tmp_path: Path) -> None:
     refused(escape(*local, "--set", "nonsense=1", state=state), 2, "nonsense")
     refused(escape(*local, "--set", "years=many", state=state), 2, "years")
     refused(escape(*local, "--set", "years", state=state), 2, "key=value")
+    refused(escape("run", "village", "--set", "calendar.rounds=2", state=state), 2, "targets.debt_ratio")
     refused(escape("run", "nowhere", "--carrier", "local", state=state), 2, "nowhere", "village")
     refused(escape("run", "village", "--carrier", "pigeon", state=state), 2, "pigeon", "kafka or local")
     refused(escape("ingest", "nowhere", state=state), 2, "nowhere", "bitstamp")

@@ -115,7 +115,7 @@ def test_pause_resume_and_stop_reach_a_run_in_another_process(tmp_path: Path) ->
 
 
 def _paced(state: str) -> subprocess.Popen[bytes]:
-    command = [ESCAPE, *_SHORT[:-1], "calendar.rounds=2", "--pace", "1", "--json"]
+    command = [ESCAPE, *_SHORT, "--pace", "2", "--json"]
     return subprocess.Popen(
         command, env=environment(state=state), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
