@@ -6,7 +6,7 @@ two results are small and cut loose from the plan that made them, so that jobs c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, reduce
 from typing import Any, Final, Protocol
 
@@ -14,7 +14,7 @@ from pyspark.sql import functions as sf
 
 from economy import accounts
 from economy import events as e
-from economy.accounts import Rule
+from economy.accounts import Leg, Rule
 from economy.calendar import Calendar
 from economy.events import Account, InstrumentClass, TransferKind, Use
 from economy.instruments import Instrument
@@ -81,7 +81,7 @@ class Booked:
         columns = set().union(*(_holders(r) | _items(r) | _amounts(r) for r in accounts.rules_of(event))) | where
         frame = self.event(event, columns)
         grouped = frame.groupBy(*dict.fromkeys([*keys, *sorted(where)]))
-        return grouped.agg(*[sf.sum(sf.col(name).cast(EXACT)).alias(name) for name in sorted(amounts)])
+        return grouped.agg(*[_sum(name).alias(name) for name in sorted(amounts)])
 
     @cached_property
     def legs(self) -> Any:
@@ -92,22 +92,8 @@ class Booked:
             keys = set().union(*(_holders(rule) | _items(rule) for rule in rules))
             amounts = {name for rule in rules for leg in rule.legs for name, _ in leg.quantity}
             summed = self.sums(event, ["window", *sorted(keys)], amounts)
-            postings = [
-                sf.when(
-                    _applies(rule),
-                    sf.struct(
-                        sf.lit(int(leg.account)).alias("account"),
-                        (sf.col(leg.agent) if isinstance(leg.agent, str) else sf.lit(leg.agent))
-                        .cast("bigint").alias("agent"),
-                        (sf.col(leg.item) if leg.item else sf.lit(0)).cast("bigint").alias("item"),
-                        sf.lit(leg.operating).alias("operating"),
-                        _total(leg.quantity).cast(EXACT).alias("amount"),
-                    ),
-                )
-                for rule in rules
-                for leg in rule.legs
-            ]  # fmt: skip
-            parts.append(summed.select("window", sf.explode(sf.array(*postings)).alias("p")).where("p is not null"))
+            postings = _by_rule((rule, [_posting(leg) for leg in rule.legs]) for rule in rules)
+            parts.append(summed.select("window", sf.explode(postings).alias("p")))
         every = reduce(lambda a, b: a.unionByName(b), parts).select("window", "p.*")
         grouped = every.groupBy("window", "account", "agent", "item", "operating")
         return grouped.agg(sf.sum("amount").cast(EXACT).alias("amount")).localCheckpoint()
@@ -125,23 +111,22 @@ class Booked:
                 continue
             summed = self.sums(event, ["window", "round", *items], amounts)
             item = (sf.col(items[0]) if items else sf.lit(0)).cast("bigint").alias("item")
-            found = [
-                (rule, entry.component, entry.valued, sf.col(entry.column) * entry.sign)
-                for rule in rules
-                for entry in rule.entries
-            ] + [(rule, STOCK, True, _total(leg.quantity)) for rule, leg in goods]
-            postings = [
-                sf.when(
-                    _applies(rule),
-                    sf.struct(
-                        sf.lit(name).alias("name"), item, sf.lit(valued).alias("valued"),
-                        amount.cast(EXACT).alias("amount"),
-                    ),
+
+            def contributed(name: str, valued: bool, amount: Any, item: Any = item) -> Any:
+                return sf.struct(
+                    sf.lit(name).alias("name"), item, sf.lit(valued).alias("valued"), amount.cast(EXACT).alias("amount")
                 )
-                for rule, name, valued, amount in found
-            ]  # fmt: skip
-            exploded = summed.select("window", "round", sf.explode(sf.array(*postings)).alias("p"))
-            parts.append(exploded.where("p is not null and window >= 0"))
+
+            postings = _by_rule(
+                (
+                    rule,
+                    [contributed(x.component, x.valued, sf.col(x.column) * x.sign) for x in rule.entries]
+                    + [contributed(STOCK, True, _total(leg.quantity)) for r, leg in goods if r is rule],
+                )
+                for rule in rules
+            )
+            exploded = summed.where("window >= 0").select("window", "round", sf.explode(postings).alias("p"))
+            parts.append(exploded)
         every = reduce(lambda a, b: a.unionByName(b), parts).select("window", "round", "p.*")
         grouped = every.groupBy("window", "round", "name", "item", "valued")
         return grouped.agg(sf.sum("amount").cast(EXACT).alias("amount")).localCheckpoint()
@@ -159,6 +144,31 @@ class Booked:
         scale = [sf.lit(v) for i in self.instruments for v in (i.instrument, i.multiplier)]
         multiplier = sf.create_map(*scale)[sf.col("instrument")].cast("bigint").alias("multiplier")
         return held.unionByName(first).select("round", "instrument", "price", multiplier).localCheckpoint()
+
+
+def _sum(name: str) -> Any:
+    """Exact sum of a bigint column: upper and lower halves are summed apart, since sums of decimals are slow."""
+    upper, lower = sf.sum(sf.shiftright(sf.col(name), 32)), sf.sum(sf.col(name).bitwiseAND(sf.lit(0xFFFFFFFF)))
+    return (upper.cast(EXACT) * sf.lit(1 << 32) + lower).cast(EXACT)
+
+
+def _posting(leg: Leg) -> Any:
+    return sf.struct(
+        sf.lit(int(leg.account)).alias("account"),
+        (sf.col(leg.agent) if isinstance(leg.agent, str) else sf.lit(leg.agent)).cast("bigint").alias("agent"),
+        (sf.col(leg.item) if leg.item else sf.lit(0)).cast("bigint").alias("item"),
+        sf.lit(leg.operating).alias("operating"),
+        _total(leg.quantity).cast(EXACT).alias("amount"),
+    )
+
+
+def _by_rule(parts: Iterable[tuple[Rule, list[Any]]]) -> Any:
+    """The array of structs of the rule that applies to a row; null, hence no row when exploded, where none does."""
+    chosen: Any = sf
+    for rule, structs in parts:
+        if structs:
+            chosen = chosen.when(_applies(rule), sf.array(*structs))
+    return chosen
 
 
 def _applies(rule: Rule) -> Any:
