@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # modules that load numba, Kafka or ClickHouse are imported b
 P = ParamSpec("P")
 R = TypeVar("R")
 
-out = Console(highlight=False)
+# Files and pipes have no width: wide enough for every table.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True)
 INTERRUPTED = 130
 

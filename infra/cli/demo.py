@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.table import Table
 
 from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, progress, settings, using_stack
@@ -74,7 +75,9 @@ def _show(told: dict[str, Any], seconds: float) -> None:
     """The summary, on stdout."""
     from runs.report import money
 
-    table = Table("year", "GDP by production", "by expenditure", "by income", "Gini income", "wealth", "jobless")
+    table = Table(box=box.SIMPLE)
+    for head in ("year", "GDP by production", "by expenditure", "by income", "Gini income", "wealth", "jobless"):
+        table.add_column(head, overflow="fold", justify="right")  # never cut a figure
     years: list[Year] = told["years"]
     for y in years:
         gdp = [money(value) for value in y.gdp.values()]
