@@ -12,10 +12,10 @@ from typing import Any, Final
 from economy.accounts import Approach
 from economy.calendar import QUARTERS
 from economy.errors import AccountingError
-from infra.spark import end_jvm, session
 from infra.stack import Attached, Stack
 from jobs.config import JobConfig
 from jobs.main import Figure, run_jobs
+from jobs.session import kill_jvm, spark_session
 from queries.store import Store
 
 JOBS: Final = ("gdp", "gini")
@@ -33,7 +33,7 @@ class BackgroundSpark:
 
     def __enter__(self) -> BackgroundSpark:
         self._session = self._pool.submit(
-            lambda: self._held.enter_context(session(self._config, "escape-demo")),
+            lambda: self._held.enter_context(spark_session(self._config, "escape-demo")),
         )
         return self
 
@@ -41,7 +41,7 @@ class BackgroundSpark:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
-            end_jvm()  # also one that is still starting
+            kill_jvm()  # also one that is still starting
         self._pool.shutdown(wait=True)
         self._held.__exit__(kind, error, trace)
 

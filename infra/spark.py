@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from infra.jars import spark_jars
@@ -13,7 +11,6 @@ from infra.java import java_home
 from infra.settings import Settings
 from infra.stack import Attached, Stack
 from jobs.config import JobConfig
-from jobs.session import spark_session
 from queries.config import ClickHouseConfig
 
 _LOGGING: Final = """status = error
@@ -49,32 +46,3 @@ def job_config(settings: Settings, stack: Stack | Attached) -> JobConfig:
         java_home=str(home),
         scratch=str(folder),
     )
-
-
-def end_jvm() -> None:
-    """Kill Spark's Java process, if there is one: while it plans a query it answers to nothing else."""
-    from pyspark import SparkContext
-
-    process: Any = getattr(SparkContext._gateway, "proc", None)
-    if process is not None:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def session(config: JobConfig, name: str) -> Iterator[Any]:
-    """A Spark session that Ctrl-C ends at once."""
-    cut: BaseException | None = None
-    try:
-        with spark_session(config, name) as started:
-            try:
-                yield started
-            except (KeyboardInterrupt, SystemExit) as error:
-                cut = error
-                end_jvm()
-                raise
-    except Exception:
-        if cut is not None:  # the session could not say goodbye to a process that is gone
-            raise cut from None
-        raise
-    end_jvm()  # it would end by itself, but after us

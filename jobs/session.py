@@ -52,8 +52,21 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
     session.sparkContext.setLogLevel("ERROR")
     try:
         yield session
+    except (KeyboardInterrupt, SystemExit):
+        kill_jvm()
+        raise
     finally:
         _end(session)
+
+
+def kill_jvm() -> None:
+    """End Spark's Java process at once, if there is one: while it plans a query it answers to nothing else."""
+    from pyspark import SparkContext
+
+    process: Any = getattr(SparkContext._gateway, "proc", None)
+    if process is not None:
+        process.kill()
+        process.wait()
 
 
 def _end(session: Any) -> None:
@@ -62,12 +75,12 @@ def _end(session: Any) -> None:
 
     untyped: Any = SparkContext
     gateway = session.sparkContext._gateway
-    session.stop()
-    gateway.shutdown()
-    gateway.proc.stdin.close()
-    try:
-        gateway.proc.wait(10)
-    except subprocess.TimeoutExpired:
-        gateway.proc.kill()
-        gateway.proc.wait()
-    untyped._gateway = untyped._jvm = None
+    if gateway.proc.poll() is None:
+        session.stop()
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+        try:
+            gateway.proc.wait(10)
+        except subprocess.TimeoutExpired:
+            kill_jvm()
+    untyped._gateway = untyped._jvm = untyped._active_spark_context = None

@@ -19,8 +19,9 @@ def job(
     json_: Json = False,
 ) -> None:
     """Compute a finished run's figures from its log with Spark, and publish them."""
-    from infra.spark import job_config, session
+    from infra.spark import job_config
     from jobs.main import job_of, run_jobs
+    from jobs.session import spark_session
     from runs.log import find_run
 
     chosen = settings(state, namespace)
@@ -31,7 +32,7 @@ def job(
             task = bar.add_task(name, total=None, detail="")
             config = job_config(chosen, stack)
             bar.update(task, detail="starting Spark")
-            with session(config, f"escape-{name}") as spark:
+            with spark_session(config, f"escape-{name}") as spark:
                 figures = run_jobs(
                     [name], config, run,
                     lambda what, done, of: bar.update(task, detail=what, completed=done, total=of), spark,
