@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ _FAMILIES: Final = (
     (FLOWS, ChainScope.FLOWS, canonical.FLOW_TYPES, canonical.AGENT),
     (ORDERS, ChainScope.ORDERS, canonical.ORDER_TYPES, e.OrderSubmitted.INSTRUMENT),
 )
+_LONGEST_BASE: Final = 26  # characters of the folder in which Ray's lies
 _WORKER_OF: Final = 1024  # shards per run in a snapshot's owner number
 
 
@@ -284,6 +286,14 @@ class ShardActor:
     def status(self) -> dict[str, Any]:
         """Progress of the loop."""
         return self.loop.status()
+
+
+def ray_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for `start_ray`: Ray adds 63 characters for its sockets, whose whole path may have 103 (macOS)."""
+    base = tempfile.gettempdir()
+    return tempfile.TemporaryDirectory(
+        prefix="ray-", dir=base if len(base) <= _LONGEST_BASE else "/tmp", ignore_cleanup_errors=True
+    )
 
 
 def start_ray(address: str, folder: str, cpus: int = 2) -> None:

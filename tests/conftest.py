@@ -29,14 +29,15 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def ray_cluster() -> Iterator[None]:
     import ray
 
-    from agents.actor import start_ray
+    from agents.actor import ray_folder, start_ray
 
-    start_ray("", str(tmp_path_factory.mktemp("r")))
-    yield
-    ray.shutdown()
+    with ray_folder() as folder:
+        start_ray("", folder)
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,12 +41,11 @@ def specify(model: Model, chosen: Settings) -> RunSpec:
 
 def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Attached, pace: int = 0) -> RunResult:
     """Run on the stream with a progress bar, or go on with a run; Ctrl-C leaves RunAborted on the log."""
-    from agents.actor import start_ray, stop_ray
+    from agents.actor import ray_folder, start_ray, stop_ray
     from infra.supervisor import Registry, descendants
     from runs.kafka import StreamRun
 
-    # Ray's socket paths must be short, so its folder is not below the state folder.
-    with tempfile.TemporaryDirectory(prefix="escape-ray-", ignore_cleanup_errors=True) as folder, progress() as bar:
+    with ray_folder() as folder, progress() as bar:
         task = bar.add_task(name, total=None, detail="starting the agents")
         registry, recorded = Registry(stack.folder), False
         start_ray(chosen.ray_address, folder)
