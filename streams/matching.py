@@ -235,16 +235,17 @@ def parse(text: str) -> Instrument:
     return Instrument.from_record(json.loads(text))
 
 
-def output_order(events: Events) -> list[tuple[str, int]]:
-    """(record name, row) in the order of writing: market output by (instrument, seq), then seals, then the marker."""
-    names = [name for name in canonical.TRADE_TYPES if name in events]
-    order: list[tuple[str, int]] = []
-    if names:
-        kind = np.concatenate([np.full(len(events[name]), i) for i, name in enumerate(names)])
-        row = np.concatenate([np.arange(len(events[name])) for name in names])
-        keys = np.concatenate([events[name][:, [canonical.INSTRUMENT, canonical.SEQ]] for name in names])
+def output_order(events: Events) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """(record names, index of the name and row of each record) in the order of writing: market output by
+    (instrument, seq), then seals, then the marker.
+    """
+    traded = [name for name in canonical.TRADE_TYPES if name in events]
+    names: list[str] = [*traded, *(name for name in (e.ChainSealed.name, e.EpochMatched.name) if name in events)]
+    none = np.empty(0, np.int64)
+    kind = np.concatenate([none, *(np.full(len(events[name]), i, np.int64) for i, name in enumerate(names))])
+    row = np.concatenate([none, *(np.arange(len(events[name])) for name in names)])
+    if traded:
+        keys = np.concatenate([events[name][:, [canonical.INSTRUMENT, canonical.SEQ]] for name in traded])
         sorted_ = np.lexsort((keys[:, 1], keys[:, 0]))
-        order = [(names[k], r) for k, r in zip(kind[sorted_].tolist(), row[sorted_].tolist(), strict=True)]
-    for name in (e.ChainSealed.name, e.EpochMatched.name):
-        order += [(name, r) for r in range(len(events.get(name, ())))]
-    return order
+        kind[: len(keys)], row[: len(keys)] = kind[sorted_], row[sorted_]
+    return names, kind, row

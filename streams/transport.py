@@ -1,15 +1,16 @@
 """Faust's Kafka transport, batch-wise: one Faust message per fetched batch of a partition.
 
-Stock Faust hands over one record at a time (5-13 thousand a second). On the topics in `Batches.topics` this transport
-yields a whole fetch as one message, whose value is a Batch, and it commits only the offsets that the application names
-in `Batches.safe`: those of acknowledged snapshots. Group membership, rebalancing and fetching stay Faust's and
-aiokafka's. It overrides private methods of both, hence their pinned versions and the integration tests that would fail.
+Stock Faust hands over one record at a time (5-13 thousand a second). On the topics in `Batches.topics`, which
+`streams.rawfetch` hooks as well, this transport yields a whole fetch as one message, whose value is a Records, and it
+commits only the offsets that the application names in `Batches.safe`: those of acknowledged snapshots. Group
+membership, rebalancing and fetching stay Faust's and aiokafka's. It overrides private methods of both, hence their
+pinned versions and the integration tests that would fail.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,16 +18,11 @@ from faust.transport import drivers
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streams import rawproduce
+from streams.recordbatch import Bytes, Ints
+
 SCHEME: Final = "kafkabatch"
 _FETCH_WAIT_MS: Final = 10  # the driver's own 1,500 ms would be the latency of an idle topic
-
-
-@dataclass
-class Batch:
-    """Consecutive records of one partition; offsets may have gaps (control records, compaction)."""
-
-    values: Sequence[bytes]
-    offsets: Sequence[int]
 
 
 @dataclass
@@ -90,22 +86,20 @@ class Consumer(driver.Consumer):
                 for message in messages:
                     yield tp, self._to_message(tp, message)
                 continue
-            start = self._next.get(tp, 0)
-            if messages[0].offset < start:
-                messages = [m for m in messages if m.offset >= start]
-                if not messages:
+            for fetch in messages:
+                batch = fetch.since(self._next.get(tp, 0))
+                if not len(batch):
                     continue
-            last = messages[-1]
-            self._inflight[tp].append(last.offset)
-            self._next[tp] = last.offset + 1
-            batch: Any = Batch([m.value or b"" for m in messages], [m.offset for m in messages])
-            yield (
-                tp,
-                ConsumerMessage(
-                    tp.topic, tp.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, [], None, batch,
-                    None, 0, 1, tp, generation_id=generation,
-                ),
-            )  # fmt: skip
+                last = int(batch.offsets[-1])
+                self._inflight[tp].append(last)
+                self._next[tp] = last + 1
+                yield (
+                    tp,
+                    ConsumerMessage(
+                        tp.topic, tp.partition, last, int(batch.timestamps[-1]) / 1000.0, 0, [], None, batch,
+                        None, 0, 1, tp, generation_id=generation,
+                    ),
+                )  # fmt: skip
 
     async def _add_gap(self, tp: TP, start: int, end: int) -> None:
         if tp.topic not in BATCHES.topics:
@@ -141,23 +135,14 @@ class Consumer(driver.Consumer):
 class Producer(driver.Producer):
     """A producer with whole batches."""
 
-    async def send_batches(
-        self, topic: str, partition: int, records: Sequence[tuple[bytes, bytes]]
+    async def send_records(
+        self, topic: str, partition: int, values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints
     ) -> list[tuple[Any, int]]:
-        """Queue (key, value) records in order; returns (future of the acknowledgement, number of records) per batch."""
+        """Queue records in order; returns (future of the acknowledgement, number of records) per batch."""
         producer: Any = self._producer
-        sent: list[tuple[Any, int]] = []
-        builder = producer.create_batch()
-        for key, value in records:
-            if builder.append(key=key, value=value, timestamp=None) is None:
-                builder.close()
-                sent.append((await producer.send_batch(builder, topic, partition=partition), builder.record_count()))
-                builder = producer.create_batch()
-                builder.append(key=key, value=value, timestamp=None)
-        if builder.record_count():
-            builder.close()
-            sent.append((await producer.send_batch(builder, topic, partition=partition), builder.record_count()))
-        return sent
+        return await rawproduce.send(
+            producer, topic, partition, values, starts, ends, keys, key_sizes, self.app.conf.producer_max_batch_size
+        )
 
 
 class Transport(driver.Transport):

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import os
 import signal
-import struct
 import sys
 import time
 from collections.abc import Mapping
@@ -30,17 +29,18 @@ from economy.errors import InputError, NonDeterministicError, ProtocolError
 from economy.events import Events
 from economy.instruments import Instrument
 from schemas.catalogue import BOOK_SNAPSHOTS, ORDERS, TRADES, dead_letter, topic
-from schemas.catalogue import key as record_key
-from schemas.codec import decode_record
+from schemas.codec import UndecodableRecordError, decode_record
 from schemas.log import snapshots
-from schemas.log.reader import Chunk, chunk_of
-from schemas.rows import decode_values, encode
+from schemas.log.reader import Chunk
+from schemas.rows import Defect, decode, decode_values, encode
+from streams import rawfetch, rawproduce, recordbatch
 from streams.matching import PartitionMatching, output_order
 from streams.projection import ProjectionWorker
-from streams.transport import BATCHES, SCHEME, Batch, Consumer
+from streams.recordbatch import Records
+from streams.transport import BATCHES, SCHEME, Consumer
 
 log = logging.getLogger("escape.matching")
-_PAIR: Final = struct.Struct(">qq")
+_RUN_KEYED: Final = (e.EpochMatched.name, e.ChainSealed.name)  # markers, whose key is the run alone
 SNAPSHOT_SECONDS: Final = 2.0
 UNACKNOWLEDGED: Final = 500  # batches sent and not yet acknowledged before the worker waits
 
@@ -92,6 +92,9 @@ class MatchingWorker:
         self.partitions: dict[int, Partition] = {}
         self.restoring = asyncio.Lock()
         self.generation: tuple[int, frozenset[TP]] | None = None
+        rawfetch.install(self.orders)
+        rawproduce.check()
+        recordbatch.warm_up()
         BATCHES.topics.add(self.orders)
         BATCHES.after_seek = self.restore
         self.app: Any = faust.App(
@@ -137,13 +140,12 @@ class MatchingWorker:
                 # Faust would skip the batch and go on; a matching worker must not.
                 end(error)
 
-    async def _take(self, partition: int, batch: Batch) -> None:
+    async def _take(self, partition: int, batch: Records) -> None:
         part = self.partitions.get(partition)
         if part is None or batch.offsets[-1] < part.state.next_offset:
             return  # fetched under an assignment that is gone
         state = part.state
-        skip = next(i for i, offset in enumerate(batch.offsets) if offset >= state.next_offset)
-        chunk = self._decode(partition, batch.values[skip:], batch.offsets[skip:])
+        chunk = self._decode(partition, batch.since(state.next_offset))
         for events in state.feed(chunk):
             await self._write(part, events)
         part.changed = True
@@ -153,13 +155,22 @@ class MatchingWorker:
         if time.monotonic() - part.snapshot_at >= SNAPSHOT_SECONDS:
             self.snapshot(part)
 
-    def _decode(self, partition: int, values: Any, offsets: Any) -> Chunk:
-        chunk = chunk_of(ORDERS, partition, values, np.array(offsets, np.int64))
+    def _decode(self, partition: int, records: Records) -> Chunk:
+        found = decode(records.buffer, records.starts, records.ends)
+        chunk = Chunk(ORDERS, partition, records.offsets, found.rows, found.index, defects=found.defects)
         buried = [(i, defect.name) for i, defect in chunk.defects]
-        buried += [(i, why) for i, name, record in chunk.cold if (why := refused(name, record))]
-        chunk.cold = [entry for entry in chunk.cold if not refused(entry[1], entry[2])]
+        for i in found.cold.tolist():
+            try:
+                name, record = decode_record(records.value(i))
+                why = refused(name, record)
+            except UndecodableRecordError:
+                why = Defect.UNDECODABLE.name
+            if why:
+                buried.append((i, why))
+            else:
+                chunk.cold.append((i, name, record))
         for i, why in buried:
-            self._bury(partition, offsets[i], values[i], why)
+            self._bury(partition, int(records.offsets[i]), records.value(i), why)
         return chunk
 
     def _bury(self, partition: int, offset: int, value: bytes, why: str) -> None:
@@ -174,32 +185,38 @@ class MatchingWorker:
         return self.app.producer._producer
 
     async def _write(self, part: Partition, events: Events) -> None:
-        encoded = {}
-        for name, rows in events.items():
-            buffer, ends = encode(name, rows)
-            data, starts = buffer.tobytes(), [0, *ends.tolist()[:-1]]
-            encoded[name] = (rows.tolist(), [data[a:b] for a, b in zip(starts, ends.tolist(), strict=True)])
-        records = []
-        for name, index in output_order(events):
-            row, value = encoded[name][0][index], encoded[name][1][index]
-            if part.tail:
-                known = part.tail.pop(identity(name, row), None)
-                if known is not None:
-                    if known != value:
-                        raise NonDeterministicError(
-                            f"replaying wrote another {name} than the log has: {row} against {decode_record(known)}",
-                            "the run cannot go on; compare the workers' code and lock files",
-                        )
-                    continue
-            key = (
-                record_key(row[0]) if name in (e.EpochMatched.name, e.ChainSealed.name) else _PAIR.pack(row[0], row[1])
+        names, kind, row = output_order(events)
+        encoded = [encode(name, events[name]) for name in names]
+        sizes = [len(ends) for _, ends in encoded]
+        shifts = np.cumsum([0, *(len(buffer) for buffer, _ in encoded)])
+        values = np.concatenate([buffer for buffer, _ in encoded])
+        ends = np.concatenate([ends + shift for (_, ends), shift in zip(encoded, shifts, strict=False)])
+        starts = np.concatenate([[0], ends[:-1]])
+        identities = np.concatenate([events[name][:, :2] for name in names])
+        place = np.cumsum([0, *sizes])[kind] + row
+        if part.tail:
+            new = [not self._known(part, names[k], events[names[k]][r].tolist(), values[starts[i] : ends[i]].tobytes())
+                   for k, r, i in zip(kind.tolist(), row.tolist(), place.tolist(), strict=True)]  # fmt: skip
+            kind, place = kind[new], place[new]
+        if len(place):
+            key_sizes = np.array([8 if name in _RUN_KEYED else 16 for name in names])[kind]
+            keys = rawproduce.key_table(identities[place], key_sizes)
+            sent = await self.app.producer.send_records(
+                self.trades, part.state.partition, values, starts[place], ends[place], keys, key_sizes
             )
-            records.append((key, value))
-        if records:
-            sent = await self.app.producer.send_batches(self.trades, part.state.partition, records)
             for future, _ in sent:
                 future.add_done_callback(check)
             part.pending += sent
+
+    def _known(self, part: Partition, name: str, row: list[int], value: bytes) -> bool:
+        """Whether a replayed record is on the log already; raises NonDeterministicError when another one is."""
+        known = part.tail.pop(identity(name, row), None)
+        if known is not None and known != value:
+            raise NonDeterministicError(
+                f"replaying wrote another {name} than the log has: {row} against {decode_record(known)}",
+                "the run cannot go on; compare the workers' code and lock files",
+            )
+        return known is not None
 
     async def _settle(self, part: Partition, pending: list[tuple[Any, int]]) -> None:
         for future, count in pending:

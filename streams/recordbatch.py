@@ -1,0 +1,296 @@
+"""Kafka's RecordBatch format, version 2, without a Python object per record.
+
+Reading gives the place of every record's value in one buffer, ready for `schemas.rows.decode`; headers of batches are
+read in Python (a few per fetch), records in numba. Format: https://kafka.apache.org/documentation/#recordbatch
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from aiokafka import codec
+from aiokafka.record.util import calc_crc32c
+from numba import njit
+from numpy.typing import NDArray
+
+from economy.errors import ProtocolError
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+# base offset, length, leader epoch, magic, crc, attributes, last offset delta, first and largest timestamp,
+# producer id, epoch and sequence, number of records
+HEAD: Final = struct.Struct(">qiibIhiqqqhii")
+_FRAME: Final = 12  # base offset and length, which the length does not count
+_CRC_FROM: Final = 21  # the checksum covers everything from the attributes on
+_SMALLEST: Final = 7  # bytes of an empty record
+_CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_DECODE: Final[dict[int, Callable[[bytes], bytes]]] = {
+    1: codec.gzip_decode,
+    2: codec.snappy_decode,
+    3: codec.lz4_decode,
+    4: codec.zstd_decode,
+}
+_REMEDY: Final = "the log is damaged; verify the topic and restore it from a replica"
+
+
+@dataclass(slots=True)
+class Records:
+    """Records of one partition in log order: the value of record i is buffer[starts[i]:ends[i]].
+
+    A null value is empty. `next_offset` lies behind everything read, control and aborted batches included.
+    """
+
+    buffer: Bytes
+    starts: Ints
+    ends: Ints
+    offsets: Ints
+    timestamps: Ints
+    next_offset: int
+
+    def __len__(self) -> int:
+        return int(self.offsets.size)
+
+    def value(self, i: int) -> bytes:
+        """Value of one record, for the few that are not rows."""
+        return self.buffer[self.starts[i] : self.ends[i]].tobytes()
+
+    def since(self, offset: int) -> Records:
+        """The records from `offset` on; they share this buffer."""
+        k = int(np.searchsorted(self.offsets, offset))
+        if k == 0:
+            return self
+        return Records(
+            self.buffer, self.starts[k:], self.ends[k:], self.offsets[k:], self.timestamps[k:], self.next_offset
+        )
+
+
+@njit(cache=True)
+def _varint(buffer: Bytes, at: int, end: int) -> tuple[np.int64, int]:
+    """Zigzag varint at `at` and the place behind it, which is -1 when it is cut off or overlong."""
+    value = np.uint64(0)
+    shift = 0
+    while 0 <= at < end and shift < 70:
+        byte = np.uint64(buffer[at])
+        at += 1
+        value |= (byte & np.uint64(127)) << np.uint64(shift)
+        if byte < np.uint64(128):
+            return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), at
+        shift += 7
+    return np.int64(0), -1
+
+
+@njit(cache=True)
+def _skip(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
+    """(start, end) of a length-prefixed field, both -1 when it is broken; a null has start == end."""
+    size, at = _varint(buffer, at, end)
+    if at < 0 or size > end - at or size < -1:
+        return -1, -1
+    return at, at + max(size, 0)
+
+
+@njit(cache=True)
+def _walk(
+    buffer: Bytes, at: int, end: int, count: int, fetch_offset: int, base: int, first_time: int, append_time: int,
+    starts: Ints, ends: Ints, offsets: Ints, timestamps: Ints,
+) -> int:  # fmt: skip
+    """Places of the `count` records in buffer[at:end] from `fetch_offset` on; -1 when their framing is broken."""
+    n = 0
+    for _ in range(count):
+        size, at = _varint(buffer, at, end)
+        if at < 0 or size < _SMALLEST - 1 or size > end - at:
+            return -1
+        stop = at + size
+        since, at = _varint(buffer, at + 1, stop)  # behind the attributes, which are unused
+        delta, at = _varint(buffer, at, stop)
+        _, at = _skip(buffer, at, stop)
+        start, value_end = _skip(buffer, at, stop)
+        headers, at = _varint(buffer, value_end, stop)
+        if start < 0 or at < 0 or headers < 0 or headers > stop - at:
+            return -1
+        for _ in range(2 * headers):
+            _, at = _skip(buffer, at, stop)
+        if at != stop:
+            return -1
+        if base + delta < fetch_offset:
+            continue
+        starts[n], ends[n], offsets[n] = start, value_end, base + delta
+        timestamps[n] = append_time if append_time >= 0 else first_time + since
+        n += 1
+    return n if at == end else -1
+
+
+def _is_abort(body: bytes) -> bool:
+    """Whether the only record of a control batch is an abort marker: its key is version 0, type 0."""
+    buffer = np.frombuffer(body, np.uint8)
+    _, at = _varint(buffer, 0, len(body))
+    _, at = _varint(buffer, at + 1, len(body)) if at >= 0 else (0, -1)
+    _, at = _varint(buffer, at, len(body))
+    start, stop = _skip(buffer, at, len(body))
+    if start < 0 or stop - start < 4:
+        raise ProtocolError("a control batch without a control record", _REMEDY)
+    return body[start + 2 : start + 4] == b"\0\0"
+
+
+def read(
+    blob: bytes,
+    fetch_offset: int = 0,
+    check_crc: bool = True,
+    aborted: Sequence[tuple[int, int]] | None = None,
+) -> Records:
+    """Records of a fetched blob from `fetch_offset` on; a batch cut off at its end is left for the next fetch.
+
+    `aborted`: (producer id, first offset) of the aborted transactions in the blob; None reads uncommitted records too.
+    Raises ProtocolError when a checksum or the framing is wrong.
+    """
+    parts: list[Bytes] = [np.frombuffer(blob, np.uint8)]
+    found: list[tuple[Ints, Ints, Ints, Ints]] = []
+    waiting = sorted(aborted or (), key=lambda entry: entry[1])
+    active: set[int] = set()
+    at, shift, next_offset = 0, len(blob), fetch_offset
+    while len(blob) - at >= _FRAME:
+        base, length = struct.unpack_from(">qi", blob, at)
+        stop = at + _FRAME + length
+        if length < HEAD.size - _FRAME:
+            raise ProtocolError(f"a record batch at offset {base} has the length {length}", _REMEDY)
+        if stop > len(blob):
+            break
+        _, _, _, magic, crc, attributes, last, first_time, max_time, producer, _, _, count = HEAD.unpack_from(blob, at)
+        if magic != 2:
+            raise ProtocolError(f"the record batch at offset {base} has format {magic}, not 2", _REMEDY)
+        if check_crc and calc_crc32c(blob[at + _CRC_FROM : stop]) != crc:
+            raise ProtocolError(f"the record batch at offset {base} has a wrong checksum", _REMEDY)
+        body, at = at + HEAD.size, stop
+        behind = base + last + 1
+        if aborted is not None and producer != -1:
+            while waiting and waiting[0][1] <= base:
+                active.add(waiting.pop(0)[0])
+            if attributes & _CONTROL and _is_abort(blob[body:stop]):
+                active.discard(producer)
+        skipped = attributes & _CONTROL or (attributes & _TRANSACTIONAL and producer in active)
+        if not skipped and behind > fetch_offset:
+            buffer, moved, end = parts[0], 0, stop
+            if attributes & _CODEC:
+                buffer = np.frombuffer(_decompressed(blob[body:stop], attributes & _CODEC, base), np.uint8)
+                parts.append(buffer)
+                body, moved, end = 0, shift, buffer.size
+                shift += buffer.size
+            found.append(_places(buffer, body, end, count, fetch_offset, base, first_time,
+                                 max_time if attributes & _APPEND_TIME else -1, moved))  # fmt: skip
+        next_offset = max(next_offset, behind)
+    starts, ends, offsets, stamps = (
+        np.concatenate(column) if found else np.empty(0, np.int64)
+        for column in (zip(*found, strict=True) if found else [()] * 4)
+    )
+    return Records(parts[0] if len(parts) == 1 else np.concatenate(parts), starts, ends, offsets, stamps, next_offset)
+
+
+def _decompressed(body: bytes, kind: int, base: int) -> bytes:
+    if kind not in _DECODE:
+        raise ProtocolError(f"the record batch at offset {base} has the unknown compression {kind}", _REMEDY)
+    try:
+        return _DECODE[kind](body)
+    except Exception as error:  # each codec raises its own types
+        raise ProtocolError(f"the record batch at offset {base} cannot be decompressed: {error}", _REMEDY) from error
+
+
+def _places(
+    buffer: Bytes, at: int, end: int, count: int, fetch_offset: int, base: int, first: int, append: int, moved: int
+) -> tuple[Ints, Ints, Ints, Ints]:
+    if not 0 <= count <= (end - at) // _SMALLEST:
+        raise ProtocolError(f"the record batch at offset {base} cannot hold {count} records", _REMEDY)
+    starts, ends, offsets, stamps = (np.empty(count, np.int64) for _ in range(4))
+    n = _walk(buffer, at, end, count, fetch_offset, base, first, append, starts, ends, offsets, stamps)
+    if n < 0:
+        raise ProtocolError(f"the record batch at offset {base} has broken records", _REMEDY)
+    return starts[:n] + moved, ends[:n] + moved, offsets[:n], stamps[:n]
+
+
+# ---- writing
+@njit(cache=True)
+def _put(buffer: Bytes, at: int, number: int) -> int:
+    value = (np.uint64(number) << np.uint64(1)) ^ np.uint64(number >> np.int64(63))
+    while value >= np.uint64(128):
+        buffer[at] = np.uint8((value & np.uint64(127)) | np.uint64(128))
+        value >>= np.uint64(7)
+        at += 1
+    buffer[at] = np.uint8(value)
+    return at + 1
+
+
+@njit(cache=True)
+def _size(number: int) -> int:
+    value = (np.uint64(number) << np.uint64(1)) ^ np.uint64(number >> np.int64(63))
+    n = 1
+    while value >= np.uint64(128):
+        value >>= np.uint64(7)
+        n += 1
+    return n
+
+
+@njit(cache=True)
+def _frame(
+    values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, first: int, buffer: Bytes, at: int
+) -> tuple[int, int]:
+    """Write records from `first` on into buffer[at:] while they fit; returns (next record, end of the bytes)."""
+    i = first
+    while i < starts.size:
+        size = ends[i] - starts[i]
+        body = 3 + _size(i - first) + _size(key_sizes[i]) + key_sizes[i] + _size(size) + size
+        if at + _size(body) + body > buffer.size:
+            break
+        at = _put(buffer, at, body)
+        buffer[at] = 0  # attributes
+        buffer[at + 1] = 0  # all records of a batch have its timestamp
+        at = _put(buffer, at + 2, i - first)
+        at = _put(buffer, at, key_sizes[i])
+        for k in range(key_sizes[i]):
+            buffer[at + k] = keys[i, k]
+        at = _put(buffer, at + key_sizes[i], size)
+        for k in range(size):
+            buffer[at + k] = values[starts[i] + k]
+        at += size
+        buffer[at] = 0  # headers
+        at += 1
+        i += 1
+    return i, at
+
+
+def write(
+    values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, timestamp: int, limit: int
+) -> list[tuple[bytearray, int]]:
+    """(batch, number of records) for the records values[starts[i]:ends[i]] with the keys keys[i, :key_sizes[i]].
+
+    No batch is larger than `limit` bytes. Checksum and producer fields are set by `seal`.
+    """
+    batches = []
+    at = 0
+    while at < starts.size:
+        buffer = np.empty(limit, np.uint8)
+        upto, end = _frame(values, starts, ends, keys, key_sizes, at, buffer, HEAD.size)
+        if upto == at:
+            raise ProtocolError(f"a record of {ends[at] - starts[at]} bytes exceeds a batch", "raise the batch size")
+        count = upto - at
+        batch = bytearray(buffer[:end].tobytes())
+        HEAD.pack_into(batch, 0, 0, end - _FRAME, -1, 2, 0, 0, count - 1, timestamp, timestamp, -1, -1, -1, count)
+        batches.append((batch, count))
+        at = upto
+    return batches
+
+
+def seal(batch: bytearray, producer: int, epoch: int, sequence: int) -> bytes:
+    """The batch with the fields of an idempotent producer (-1, -1, -1 for none) and its checksum."""
+    struct.pack_into(">qhi", batch, 43, producer, epoch, sequence)
+    struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[_CRC_FROM:])))
+    return bytes(batch)
+
+
+def warm_up() -> Any:
+    """Compile (or load) the kernels before the group is joined."""
+    one = np.array([0], np.int64)
+    batch = write(np.zeros(1, np.uint8), one, one + 1, np.zeros((1, 1), np.uint8), one + 1, 0, 100)[0][0]
+    return read(seal(batch, -1, -1, -1))
