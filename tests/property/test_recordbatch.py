@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,10 +68,10 @@ def test_aiokafka_reads_what_we_wrote(rows: list[tuple[bool, bytes]], limit: int
 
 
 def test_control_and_aborted_batches_are_left_out_as_aiokafka_does() -> None:
-    row = [(b"k", b"v", [])]
+    row: list[Any] = [(b"k", b"v", [])]
     abort = bytearray(batch([(struct.pack(">hh", 0, 0), b"\0" * 6, [])], 0, 2, 1, 9))
     struct.pack_into(">h", abort, 21, 0x30)
-    struct.pack_into(">I", abort, 17, recordbatch.calc_crc32c(bytes(abort[21:])))
+    struct.pack_into(">I", abort, 17, calc_crc32c(bytes(abort[21:])))
     blob = batch(row, 0, 0) + batch(row, 3, 1, 1, 9) + bytes(abort) + batch(row, 4, 3, 1, 9)
     for aborted, isolation in ((None, fetcher.READ_UNCOMMITTED), ([(9, 1)], fetcher.READ_COMMITTED)):
         theirs = fetcher.PartitionRecords(
