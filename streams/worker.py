@@ -186,6 +186,8 @@ class MatchingWorker:
 
     async def _write(self, part: Partition, events: Events) -> None:
         names, kind, row = output_order(events)
+        if not names:
+            return
         encoded = [encode(name, events[name]) for name in names]
         sizes = [len(ends) for _, ends in encoded]
         shifts = np.cumsum([0, *(len(buffer) for buffer, _ in encoded)])
