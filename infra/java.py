@@ -7,6 +7,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -103,7 +104,9 @@ def _write_trust_store(path: Path) -> None:
             continue
         seen.add(der)
         try:
-            certificate = x509.load_der_x509_certificate(der)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a root with an odd serial number is no matter of ours
+                certificate = x509.load_der_x509_certificate(der)
         except ValueError:  # a certificate that only older parsers accept; Java would refuse it as well
             continue
         entries.append(pkcs12.PKCS12Certificate(certificate, f"ca{number}".encode()))
