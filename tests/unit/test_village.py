@@ -77,7 +77,7 @@ def test_money_goods_and_shares_are_conserved() -> None:
 
 def test_the_opening_books_balance_and_the_economy_starts_at_its_targets() -> None:
     scenario = load_scenario("village")
-    steady = solve(scenario)
+    steady = solve(load_scenario("village", {"targets.growth": "0.01"}))  # as the prototype was solved
     assert steady.markup == pytest.approx(0.463, abs=1e-3)  # the prototype's, solved by other code
     assert steady.income_tax == pytest.approx(0.143, abs=1e-3)
     rows = Opening(scenario, 1).events(1)[e.OpeningBalance.name]
