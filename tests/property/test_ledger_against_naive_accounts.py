@@ -76,7 +76,13 @@ def _equity_liabilities(window: Window, naive: Naive, issued: set[int]) -> list[
 def test_a_doubled_or_missing_record_shows(seed: int, doubled: bool) -> None:
     made = Made(seed, 30)
     expected = Naive(made.epochs)
-    places = [(e, k) for e, part in enumerate(made.epochs) if e for k, (name, _) in enumerate(part) if name in COUNTED]
+    places = [
+        (e, k)
+        for e, part in enumerate(made.epochs)
+        if e
+        for k, (name, record) in enumerate(part)
+        if name in COUNTED and record.get("payee", -1) != record.get("agent")  # who pays himself changes nothing
+    ]
     epoch, place = random.Random(seed).choice(places)
     changed = [list(part) for part in made.epochs]
     record = changed[epoch].pop(place)
