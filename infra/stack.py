@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
+
 from economy.errors import EscapeError, SetupError
 from infra import components
 from infra.broker import Broker
@@ -25,7 +27,7 @@ from infra.components import Child
 from infra.jars import broker_classpath
 from infra.java import java_home
 from infra.settings import Settings, load_settings
-from infra.supervisor import Registry, Supervisor
+from infra.supervisor import Registry, Supervisor, alive
 from schemas.log import topics
 
 if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
@@ -254,9 +256,11 @@ def down(settings: Settings, timeout: float = 15.0) -> bool:
     described = running(settings)
     if described is None:
         return False
-    os.kill(described["pid"], signal.SIGTERM)
+    pid = described["pid"]
+    created = psutil.Process(pid).create_time()
+    os.kill(pid, signal.SIGTERM)
     limit = time.monotonic() + timeout
-    while time.monotonic() < limit and Registry(settings.state_folder).owner() is not None:
+    while time.monotonic() < limit and alive(pid, created):
         time.sleep(0.1)
     return True
 

@@ -28,7 +28,8 @@ _RESTART_PAUSE = 0.2  # seconds between looks at the children
 _GIVE_UP_AFTER = 20  # restarts of one child within a minute
 
 
-def _alive(pid: int, created: float) -> psutil.Process | None:
+def alive(pid: int, created: float) -> psutil.Process | None:
+    """The process of that pid that started then; None when it has ended, even if the pid is another's now."""
     try:
         process = psutil.Process(pid)
         same = abs(process.create_time() - created) < 1 and process.status() != psutil.STATUS_ZOMBIE
@@ -83,7 +84,7 @@ class Registry:
     def owner(self) -> int | None:
         """Pid of the living process that owns the state folder, if any."""
         owner = self._read()["owner"]
-        return owner[0] if owner and _alive(*owner) else None
+        return owner[0] if owner and alive(*owner) else None
 
     def claim(self) -> list[str]:
         """Become the owner and end what a dead one left; returns the names of what was ended."""
@@ -98,7 +99,7 @@ class Registry:
                 f"{owner} uses this state folder", "wait for it, `escape down`, or set another state"
             ) from error
         self._held = held
-        orphans = [(name, p) for name, pid, created in state["children"] if (p := _alive(pid, created))]
+        orphans = [(name, p) for name, pid, created in state["children"] if (p := alive(pid, created))]
         end_processes([process for _, process in orphans])
         self._write({"owner": [os.getpid(), psutil.Process().create_time()], "children": []})
         return [name for name, _ in orphans]
@@ -116,7 +117,7 @@ class Registry:
         with self._lock, open(self._path.with_suffix(".lock"), "wb") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)  # a command that uses a running stack records its processes as well
             state = self._read()
-            kept = [c for c in state["children"] if _alive(c[1], c[2])]
+            kept = [c for c in state["children"] if alive(c[1], c[2])]
             known = {c[1] for c in kept}
             self._write({**state, "children": kept + [c for c in new if c[1] not in known]})
 
