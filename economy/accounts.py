@@ -45,6 +45,14 @@ COMPONENTS: Final[Mapping[Approach, Mapping[str, int]]] = {
     Approach.INCOME: {"wages": 1, "taxes_on_products": 1, "gross_operating_surplus": 1},
 }
 
+# Kinds of payment that are income of a household.
+HOUSEHOLD_INCOME: Final = (
+    TransferKind.WAGE,
+    TransferKind.BENEFIT,
+    TransferKind.DIVIDEND,
+    TransferKind.DEPOSIT_INTEREST,
+)
+
 # "buyer", "seller" and "item" are derived from a trade by `derive`; all other names are columns of the event.
 Holder = str | int
 

@@ -21,15 +21,6 @@ def sum_by(index: NDArray[np.int64], value: NDArray[np.int64], size: int) -> NDA
 
 
 @njit(cache=True)
-def dot(a: NDArray[np.int64], x: NDArray[np.float64]) -> float:
-    """Sum of a[j] * x[j] in index order, as a float; for vectors that every shard holds whole (products)."""
-    total = 0.0
-    for j in range(a.size):
-        total += a[j] * x[j]
-    return total
-
-
-@njit(cache=True)
 def share_out(total: int, weights: NDArray[np.int64]) -> NDArray[np.int64]:
     """`total` split in proportion to integer weights, floored; the remainder goes to the first largest weight.
 

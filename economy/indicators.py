@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy import events as e
-from economy.accounts import COMPONENTS, GOVERNMENT, Approach, Leg
+from economy.accounts import COMPONENTS, GOVERNMENT, HOUSEHOLD_INCOME, Approach, Leg
 from economy.errors import AccountingError, ProtocolError
-from economy.events import Account, Events, InstrumentClass, Parameter, Role, Rows, TransferKind, Use
+from economy.events import Account, Events, InstrumentClass, Parameter, Role, Rows, Use
 from economy.exact import sum_by
 from economy.instruments import Instrument
 from economy.ledger import Ledger, Posting, item_table
@@ -38,7 +38,6 @@ from economy.scenario import Scenario
 from economy.units import RATE
 
 Ints = NDArray[np.int64]
-INCOME_KINDS: Final = (TransferKind.WAGE, TransferKind.BENEFIT, TransferKind.DIVIDEND, TransferKind.DEPOSIT_INTEREST)
 _TAX: Final = 10_000  # tax rates are in 0.0001
 _BOUGHT: Final = (Use.CONSUMPTION, Use.GOVERNMENT, Use.INVESTMENT)
 _ENTRIES: Final = tuple(
@@ -196,7 +195,7 @@ class WindowProjection:
                 self._sums.spent += sum_by(item, value, len(self.shares))
 
     def _income(self, posting: Posting) -> None:
-        if posting.rule.where["kind"] in INCOME_KINDS:
+        if posting.rule.where["kind"] in HOUSEHOLD_INCOME:
             net = posting.column("amount") - posting.column("withheld")
             np.add.at(self._sums.income, posting.column("payee"), net)
 

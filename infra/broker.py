@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from economy.errors import SetupError
+from infra.java import file_logging
 
 _PROPERTIES: Final = """process.roles=broker,controller
 node.id=1
@@ -43,15 +44,6 @@ log.segment.bytes=268435456
 controlled.shutdown.max.retries=1
 broker.session.timeout.ms=1500
 broker.heartbeat.interval.ms=300
-"""
-_LOGGING: Final = """status = error
-appender.file.type = File
-appender.file.name = file
-appender.file.fileName = {file}
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d %p %c %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.file.ref = file
 """
 _HEAP: Final = ("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Xshare:auto")
 
@@ -111,7 +103,7 @@ class Broker:
                 meta.write_text(f"version=1\ncluster.id={cluster}\nnode.id=1\ndirectory.id={directory}\n")
             properties = _PROPERTIES.format(port=self._port, controller=free_port(), log=log)
             (self.folder / "server.properties").write_text(properties)
-            (self.folder / "log4j2.properties").write_text(_LOGGING.format(file=self.folder / "broker.log"))
+            (self.folder / "log4j2.properties").write_text(file_logging(self.folder / "broker.log"))
         except OSError as error:
             raise SetupError(
                 f"{self.folder} cannot be written: {error.strerror}", "choose another state folder"

@@ -18,6 +18,22 @@ SUPPORTED: Final = (17, 21)
 _TRUST_PASSWORD: Final = "changeit"  # Java's customary one: the store holds public certificates only
 
 
+_FILE_LOGGING: Final = """status = error
+appender.file.type = File
+appender.file.name = file
+appender.file.fileName = {file}
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d %p %c %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+"""
+
+
+def file_logging(file: Path) -> str:
+    """Properties of log4j2 that write warnings and errors to a file."""
+    return _FILE_LOGGING.format(file=file)
+
+
 def version_of(java: Path) -> int | None:
     """Major version of a java binary, None when it does not run."""
     try:

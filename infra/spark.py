@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 from urllib.parse import quote, urlsplit
 
 from infra.jars import spark_jars
-from infra.java import java_home
+from infra.java import file_logging, java_home
 from infra.settings import Settings
 from infra.stack import Attached, Stack
 from jobs.config import JobConfig
 from queries.config import ClickHouseConfig
-
-_LOGGING: Final = """status = error
-appender.file.type = File
-appender.file.name = file
-appender.file.fileName = {file}
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d %p %c %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.file.ref = file
-"""
 
 
 def dsn_of(tables: ClickHouseConfig) -> str:
@@ -35,7 +24,7 @@ def job_config(settings: Settings, stack: Stack | Attached) -> JobConfig:
     home = java_home(settings.java_home, settings.cache_folder)
     folder = stack.folder / "spark"
     (folder / "conf").mkdir(parents=True, exist_ok=True)
-    (folder / "conf" / "log4j2.properties").write_text(_LOGGING.format(file=stack.logs / "spark.log"))
+    (folder / "conf" / "log4j2.properties").write_text(file_logging(stack.logs / "spark.log"))
     os.environ["SPARK_CONF_DIR"] = str(folder / "conf")
     return JobConfig(
         bootstrap=stack.bootstrap,

@@ -12,7 +12,8 @@ from typing import Any, Final
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
-from economy.events import Account, InstrumentClass, TransferKind
+from economy.accounts import HOUSEHOLD_INCOME
+from economy.events import Account, InstrumentClass
 from economy.measures import LORENZ_POINTS
 from economy.opening import SHARES
 from economy.scenario import Scenario
@@ -20,14 +21,13 @@ from economy.units import RATE
 from jobs.postings import EXACT, Booked, Source, every_window, figures, floored
 
 VERSION: Final = 1
-_INCOME: Final = (TransferKind.WAGE, TransferKind.BENEFIT, TransferKind.DIVIDEND, TransferKind.DEPOSIT_INTEREST)
 
 
 def gini(source: Source, booked: Booked, scenario: Scenario, windows: int) -> Any:
     """(window, indicator, item, value) of gini_income, gini_wealth and their Lorenz curves."""
     people = source.frame("AgentFounded", ["agent", "role"]).where("role = 'household'").select("agent")
     grid = people.crossJoin(sf.broadcast(every_window(people.sparkSession, windows)))
-    kinds = [kind.name.lower() for kind in _INCOME]
+    kinds = [kind.name.lower() for kind in HOUSEHOLD_INCOME]
     paid = booked.event("MoneyTransferred", {"payee", "kind", "amount", "withheld"}).where(sf.col("kind").isin(kinds))
     income = paid.select(
         "window", sf.col("payee").alias("agent"), (sf.col("amount") - sf.col("withheld")).alias("value")

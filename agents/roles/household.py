@@ -13,6 +13,7 @@ from agents.public import Public, Static, parameter_of
 from agents.state import Arrays
 from economy import events as e
 from economy import rng
+from economy.accounts import HOUSEHOLD_INCOME
 from economy.draws import Draw
 from economy.events import Account, Action, EndReason, Events, Parameter, Role, Rows, TransferKind, Use
 from economy.opening import PRICE
@@ -25,7 +26,6 @@ SHARE_MONEY: Final = UNIT // PRICE  # 1e-8 per price step and share
 SAFETY: Final = 0.98  # share of deposits that orders may bind
 MAX_BUDGET: Final = 0.9  # of deposits, per round
 FOUNDING_SHARE: Final = 4  # a founder gives at most a quarter of its deposits
-_INCOME: Final = (TransferKind.WAGE, TransferKind.BENEFIT, TransferKind.DIVIDEND, TransferKind.DEPOSIT_INTEREST)
 
 
 @njit(cache=True)
@@ -302,7 +302,7 @@ class Households(Arrays):
         rows = rows[self._mine(rows[:, m.PAYEE])]
         at, net = self._places(rows[:, m.PAYEE]), rows[:, m.AMOUNT] - rows[:, m.WITHHELD]
         np.add.at(self.cash, at, net)
-        earned = np.isin(rows[:, m.KIND], _INCOME)
+        earned = np.isin(rows[:, m.KIND], HOUSEHOLD_INCOME)
         np.add.at(self.income, at[earned], net[earned])
         wages = rows[:, m.KIND] == TransferKind.WAGE
         self.last_wage[at[wages]] = rows[wages, m.AMOUNT]
