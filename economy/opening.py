@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from economy import events as e
 from economy import rng
 from economy.draws import Draw
+from economy.elementary import exp_each, power_each
 from economy.events import Account, Events, InstrumentClass, Parameter, Role
 from economy.exact import share_out
 from economy.instruments import Instrument
@@ -62,7 +63,7 @@ class Opening:
         size = np.empty(len(self.product))
         for product in range(len(self.tech.goods)):
             mine = np.flatnonzero(self.product == product)
-            weight = np.arange(1, len(mine) + 1) ** -0.4
+            weight = power_each(np.arange(1.0, len(mine) + 1), -0.4)
             size[mine] = weight / weight.sum()
         self.size = size
         output = s.output[self.product] * size
@@ -78,7 +79,7 @@ class Opening:
 
     def _households(self) -> None:
         scenario, who = self.scenario, self.population.everybody
-        skill = np.exp(scenario.labour.skill_sigma * rng.normal(self.seed, who, Draw.SKILL, TICK))
+        skill = exp_each(scenario.labour.skill_sigma * rng.normal(self.seed, who, Draw.SKILL, TICK))
         skill = np.clip(skill, 0.25, 6)
         self.skill = np.maximum(1, np.rint(skill / skill.mean() * LABOUR)).astype(np.int64)
         self.employer = np.full(len(who), -1, np.int64)
@@ -93,8 +94,8 @@ class Opening:
         """Ownership is lognormal and rises with skill; half of the households own nothing."""
         p, who = self.population, self.population.everybody
         households = self.scenario.households
-        weight = np.exp(households.wealth_sigma * rng.normal(self.seed, who, Draw.OWNERSHIP, TICK))
-        weight *= (self.skill / LABOUR) ** 0.7
+        weight = exp_each(households.wealth_sigma * rng.normal(self.seed, who, Draw.OWNERSHIP, TICK))
+        weight *= power_each(self.skill / LABOUR, 0.7)
         weight *= rng.uniform(self.seed, who, Draw.OWNS, TICK) < households.owners
         self.owner = weight > 0
         added = self.steady.output[self.product] * self.size * self.steady.value_added_share[self.product]
@@ -131,7 +132,7 @@ class Opening:
         gross = np.where(works, 1.0, t.replacement) * self.skill / LABOUR * t.wage
         income = np.where(works, gross * (1 - s.income_tax), gross) + from_shares * (1 - s.income_tax)
         noise = rng.normal(self.seed, p.everybody, Draw.START_DEPOSITS, TICK)
-        weight = income * np.exp(0.8 * noise)
+        weight = income * exp_each(0.8 * noise)
         left = self.debt - int(self.cash.sum())
         self.cash[p.first_household :] = share_out(left, np.floor(weight / weight.sum() * 1e12).astype(np.int64))
         self.cash[p.central_bank] = -self.debt

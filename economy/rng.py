@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from economy.elementary import cosine_of_turn, log
+
 STREAMS: Final = 256  # streams per agent: the second key word is agent * 256 + stream
 _U = np.uint64
 _LOW = np.uint64(0xFFFFFFFF)
@@ -88,7 +90,7 @@ def uniforms(seed: int, agents: NDArray[np.int64], stream: int, tick: int, width
 @njit(cache=True, inline="always")
 def gauss(first: np.uint64, second: np.uint64) -> float:
     """A standard normal number from two words (Box-Muller)."""
-    return np.sqrt(-2.0 * np.log(unit(first))) * np.cos(2.0 * np.pi * unit(second))
+    return np.sqrt(-2.0 * log(unit(first))) * cosine_of_turn(unit(second))
 
 
 @njit(cache=True)

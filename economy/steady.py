@@ -1,22 +1,26 @@
 """The stock-flow consistent steady state from which a run starts (Caiani et al. 2016, section 4).
 
 All quantities are per round and for the whole economy; base prices are 1 by the choice of units, so recipes are cost
-shares. Solved once, in floats, by the run's starter, who writes the result as integer opening events: a solver's last
-bits depend on the machine, so no shard may repeat it.
+shares. Solved once, in floats, by the run's starter, who writes the result as integer opening events. A solver's last
+bits depend on the machine (which kernel BLAS picks for its processor), so the solution is cut to nine digits: the same
+scenario then opens with the same integers everywhere.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from economy.elementary import power
 from economy.errors import ScenarioError
 from economy.scenario import Scenario
 
 Vector = NDArray[np.float64]
+_DIGITS: Final = 9  # a solver keeps some 13
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Rates:
     def of(cls, scenario: Scenario) -> Rates:
         """Rates of a scenario; compound for growth and inflation, simple for depreciation."""
         rounds = scenario.time.rounds_per_year
-        growth = (1 + scenario.targets.growth) ** (1 / rounds) - 1
-        inflation = (1 + scenario.targets.inflation) ** (1 / rounds) - 1
+        growth = power(1 + scenario.targets.growth, 1 / rounds) - 1
+        inflation = power(1 + scenario.targets.inflation, 1 / rounds) - 1
         return cls(growth, inflation, (1 + growth) * (1 + inflation) - 1, scenario.targets.depreciation / rounds)
 
 
@@ -91,6 +95,16 @@ class SteadyState:
     def gdp(self) -> float:
         """GDP at market prices per round."""
         return self.value_added + self.vat
+
+    def settled(self) -> Self:
+        """The same with every figure cut to the digits that are the same on every machine."""
+        return replace(self, **{field.name: _settled(getattr(self, field.name)) for field in fields(self)})
+
+
+def _settled(value: Any) -> Any:  # a number or a vector of them, as it came
+    if isinstance(value, np.ndarray):
+        return np.array([float(f"{x:.{_DIGITS}g}") for x in value])
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _quantities(
@@ -192,4 +206,4 @@ def solve(scenario: Scenario) -> SteadyState:
     return SteadyState(
         markup, coefficient, capital_coefficient, labour, output, added, consumption, purchases, value_added, vat,
         deposits, dividends, households, makers, government, debt, income_tax, income, all_dividends, propensity, rate,
-    )  # fmt: skip
+    ).settled()  # fmt: skip

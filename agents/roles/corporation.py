@@ -16,6 +16,7 @@ from agents.state import Arrays
 from economy import events as e
 from economy import rng
 from economy.draws import Draw
+from economy.elementary import power
 from economy.events import Account, Action, ContractKind, EndReason, Events, Parameter, Role, TransferKind, Use
 from economy.exact import sum_by
 from economy.opening import LABOUR, LOT, PRICE, SHARES
@@ -148,7 +149,7 @@ class Corporations(Arrays):
         self.spirit = luck.spirit_rho * self.spirit + luck.spirit_sd * rng.normal(s.seed, self.ids, Draw.SPIRIT, start)
         review = rng.uniform(s.seed, self.ids, Draw.PRICE_REVIEW, start)
         before = self.price.copy()
-        progress = (1 + s.rates.growth) ** -number
+        progress = power(1 + s.rates.growth, -float(number))
         rules.plan_firms(
             self._state(), self.rules, number == 0, review, s.labour_coefficient, s.capital_coefficient, progress,
             s.recipe, s.goods, public.value,

@@ -12,6 +12,7 @@ from agents.public import Public, Static
 from agents.roles.household import MONEY, SAFETY
 from agents.state import Arrays
 from economy import events as e
+from economy.elementary import power
 from economy.events import Account, Action, Events, Policy, Role, TransferKind, Use
 from economy.opening import LOT
 from economy.units import RATE, UNIT
@@ -67,7 +68,9 @@ class Government(Arrays):
     def _purchases(self, public: Public, number: int) -> Ints:
         """Lots of the round: real purchases grow with productivity, times the fiscal rule's factor."""
         s = self.static
-        real = s.purchases * (1 + s.rates.growth) ** number * float(public.spending[0]) * float(public.demand[0])
+        real = (
+            s.purchases * power(1 + s.rates.growth, float(number)) * float(public.spending[0]) * float(public.demand[0])
+        )
         return np.rint(real * s.tech.government * LOT).astype(np.int64)
 
     def buy(self, out: Outbox, public: Public, tick: int, number: int, plan: bool) -> None:

@@ -15,6 +15,7 @@ from economy import events as e
 from economy import rng
 from economy.accounts import HOUSEHOLD_INCOME
 from economy.draws import Draw
+from economy.elementary import exp, exp_each
 from economy.events import Account, Action, EndReason, Events, Parameter, Role, Rows, TransferKind, Use
 from economy.opening import PRICE
 from economy.units import RATE, UNIT
@@ -162,12 +163,12 @@ class Households(Arrays):
         """Budget = a1 x expected income + a2 x deposits, at most 90 % of deposits (Godley and Lavoie 2007, ch. 3);
         a1 falls with the real rate and moves with common confidence (Assenza et al. 2015)."""
         h, s = self.static.scenario.households, self.static
-        propensity = h.income_propensity * float(np.exp(public.confidence[0]))
+        propensity = h.income_propensity * exp(float(public.confidence[0]))
         propensity -= h.rate_consumption * public.real_rate_gap
         cash = self.cash[rows]
         budget = propensity * self.expected_income[rows] + s.wealth_propensity * cash
         budget = np.maximum(0, np.minimum(budget, MAX_BUDGET * cash))
-        weights = [float(s.tech.consumption[j]) * float(np.exp(public.taste[j])) for j in s.consumed]
+        weights = [float(s.tech.consumption[j]) * exp(float(public.taste[j])) for j in s.consumed]
         basket = np.array(weights) / sum(weights)
         price = public.value[s.consumed] * (1 + s.scenario.targets.vat) * MONEY
         plan_lots(s.seed, start, self.ids, rows, budget, basket, price, self.left)
@@ -235,7 +236,7 @@ class Households(Arrays):
             if not len(rows):
                 continue
             noise = rng.normal(s.seed, self.ids[rows], Draw.VALUATION, start + k)
-            worth = fundamental(public, k) * np.array([float(np.exp(c.valuation_sd * x)) for x in noise])
+            worth = fundamental(public, k) * exp_each(c.valuation_sd * noise)
             limit = np.maximum(1, np.rint(worth)).astype(np.int64)
             buys = worth > public.ask[k] * 1.02
             sells = worth < public.bid[k] * 0.98

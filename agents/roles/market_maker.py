@@ -13,6 +13,7 @@ from agents.roles.household import SHARE_MONEY, fundamental
 from agents.roles.shareholding import Register
 from agents.state import Arrays
 from economy import events as e
+from economy.elementary import exp, log, power
 from economy.events import Account, Action, Events, Role
 from economy.opening import FLOAT_SHARE, SHARES
 
@@ -61,8 +62,8 @@ class MarketMakers(Arrays):
             flow = np.clip(self.bought[:, k] / SIZE, -1, 1)
             anchor = fundamental(public, k)
             for m in range(len(self.ids)):
-                pull = PULL * np.log(anchor / self.mid[m, k])
-                self.mid[m, k] *= float(np.exp(pull - SKEW * flow[m]))
+                pull = PULL * log(float(anchor / self.mid[m, k]))
+                self.mid[m, k] *= exp(float(pull - SKEW * flow[m]))
             skew = SKEW * np.clip((self.shares[:, k] - FLOAT_SHARE) / FLOAT_SHARE, -1, 1)
             bid = np.maximum(1, np.floor(self.mid[:, k] * (1 - half - skew))).astype(np.int64)
             ask = np.maximum(bid + 1, np.ceil(self.mid[:, k] * (1 + half - skew)).astype(np.int64))
@@ -79,7 +80,7 @@ class MarketMakers(Arrays):
 
     def pay_out(self, out: Outbox, public: Public, ticks: Ints, number: int) -> None:
         """At a quarter's end part of the capital above target goes to the owners."""
-        target = self.static.maker_deposits * 1e8 * (1 + self.static.rates.nominal) ** number
+        target = self.static.maker_deposits * 1e8 * power(1 + self.static.rates.nominal, float(number))
         per_share = (np.maximum(0, (self.cash - target) * PAYOUT) / SHARES).astype(np.int64)
         out.decide(Role.MARKET_MAKER, self.ids, ticks, Action.PAY_DIVIDEND, per_share, self.cash, int(target))
         every = np.arange(len(self.ids))
