@@ -21,6 +21,7 @@ from agents.outbox import Outbox
 from agents.public import Public, Static
 from agents.roles.central_bank import CentralBank
 from agents.roles.corporation import Corporations
+from agents.roles.employment import hire
 from agents.roles.government import Government
 from agents.roles.household import Households
 from agents.roles.market_maker import MarketMakers
@@ -191,13 +192,13 @@ class VillageShard:
             firms.refound(out, public, ticks)
             firms.buy_inputs(out, public, ticks, plan=True)
         elif phase == 2:
-            firms.hire(out, public, ticks, again=True)
+            hire(firms, out, public, ticks, again=True)
             firms.buy_inputs(out, public, ticks, plan=False)
         elif phase == 3:
             firms.invest(out, public, ticks, start, number)
         else:
             firms.book_services(out, public, ticks)
-            firms.hire(out, public, ticks, again=False)
+            hire(firms, out, public, ticks, again=False)
             firms.settle(out, public, ticks, number)
             firms.fail(out, public, ticks, number)
 
