@@ -1,0 +1,131 @@
+"""Exact decimals: columns of texts to int64 counts of 10^-scale and back, without a float or an object per cell.
+
+A column of texts is one buffer of bytes with bounds (n + 1,): text i is buffer[bounds[i]:bounds[i + 1]].
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+LONGEST: Final = 22  # sign, 19 digits, a leading zero and the point
+_MAX: Final = 2**63 - 1
+_ZERO, _NINE, _PLUS, _MINUS, _POINT = (ord(c) for c in "09+-.")
+
+
+class Fault(IntEnum):
+    """Why a text is not a count at its scale; 0 is a sound one."""
+
+    NONE = 0
+    MISSING = 1
+    NOT_A_DECIMAL = 2
+    TOO_FINE = 3  # a digit other than 0 behind the last decimal that the scale allows
+    TOO_LARGE = 4  # beyond int64
+
+
+REMEDY: Final = {
+    Fault.MISSING: "a value is missing",
+    Fault.NOT_A_DECIMAL: "it is not a decimal such as 12 or -0.5",
+    Fault.TOO_FINE: "it has more decimals than the scale {scale}",
+    Fault.TOO_LARGE: "at scale {scale} it does not fit in 64 bits",
+}
+
+
+@njit(cache=True)
+def _parse(buffer: Bytes, bounds: Ints, scales: Ints, values: Ints, faults: NDArray[np.int8]) -> None:
+    for i in range(values.size):
+        at, end, scale = bounds[i], bounds[i + 1], scales[i]
+        values[i] = 0
+        if at == end:
+            faults[i] = 1
+            continue
+        negative = buffer[at] == _MINUS
+        if negative or buffer[at] == _PLUS:
+            at += 1
+        digits, decimals, pointed, fault = 0, 0, False, 0
+        value = np.int64(0)
+        while at < end:
+            byte = buffer[at]
+            at += 1
+            if byte == _POINT and not pointed:
+                pointed = True
+                continue
+            if byte < _ZERO or byte > _NINE:
+                fault = 2
+                break
+            digits += 1
+            digit = np.int64(byte - _ZERO)
+            if pointed:
+                if decimals == scale:
+                    if digit and fault == 0:
+                        fault = 3
+                    continue
+                decimals += 1
+            if value > (_MAX - digit) // 10:
+                fault = 4
+            else:
+                value = value * 10 + digit
+        if fault != 2:
+            for _ in range(scale - decimals):
+                if value > _MAX // 10:
+                    fault = 4
+                else:
+                    value *= 10
+        faults[i] = 2 if digits == 0 else fault
+        values[i] = -value if negative else value
+
+
+def parse(buffer: Bytes, bounds: Ints, scales: Ints) -> tuple[Ints, NDArray[np.int8]]:
+    """(values, faults), each (n,): text i as a count of 10^-scales[i], and its Fault. Exponents are not taken."""
+    values = np.empty(len(bounds) - 1, np.int64)
+    faults = np.empty(len(values), np.int8)
+    _parse(buffer, bounds, scales, values, faults)
+    return values, faults
+
+
+@njit(cache=True)
+def _write(values: Ints, scales: Ints, buffer: Bytes, bounds: Ints) -> None:
+    at = 0
+    bounds[0] = 0
+    digits = np.empty(20, np.uint8)
+    for i in range(values.size):
+        scale = scales[i]
+        rest = np.uint64(values[i])
+        if values[i] < 0:
+            rest = np.uint64(0) - rest
+            buffer[at] = _MINUS
+            at += 1
+        n = 0
+        while rest > np.uint64(0) or n <= scale:
+            digits[n] = np.uint8(_ZERO + rest % np.uint64(10))
+            rest //= np.uint64(10)
+            n += 1
+        while n > 0:
+            if n == scale:
+                buffer[at] = _POINT
+                at += 1
+            n -= 1
+            buffer[at] = digits[n]
+            at += 1
+        bounds[i + 1] = at
+
+
+def write(values: Ints, scales: Ints) -> tuple[Bytes, Ints]:
+    """(buffer, bounds) of the counts as texts with exactly scales[i] decimals, 0 to 18. Inverse of `parse`."""
+    buffer = np.empty(len(values) * LONGEST, np.uint8)
+    bounds = np.empty(len(values) + 1, np.int64)
+    _write(values, scales, buffer, bounds)
+    return buffer[: bounds[-1]], bounds
+
+
+def texts(values: Ints, scale: int) -> list[str]:
+    """The counts as texts, for few of them."""
+    buffer, bounds = write(np.asarray(values, np.int64), np.full(len(values), scale, np.int64))
+    whole = buffer.tobytes().decode()
+    return [whole[a:b] for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]

@@ -1,0 +1,95 @@
+"""Exact decimals against Python's own."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from economy.decimals import Fault, parse, texts, write
+
+_INT64 = st.integers(-(2**63) + 1, 2**63 - 1)
+
+
+def column(cells: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    encoded = [cell.encode() for cell in cells]
+    bounds = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return np.frombuffer(b"".join(encoded), np.uint8), bounds
+
+
+def parsed(cell: str, scale: int) -> tuple[int, Fault]:
+    values, faults = parse(*column([cell]), np.array([scale], np.int64))
+    return int(values[0]), Fault(int(faults[0]))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(_INT64, st.integers(0, 18))))
+def test_what_is_written_reads_back_and_is_the_number_of_python(cells: list[tuple[int, int]]) -> None:
+    values = np.array([value for value, _ in cells], np.int64)
+    scales = np.array([scale for _, scale in cells], np.int64)
+    buffer, bounds = write(values, scales)
+    for i, (value, scale) in enumerate(cells):
+        text = buffer[bounds[i] : bounds[i + 1]].tobytes().decode()
+        assert Decimal(text) == Decimal(value).scaleb(-scale)
+        assert len(text.partition(".")[2]) == scale
+    again, faults = parse(buffer, bounds, scales)
+    assert not faults.any()
+    assert (again == values).all()
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="0123456789+-.e ", max_size=24), st.integers(0, 8))
+def test_any_text_is_read_as_python_reads_it_or_refused(cell: str, scale: int) -> None:
+    value, fault = parsed(cell, scale)
+    try:
+        number = Decimal(cell)
+    except ArithmeticError:
+        assert fault in (Fault.MISSING, Fault.NOT_A_DECIMAL)
+        return
+    if "e" in cell or " " in cell:  # exponents and blanks are Python's, not ours
+        assert fault == Fault.NOT_A_DECIMAL
+        return
+    scaled = number.scaleb(scale)
+    if fault == Fault.NONE:
+        assert value == scaled
+    elif fault == Fault.TOO_FINE:
+        assert scaled != scaled.to_integral_value()
+    else:
+        assert fault == Fault.TOO_LARGE
+        assert abs(scaled) >= 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "scale", "value", "fault"),
+    [
+        ("100.10", 2, 10010, Fault.NONE),
+        ("100.1000", 2, 10010, Fault.NONE),
+        (".5", 1, 5, Fault.NONE),
+        ("5.", 1, 50, Fault.NONE),
+        ("-0.01", 2, -1, Fault.NONE),
+        ("9223372036854775807", 0, 2**63 - 1, Fault.NONE),
+        ("9223372036854775808", 0, None, Fault.TOO_LARGE),
+        ("99999999999999999", 4, None, Fault.TOO_LARGE),
+        ("100.101", 2, None, Fault.TOO_FINE),
+        ("", 2, None, Fault.MISSING),
+        (".", 2, None, Fault.NOT_A_DECIMAL),
+        ("-", 2, None, Fault.NOT_A_DECIMAL),
+        ("1.2.3", 2, None, Fault.NOT_A_DECIMAL),
+        ("1e5", 2, None, Fault.NOT_A_DECIMAL),
+        ("99999999999999999999x", 0, None, Fault.NOT_A_DECIMAL),
+        ("1,5", 2, None, Fault.NOT_A_DECIMAL),
+        (" 1", 2, None, Fault.NOT_A_DECIMAL),
+    ],
+)
+def test_edges(cell: str, scale: int, value: int | None, fault: Fault) -> None:
+    got, why = parsed(cell, scale)
+    assert why == fault
+    if value is not None:
+        assert got == value
+
+
+def test_the_smallest_integer_is_written_whole() -> None:
+    assert texts(np.array([-(2**63), 0, 7], np.int64), 2) == ["-92233720368547758.08", "0.00", "0.07"]
