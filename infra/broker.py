@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import signal
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from economy.errors import SetupError
+from infra.child import end, ended_early
 from infra.java import file_logging
 
 _PROPERTIES: Final = """process.roles=broker,controller
@@ -140,7 +140,7 @@ class Broker:
         assert self.process is not None
         while not port_taken(self._port):
             if self.process.poll() is not None:
-                raise SetupError(f"the broker ended with code {self.process.returncode}", f"see {self.folder}/*.log")
+                raise ended_early("the broker", self.process, self.folder / "console.log", self.folder / "broker.log")
             if time.monotonic() > limit:
                 self.stop()
                 raise SetupError("the broker did not start in time", f"see {self.folder}/*.log")
@@ -161,14 +161,7 @@ class Broker:
 
     def stop(self, timeout: float = 10.0) -> None:
         """End it: SIGTERM, after `timeout` seconds SIGKILL (the log is recovered at the next start)."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process, timeout)
 
     def __enter__(self) -> Broker:
         return self.start()

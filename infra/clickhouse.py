@@ -9,7 +9,6 @@ import http.client
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from economy.errors import SetupError
 from infra.broker import free_port, port_taken
+from infra.child import end, ended_early
 
 DATABASE = "escape"
 _LOCK_SECONDS = 15.0  # a server that is still closing the store gets this long
@@ -64,8 +64,7 @@ class EmbeddedClickHouse:
         limit = time.monotonic() + timeout
         while not self.healthy():
             if self.process.poll() is not None:
-                code = self.process.returncode
-                raise SetupError(f"ClickHouse ended with code {code}", f"see {self.folder / 'clickhouse.log'}")
+                raise ended_early("ClickHouse", self.process, self.folder / "clickhouse.log")
             if time.monotonic() > limit:
                 self.stop()
                 raise SetupError("ClickHouse did not start in time", f"see {self.folder / 'clickhouse.log'}")
@@ -87,14 +86,7 @@ class EmbeddedClickHouse:
 
     def stop(self, timeout: float = 10.0) -> None:
         """End it: SIGTERM, after `timeout` seconds SIGKILL. Returns when the store is free for another process."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process, timeout)
 
     def __enter__(self) -> EmbeddedClickHouse:
         return self.start()
