@@ -18,6 +18,7 @@ from economy import canonical
 from economy import events as e
 from economy.digest import DIGEST_VERSION, mark
 from economy.events import ChainScope, RunMode
+from economy.scenario import RULES_VERSION
 from schemas.catalogue import DECISIONS, EVENTS, FLOWS, ORDERS, TRADES, locked_ids, partition_of
 from schemas.log.assembly import OPENING, STARTER
 from schemas.log.reader import Place, end_offsets
@@ -37,7 +38,7 @@ class RunSpec:
     shards: int
     partitions: int
     flow_partitions: int
-    rules_version: int = 1
+    rules_version: int = RULES_VERSION
 
 
 def new_run_id() -> int:
