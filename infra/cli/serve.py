@@ -21,7 +21,14 @@ class QueryError(EscapeError):
     """The answer to a query holds errors."""
 
 
-def serve_stack(stack: Stack | Attached, port: int, host: str = "127.0.0.1") -> None:
+def serve_stack(
+    stack: Stack | Attached,
+    port: int,
+    host: str = "127.0.0.1",
+    production: bool = False,
+    hosts: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
+) -> None:
     """Serve GraphQL, GraphiQL and the reports over a stack's tables until SIGINT or SIGTERM."""
     import signal
 
@@ -30,8 +37,9 @@ def serve_stack(stack: Stack | Attached, port: int, host: str = "127.0.0.1") -> 
 
     bound = listen(host, port)
     address = "http://{}:{}".format(*bound.getsockname()[:2])
-    err.print(f"GraphiQL {address}/graphiql, reports {address}/, end with Ctrl-C", highlight=False)
-    config = ApiConfig(clickhouse=stack.reader, reports=stack.folder / "reports")
+    page = "GraphQL {}/graphql" if production else "GraphiQL {}/graphiql"
+    err.print(f"{page.format(address)}, reports {address}/, end with Ctrl-C", highlight=False)
+    config = ApiConfig(stack.reader, stack.folder / "reports", production, hosts, origins)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
         signal.signal(number, lambda *_: None)  # uvicorn ends by itself and raises the signal again
@@ -46,13 +54,16 @@ def serve_stack(stack: Stack | Attached, port: int, host: str = "127.0.0.1") -> 
 def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 = free.", show_default="settings")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any other than 127.0.0.1 is open.")] = "127.0.0.1",
+    production: Annotated[bool, typer.Option("--production", help="No introspection and no GraphiQL.")] = False,
+    allow_host: Annotated[list[str] | None, typer.Option(help="Further host name that clients may use.")] = None,
+    allow_origin: Annotated[list[str] | None, typer.Option(help="Further origin that pages may ask from.")] = None,
     state: State = None,
     namespace: Namespace = None,
 ) -> None:
     """Serve GraphQL, GraphiQL and the reports until Ctrl-C. Prints {"url", "pid"} on stdout."""
     chosen = settings(state, namespace, api_port=port)
     with using_stack(chosen) as stack:
-        serve_stack(stack, chosen.api_port, host)
+        serve_stack(stack, chosen.api_port, host, production, tuple(allow_host or ()), tuple(allow_origin or ()))
 
 
 @guarded
