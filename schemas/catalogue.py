@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import numpy as np
 from fastavro.schema import fingerprint, to_parsing_canonical_form
+from numpy.typing import NDArray
 
 from schemas.generate import is_row
+
+Ids = TypeVar("Ids", int, NDArray[np.int64])
 
 AVRO: Final = Path(__file__).parent / "avro"
 HISTORY: Final = AVRO / "history"
@@ -94,7 +98,7 @@ def dead_letter(family: str) -> str:
     return f"{family}.dead"
 
 
-def partition_of(identifier: int, partitions: int) -> int:
+def partition_of(identifier: Ids, partitions: int) -> Ids:
     """Partition of an instrument (orders, trades) or agent (decisions, flows). The only place that decides it."""
     return identifier % partitions
 

@@ -8,8 +8,9 @@ many runs share a partition and none waits for another.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 from economy import canonical
 from economy import events as e
 from economy.digest import Chains, mark, seal
-from economy.errors import ProtocolError
+from economy.errors import InputError
 from economy.events import ChainScope, Events, RunMode
 from economy.instruments import Instrument
 from economy.market import Market
-from schemas.catalogue import ORDERS
+from schemas.catalogue import ORDERS, partition_of
 from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import Chunk
 from schemas.log.snapshots import State
@@ -30,9 +31,15 @@ from schemas.log.snapshots import State
 MATCHING_WRITER: Final = -2  # shard number of ChainSealed records that matching writes
 _PARAMETERS: Final = e.RunOpened.width
 _INPUT: Final = (
-    (e.OrderSubmitted.name, e.OrderSubmitted.width),
-    (e.OrderCancelRequested.name, e.OrderCancelRequested.width),
+    (e.OrderSubmitted.name, e.OrderSubmitted.width, e.OrderSubmitted.INSTRUMENT),
+    (e.OrderCancelRequested.name, e.OrderCancelRequested.width, e.OrderCancelRequested.INSTRUMENT),
 )
+# Why a sound record is refused; it goes to the dead letters, and its run goes on without it.
+REOPENED: Final = "RUN_OPENED_WITH_OTHER_PARAMETERS"
+RELISTED: Final = "INSTRUMENT_LISTED_WITH_OTHER_TERMS"
+LISTED_LATE: Final = "INSTRUMENT_LISTED_AFTER_THE_FIRST_ORDER"
+FOREIGN: Final = "INSTRUMENT_OF_ANOTHER_PARTITION"
+Apply = Callable[[int], list[Events]]
 
 
 @dataclass
@@ -45,12 +52,16 @@ class RunState:
     assembler: EpochAssembler | None = None
     chains: Chains = field(default_factory=lambda: Chains((ChainScope.ORDERS, ChainScope.TRADES)))
     chain: int = 0
-    applied: int = 0  # free mode: offset of the first record not yet matched
+    applied: int = 0  # free mode: records below this offset were matched before the snapshot it was restored from
     count: int = 0  # free mode: records written so far
 
     @property
     def run(self) -> int:
         return self.opened[e.RunOpened.RUN]
+
+    @property
+    def partitions(self) -> int:
+        return self.opened[e.RunOpened.PARTITIONS]
 
     @property
     def free(self) -> bool:
@@ -84,14 +95,39 @@ class PartitionMatching:
         self.closed: set[int] = set()
         self.foreign = 0
         self.matched = 0
+        self.refused: list[tuple[NDArray[np.int64], str]] = []  # (positions in the last chunk, why)
 
-    def feed(self, chunk: Chunk) -> list[Events]:
-        """Take in one chunk of the orders partition; returns what is to be written, epoch by epoch."""
-        for row in chunk.rows.get(e.RunOpened.name, np.empty((0, _PARAMETERS), np.int64)).tolist():
-            self._open(row)
-        for _, name, record in chunk.cold:
-            if name == "InstrumentListed":
-                self._list(record)
+    def feed(self, chunk: Chunk, next_offset: int | None = None) -> list[Events]:
+        """Take in one chunk of the orders partition; returns what is to be written, epoch by epoch.
+
+        Strictly in log order: where one chunk ends and the next begins does not show in the result. `next_offset` is
+        the offset behind everything read, control batches included. What is refused is left in `refused`.
+        """
+        self.refused = []
+        out: list[Events] = []
+        controls = self._controls(chunk)
+        at = 0
+        for position, apply in [*controls, (len(chunk.offsets), None)]:
+            if position > at:
+                out += self._match(between(chunk, at, position) if controls else chunk)
+            if apply is not None:
+                out += apply(position)
+            at = position + 1
+        self.next_offset = int(chunk.offsets[-1]) + 1 if next_offset is None else next_offset
+        return out
+
+    def _controls(self, chunk: Chunk) -> list[tuple[int, Apply]]:
+        """(position, what it does) of the records that open and close runs and list instruments, in order."""
+        found: list[tuple[int, Apply]] = []
+        for name, act in ((e.RunOpened.name, self._open), (e.RunClosed.name, self._close)):
+            if name in chunk.rows:
+                pairs = zip(chunk.index[name].tolist(), chunk.rows[name].tolist(), strict=True)
+                found += [(at, partial(act, row)) for at, row in pairs]
+        found += [(at, partial(self._list, record)) for at, name, record in chunk.cold if name == "InstrumentListed"]
+        return sorted(found, key=lambda control: control[0])
+
+    def _match(self, chunk: Chunk) -> list[Events]:
+        """Records between two controls."""
         out: list[Events] = []
         mentioned = {int(run) for rows in chunk.rows.values() for run in np.unique(rows[:, 0])}
         for number in sorted(mentioned):
@@ -102,34 +138,43 @@ class PartitionMatching:
                 out += self._match_free(run, chunk)
             else:
                 out += self._match_epochs(run, chunk)
-        for row in chunk.rows.get(e.RunClosed.name, np.empty((0, 1), np.int64)).tolist():
-            ended = self.runs.pop(row[0], None)
-            if ended is not None and ended.free:
-                out.append({e.EpochMatched.name: self._matched_row(ended, 0, ended.count, 0, 0, 1)})
-            self.closed.add(row[0])
-        self.next_offset = int(chunk.offsets[-1]) + 1
         return out
 
-    def _open(self, row: list[int]) -> None:
+    def _refuse(self, positions: NDArray[np.int64] | list[int], why: str) -> list[Events]:
+        self.refused.append((np.asarray(positions, np.int64), why))
+        return []
+
+    def _close(self, row: list[int], position: int) -> list[Events]:
+        ended = self.runs.pop(row[0], None)
+        self.closed.add(row[0])
+        if ended is None or not ended.free:
+            return []
+        return [{e.EpochMatched.name: self._matched_row(ended, 0, ended.count, 0, 0, 1)}]
+
+    def _open(self, row: list[int], position: int) -> list[Events]:
         run = row[e.RunOpened.RUN]
         if run in self.closed:
-            return  # a late resend never reopens a run
-        known = self.runs.setdefault(run, RunState(row))
-        if known.opened != row:
-            raise ProtocolError(f"run {run} was opened twice with different parameters", "use a new run id")
+            return []  # a late resend never reopens a run
+        if self.runs.setdefault(run, RunState(row)).opened != row:
+            return self._refuse([position], REOPENED)
+        return []
 
-    def _list(self, record: Mapping[str, Any]) -> None:
+    def _list(self, record: Mapping[str, Any], position: int) -> list[Events]:
         run = self.runs.get(record["run"])
         if run is None:
-            return
-        instrument = Instrument.from_record(record)
-        known = run.instruments.setdefault(instrument.instrument, instrument)
-        if known != instrument:
-            raise ProtocolError(f"run {run.run} lists instrument {instrument.instrument} twice", "list it once")
-        if run.market is not None and run.instruments.keys() != {i.instrument for i in run.market.instruments}:
-            raise ProtocolError(
-                f"run {run.run} lists an instrument after its first order", "list all instruments first"
-            )
+            return []
+        try:
+            instrument = Instrument.from_record(record)
+        except InputError as error:
+            return self._refuse([position], str(error))
+        if partition_of(instrument.instrument, run.partitions) != self.partition:
+            return self._refuse([position], FOREIGN)
+        known = run.instruments.get(instrument.instrument)
+        if known is None and run.market is not None:
+            return self._refuse([position], LISTED_LATE)
+        if run.instruments.setdefault(instrument.instrument, instrument) != instrument:
+            return self._refuse([position], RELISTED)
+        return []
 
     def _match_epochs(self, run: RunState, chunk: Chunk) -> list[Events]:
         assembler = run.epochs()
@@ -155,12 +200,15 @@ class PartitionMatching:
 
     def _match_free(self, run: RunState, chunk: Chunk) -> list[Events]:
         parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-        for name, width in _INPUT:
+        for name, width, instrument in _INPUT:
             rows = chunk.rows.get(name, np.empty((0, width), np.int64))
             offsets = chunk.offsets_of(name) if len(rows) else np.empty(0, np.int64)
             mine = (rows[:, 0] == run.run) & (offsets >= run.applied)
+            foreign = mine & (partition_of(rows[:, instrument], run.partitions) != self.partition)
+            if foreign.any():
+                self._refuse(chunk.index[name][foreign], FOREIGN)
+                mine &= ~foreign
             parts.append((rows[mine], offsets[mine]))
-        run.applied = int(chunk.offsets[-1]) + 1
         (orders, submitted), (cancels, requested) = parts
         if not len(orders) and not len(cancels):
             return []
@@ -190,7 +238,7 @@ class PartitionMatching:
         for number, run in self.runs.items():
             epoch = run.assembler.next_epoch if run.assembler else 0
             state[f"{number}/head"] = np.array(
-                [epoch, run.chain, run.applied, run.count, run.market is not None], np.int64
+                [epoch, run.chain, self.next_offset, run.count, run.market is not None], np.int64
             )
             state[f"{number}/opened"] = np.array(run.opened, np.int64)
             state[f"{number}/chains"] = run.chains.rows()
@@ -233,6 +281,16 @@ def repr_of(instrument: Instrument) -> str:
 def parse(text: str) -> Instrument:
     """The instrument that `repr_of` wrote."""
     return Instrument.from_record(json.loads(text))
+
+
+def between(chunk: Chunk, start: int, end: int) -> Chunk:
+    """The rows of a chunk whose records lie at positions start to end-1."""
+    rows, index = {}, {}
+    for name, positions in chunk.index.items():
+        a, b = np.searchsorted(positions, (start, end))
+        if a < b:
+            rows[name], index[name] = chunk.rows[name][a:b], positions[a:b]
+    return Chunk(chunk.family, chunk.partition, chunk.offsets, rows, index)
 
 
 def output_order(events: Events) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:

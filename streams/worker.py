@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,9 +24,8 @@ from faust.serializers import codecs
 from faust.types import TP
 
 from economy import events as e
-from economy.errors import InputError, NonDeterministicError, ProtocolError
+from economy.errors import NonDeterministicError, ProtocolError
 from economy.events import Events
-from economy.instruments import Instrument
 from schemas.catalogue import BOOK_SNAPSHOTS, ORDERS, TRADES, dead_letter, topic
 from schemas.codec import UndecodableRecordError, decode_record
 from schemas.log import snapshots
@@ -148,6 +146,9 @@ class MatchingWorker:
         chunk = self._decode(partition, batch.since(state.next_offset))
         for events in state.feed(chunk):
             await self._write(part, events)
+        for positions, why in state.refused:
+            for i in positions.tolist():
+                self._bury(partition, int(chunk.offsets[i]), batch.since(int(chunk.offsets[i])).value(0), why)
         part.changed = True
         if len(part.pending) > UNACKNOWLEDGED:
             await self._settle(part, part.pending[:-100])
@@ -161,14 +162,9 @@ class MatchingWorker:
         buried = [(i, defect.name) for i, defect in chunk.defects]
         for i in found.cold.tolist():
             try:
-                name, record = decode_record(records.value(i))
-                why = refused(name, record)
+                chunk.cold.append((i, *decode_record(records.value(i))))
             except UndecodableRecordError:
-                why = Defect.UNDECODABLE.name
-            if why:
-                buried.append((i, why))
-            else:
-                chunk.cold.append((i, name, record))
+                buried.append((i, Defect.UNDECODABLE.name))
         for i, why in buried:
             self._bury(partition, int(records.offsets[i]), records.value(i), why)
         return chunk
@@ -311,16 +307,6 @@ class MatchingWorker:
             return found
         finally:
             await consumer.stop()
-
-
-def refused(name: str, record: Mapping[str, Any]) -> str:
-    """Why a record that could be decoded cannot be taken in; empty when it can."""
-    if name == "InstrumentListed":
-        try:
-            Instrument.from_record(record)
-        except InputError as error:
-            return str(error)
-    return ""
 
 
 def current_partition() -> int:
