@@ -16,7 +16,15 @@ from schemas.clickhouse import native_block
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n\(\n(.*?)\n\)\n(.*)", re.DOTALL)
 _COLUMN = re.compile(r"    `?(\w+)`? (.+?) (?:DEFAULT \S+ )?COMMENT '((?:[^'\\]|\\.)+)',?")
 # Records of the transport and of the clock: they are read from the log, not from tables.
-_UNTABLED = MARKERS | {"ChainSealed", "ClockStarted", "EpochGranted", "PaceChanged", "RunPaused", "RunResumed"}
+_UNTABLED = MARKERS | {
+    "BooksRestored",
+    "ChainSealed",
+    "ClockStarted",
+    "EpochGranted",
+    "PaceChanged",
+    "RunPaused",
+    "RunResumed",
+}
 _ELSEWHERE = {"RunStarted", "RunFinished", "RunAborted", "WindowMeasured"}  # runs, stream_indicators
 
 
