@@ -6,7 +6,7 @@
     >>> [(t.price, t.quantity) for t in book.add(order=2, agent=8, side=Side.BUY, price=102, quantity=3).trades]
     [(101, 3)]
 
-Prices and quantities are integers (price steps and lots); order ids are unique per agent.
+Prices and quantities are integers (price steps and lots); an agent's order ids rise.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from economy.errors import InputError
 from economy.events import CloseReason, RejectReason, Side, TimeInForce
 from economy.matching.books import Books
+from economy.matching.ids import OrderIds
 from economy.matching.layout import CANCEL, CLOCK, CLOSE, MARKET, MAX, REJECT, TRADE
 from economy.units import INT64_MAX
 
@@ -75,6 +76,7 @@ class OrderBook:
 
     def __init__(self) -> None:
         self._books = Books(1)
+        self._order_ids = OrderIds()
         self._now = 0
 
     def add(
@@ -98,6 +100,8 @@ class OrderBook:
             code = -(int(RejectReason.QUANTITY_OUT_OF_RANGE) + 1)
         elif price is not None and not 0 < price <= INT64_MAX // 2:
             code = -(int(RejectReason.PRICE_OUT_OF_RANGE) + 1)
+        elif post_only and time_in_force != TimeInForce.GTC:
+            code = -(int(RejectReason.MALFORMED) + 1)
         limit = (cash_cap or 0) if price is None else price
         return self._run([code, 0, order, agent, limit, quantity, self._now, MAX if expires is None else expires], side)
 
@@ -125,19 +129,23 @@ class OrderBook:
     def snapshot(self) -> dict[str, NDArray[np.int64]]:
         """The whole state as arrays."""
         head, bids, asks = self._books.snapshot(0)
-        return {"head": head, "bids": bids, "asks": asks, "now": np.array([self._now], np.int64)}
+        now = np.array([self._now], np.int64)
+        return {"head": head, "bids": bids, "asks": asks, "now": now, "ids": self._order_ids.dump()}
 
     @classmethod
     def restore(cls, snapshot: Snapshot) -> OrderBook:
         """A book that goes on exactly as the one that was saved."""
         book = cls()
         book._now = int(snapshot["now"][0])
+        book._order_ids.load(snapshot["ids"])
         book._books.restore(0, snapshot["head"], snapshot["bids"], snapshot["asks"])
         return book
 
     def _run(self, op: list[int], side: Side) -> Outcome:
         trades, closed, rejected, gone = [], [], None, 0
-        for code, _, seq, price, quantity, order, agent, _ in self._books.apply(np.array([op], np.int64)).tolist():
+        ops = np.array([op], np.int64)
+        self._order_ids.mark(ops)
+        for code, _, seq, price, quantity, order, agent, _ in self._books.apply(ops).tolist():
             kind, reason = code & 255, ((code >> 8) & 255) - 1
             if kind == TRADE:
                 trades.append(Trade(seq, price, quantity, order, agent, op[2], op[3], side))

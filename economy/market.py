@@ -15,16 +15,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from economy.admission import TAX_MASK, USE_SHIFT, ops_of
 from economy.errors import InputError
 from economy.events import (
     BookUpdated,
     CloseReason,
     Events,
-    OrderCancelRequested,
     OrderClosed,
     OrderRejected,
-    OrderSubmitted,
-    OrderType,
     PriceFixed,
     RejectReason,
     Rows,
@@ -33,11 +31,11 @@ from economy.events import (
 )
 from economy.instruments import Instrument
 from economy.matching.books import Books
-from economy.matching.layout import CANCEL, CLOCK, CLOSE, MAX, REJECT, TRADE
+from economy.matching.ids import Counters, OrderIds
+from economy.matching.layout import CLOCK, CLOSE, REJECT, TRADE
 from economy.units import INT64_MAX
 
 BP: Final = 10_000  # tax rates and bands are in 0.0001
-_USE_SHIFT: Final = 14  # a tag is use << 14 | tax rate
 
 
 @njit(cache=True)
@@ -74,16 +72,17 @@ class Market:
         self._ids = np.array(ids, np.int64)
         self._static = np.array(
             [
-                (i.multiplier, i.tick_size, i.lot_size, int(i.instrument_class), *self._band(i))
+                (i.multiplier, i.tick_size, i.lot_size, *self._band(i), int(i.instrument_class))
                 for i in self.instruments
             ],
             np.int64,
         ).reshape(-1, 6)
         self._books = Books(max(1, len(ids)))
-        self._unknown: dict[int, int] = {}  # next seq of instruments that are not listed
+        self._order_ids = OrderIds()
+        self._unlisted = Counters()  # next seq of instruments that are not listed
         self._prices = np.array([i.reference_price for i in self.instruments], np.int64)
-        self._notional = np.zeros(len(ids), np.int64)  # since the last fixing
-        self._volume = np.zeros(len(ids), np.int64)
+        # Since the last fixing: notional and quantity, each as its high and low 32 bits, so that no sum overflows.
+        self._turnover = np.zeros((len(ids), 4), np.int64)
         self._closed_levels = np.empty((0, 3), np.int64)  # (slot, side, price) of the last batch's closes
 
     @staticmethod
@@ -100,7 +99,7 @@ class Market:
         orders: OrderSubmitted rows, cancels: OrderCancelRequested rows, all with ticks of this epoch. Returns the
         rows of market.trades.v1, seq dense per instrument from 0.
         """
-        ops, source = self._ops(orders, cancels)
+        ops, source = ops_of(orders, cancels, self._ids, self._static[:, :5])
         order = np.lexsort(
             (source[:, 3], source[:, 2], lottery(self.seed, source[:, 1], source[:, 2]), source[:, 1], ops[:, 1])
         )
@@ -118,76 +117,9 @@ class Market:
         `arrival` (len(orders) + len(cancels),) holds the place of each row, orders first. Where one call ends and the
         next begins does not show in the result, so levels and fixings, which belong to epochs, are not published.
         """
-        ops, source = self._ops(orders, cancels)
+        ops, source = ops_of(orders, cancels, self._ids, self._static[:, :5])
         order = np.argsort(arrival, kind="stable")
         return self._run(ops[order], source[order], np.zeros((0, 8), np.int64))
-
-    def _ops(self, orders: Rows, cancels: Rows) -> tuple[Rows, Rows]:
-        """Kernel ops, and per op (instrument, tick, agent, n, use, tax rate)."""
-        o, c = OrderSubmitted, OrderCancelRequested
-        n = len(orders)
-        ops = np.zeros((n + len(cancels), 8), np.int64)
-        source = np.zeros((n + len(cancels), 6), np.int64)
-        source[:n] = orders[:, [o.INSTRUMENT, o.TICK, o.AGENT, o.N, o.USE, o.TAX_RATE]]
-        source[n:, :4] = cancels[:, [c.INSTRUMENT, c.TICK, c.AGENT, c.N]]
-        slot = np.searchsorted(self._ids, source[:, 0])
-        known = slot < len(self._ids)
-        known[known] = self._ids[slot[known]] == source[known, 0]
-        ops[:, 1] = np.where(known, slot, -1)
-        ops[:n, 2:6] = orders[:, [o.ORDER, o.AGENT, o.PRICE, o.QUANTITY]]
-        ops[n:, 2:4] = cancels[:, [c.ORDER, c.AGENT]]
-        ops[:, 6] = source[:, 1]
-        ops[:n, 7] = np.where(orders[:, o.EXPIRES] > 0, orders[:, o.EXPIRES], MAX)
-        tag = (orders[:, o.USE] << _USE_SHIFT) | orders[:, o.TAX_RATE]
-        ops[:n, 0] = (
-            orders[:, o.TYPE]
-            | orders[:, o.SIDE] << 2
-            | orders[:, o.TIF] << 3
-            | (orders[:, o.POST_ONLY] != 0) << 5
-            | tag << 8
-        )
-        ops[n:, 0] = CANCEL
-        self._refuse(orders, ops[:n], known[:n])
-        return ops, source
-
-    def _refuse(self, orders: Rows, ops: Rows, known: NDArray[np.bool_]) -> None:
-        """Turn orders that the book need not see into refusals; the first reason of this list counts."""
-        o = OrderSubmitted
-        at = np.flatnonzero(known)
-        if not len(at):
-            return
-        rows = orders[at]
-        multiplier, tick, lot, _, low, high = self._static[ops[at, 1]].T
-        price, quantity, limit = rows[:, o.PRICE], rows[:, o.QUANTITY], rows[:, o.TYPE] == OrderType.LIMIT
-        capped = rows[:, o.CASH_CAP] != 0
-        checks = (
-            (
-                RejectReason.MALFORMED,
-                (rows[:, o.TAX_RATE] < 0)
-                | (rows[:, o.TAX_RATE] >= 1 << _USE_SHIFT)
-                | (capped & (limit | (rows[:, o.SIDE] != 0) | (rows[:, o.CASH_CAP] < 0)))
-                | (~limit & ((rows[:, o.POST_ONLY] != 0) | (price != 0)))
-                | (rows[:, o.EXPIRES] < 0),
-            ),
-            (RejectReason.QUANTITY_OUT_OF_RANGE, quantity <= 0),
-            (RejectReason.OFF_LOT, quantity % lot != 0),
-            (RejectReason.PRICE_OUT_OF_RANGE, limit & ((price <= 0) | (price > INT64_MAX // multiplier // 2))),
-            (RejectReason.OFF_TICK, limit & (price % tick != 0)),
-            (RejectReason.OUTSIDE_PRICE_BAND, limit & ((price < low) | (price > high))),
-            (
-                RejectReason.NOTIONAL_OVERFLOW,
-                limit
-                & (quantity > INT64_MAX // np.maximum(1, np.clip(price, 1, INT64_MAX // multiplier) * multiplier)),
-            ),
-        )
-        reason = np.zeros(len(at), np.int64)
-        for why, broken in checks:
-            reason[broken & (reason == 0)] = int(why) + 1
-        refused = reason > 0
-        ops[at[refused], 0] = -reason[refused]
-        cap = at[capped & ~refused]
-        # The kernel counts a cap in price x quantity; below one step nothing can be bought, which a cap of 1 gives too.
-        ops[cap, 4] = np.maximum(1, orders[cap, o.CASH_CAP] // self._static[ops[cap, 1], 0])
 
     def _run(self, ops: Rows, source: Rows, clock: Rows) -> Events:
         self._closed_levels = np.empty((0, 3), np.int64)
@@ -196,6 +128,7 @@ class Market:
         if not listed.all():
             out.setdefault(OrderRejected.name, []).append(self._reject_unlisted(ops[~listed], source[~listed]))
             ops, source = ops[listed], source[listed]
+        self._order_ids.mark(ops)
         events = self._books.apply(np.concatenate((ops, clock)) if len(clock) else ops)
         if len(events):
             kind = events[:, 0] & 255
@@ -211,11 +144,13 @@ class Market:
         return {name: np.concatenate(parts) for name, parts in out.items()}
 
     def _reject_unlisted(self, ops: Rows, source: Rows) -> Rows:
-        rows = np.zeros((len(ops), OrderRejected.width), np.int64)
-        for i, (instrument, tick, agent, n) in enumerate(source[:, :4].tolist()):
-            seq = self._unknown.get(instrument, 0)
-            self._unknown[instrument] = seq + 1
-            rows[i] = (self.run, instrument, seq, tick, agent, n, ops[i, 2], RejectReason.UNKNOWN_INSTRUMENT)
+        r = OrderRejected
+        rows = np.empty((len(ops), r.width), np.int64)
+        rows[:, r.RUN] = self.run
+        rows[:, [r.INSTRUMENT, r.TICK, r.AGENT, r.N]] = source[:, :4]
+        rows[:, r.SEQ] = self._unlisted.number(source[:, 0])
+        rows[:, r.ORDER] = ops[:, 2]
+        rows[:, r.REASON] = RejectReason.UNKNOWN_INSTRUMENT
         return rows
 
     def _trades(self, events: Rows, ops: Rows, source: Rows) -> Rows:
@@ -231,13 +166,14 @@ class Market:
         rows[:, t.TAKER_ORDER] = op[:, 2]
         rows[:, t.TAKER_SIDE] = side
         buys = side == 0
-        rows[:, t.USE] = np.where(buys, who[:, 4], events[:, 7] >> _USE_SHIFT)
-        rows[:, t.INSTRUMENT_CLASS] = self._static[op[:, 1], 3]
+        rows[:, t.USE] = np.where(buys, who[:, 4], events[:, 7] >> USE_SHIFT)
+        rows[:, t.INSTRUMENT_CLASS] = self._static[op[:, 1], 5]
         notional = rows[:, t.PRICE] * rows[:, t.QUANTITY] * self._static[op[:, 1], 0]
         rows[:, t.NOTIONAL] = notional
-        rows[:, t.TAX] = tax_of(notional, np.where(buys, who[:, 5], events[:, 7] & ((1 << _USE_SHIFT) - 1)))
-        np.add.at(self._notional, op[:, 1], notional)
-        np.add.at(self._volume, op[:, 1], rows[:, t.QUANTITY])
+        rows[:, t.TAX] = tax_of(notional, np.where(buys, who[:, 5], events[:, 7] & TAX_MASK))
+        for column, amount in ((0, notional), (2, rows[:, t.QUANTITY])):
+            np.add.at(self._turnover[:, column], op[:, 1], amount >> 32)
+            np.add.at(self._turnover[:, column + 1], op[:, 1], amount & 0xFFFFFFFF)
         return rows
 
     def _rejects(self, events: Rows, ops: Rows, source: Rows) -> Rows:
@@ -304,12 +240,14 @@ class Market:
             every = instrument.fixing_ticks
             if not every or end // every == start // every:
                 continue
-            notional, quantity = int(self._notional[slot]), int(self._volume[slot])
+            high, low, high_quantity, low_quantity = self._turnover[slot].tolist()
+            notional, quantity = (high << 32) + low, (high_quantity << 32) + low_quantity
             if quantity:
                 self._prices[slot] = max(1, notional // (quantity * int(self._static[slot, 0])))
             seq = self._books.take_seq(slot, 1)
-            fixed.append((self.run, instrument.instrument, seq, end // every * every - 1, self._prices[slot], quantity))
-            self._notional[slot] = self._volume[slot] = 0
+            shown = min(quantity, INT64_MAX)
+            fixed.append((self.run, instrument.instrument, seq, end // every * every - 1, self._prices[slot], shown))
+            self._turnover[slot] = 0
         if fixed:
             out[PriceFixed.name] = np.array(fixed, np.int64)
 
@@ -330,8 +268,9 @@ class Market:
         """State at a cut, as arrays; `load` gives a market with the same future."""
         state = {
             "prices": self._prices.copy(),
-            "fixing": np.column_stack((self._notional, self._volume)),
-            "unknown": np.array(sorted(self._unknown.items()), np.int64).reshape(-1, 2),
+            "fixing": self._turnover.copy(),
+            "ids": self._order_ids.dump(),
+            "unlisted": self._unlisted.dump(),
         }
         for slot, instrument in enumerate(self.instruments):
             header, bids, asks = self._books.snapshot(slot)
@@ -351,8 +290,9 @@ class Market:
         """A market with the instruments and the dumped state."""
         market = cls(run, seed, epoch_ticks, instruments)
         market._prices[:] = state["prices"]
-        market._notional[:], market._volume[:] = state["fixing"].T
-        market._unknown = {int(k): int(v) for k, v in state["unknown"]}
+        market._turnover[:] = state["fixing"]
+        market._order_ids.load(state["ids"])
+        market._unlisted.load(state["unlisted"])
         for slot, instrument in enumerate(market.instruments):
             name = instrument.instrument
             market._books.restore(slot, state[f"{name}.head"], state[f"{name}.bids"], state[f"{name}.asks"])

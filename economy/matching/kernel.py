@@ -23,6 +23,7 @@ from economy.matching.layout import (
     MAX,
     MIN,
     NOTIONAL_OVERFLOW,
+    ORDER_ID_REUSED,
     PF,
     POST_ONLY_WOULD_CROSS,
     PRICE_OUT_OF_RANGE,
@@ -35,6 +36,7 @@ from economy.matching.layout import (
     UNFILLED,
     UNKNOWN_INSTRUMENT,
     UNKNOWN_ORDER,
+    USED_ID,
     K,
     hot,
     jit,
@@ -77,10 +79,11 @@ def unlink(G, H, H32, h, L, L32, O, O32, NK, NV, NC, P, T, i, s, hs):
 
 
 @jit
-def fok_ok(H, H32, h, L, L32, O, O32, NK, NV, NC, P, lim, q, ag):
-    """can q be filled at keys <= lim before an own order is met?"""
+def fok_ok(H, H32, h, L, L32, O, O32, NK, NV, NC, P, lim, q, ag, cap, x):
+    """can q be filled at keys <= lim, and within the cash cap, before an own order is met? (x: see the caller)"""
     if H[u(h + 1)] < q:
         return False
+    capped = cap > 0
     hb = h << 1
     key = H[u(h)]
     d = path(H32, hb, NK, NV, P, key)
@@ -88,15 +91,22 @@ def fok_ok(H, H32, h, L, L32, O, O32, NK, NV, NC, P, lim, q, ag):
         leaf = P[u(2 * d)]
         j = P[u(2 * d + 1)]
         while j >= 0:
-            if NK[u(leaf * K + j)] > lim:
+            key = NK[u(leaf * K + j)]
+            if key > lim:
                 return False
+            mp = key ^ x
             lv = np.int64(NV[u(leaf * K + j)])
             i = np.int64(L32[u((lv << 3) + 4)])
             while i != 0:
                 if O[u((i << 3) + 1)] == ag:
                     return False
-                q -= O[u((i << 3) + 2)]
-                if q <= 0:
+                take = min(q, O[u((i << 3) + 2)])
+                if capped and mp > 0:
+                    if take > cap // mp:
+                        return False
+                    cap -= take * mp
+                q -= take
+                if q == 0:
                     return True
                 i = np.int64(O32[u((i << 4) + 11)])
             j -= 1
@@ -260,6 +270,8 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
                     continue
             elif i != 0:
                 rej = DUPLICATE_ORDER
+            elif code & USED_ID:
+                rej = ORDER_ID_REUSED
             elif q <= 0:
                 rej = QUANTITY_OUT_OF_RANGE
             elif H[u(hi + 3)] != 0:
@@ -297,7 +309,10 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
                 continue
             if m + min(q, np.int64(H32[u((h << 1) + 8)])) + 2 > ecap:
                 return r, m
-            if tif == 2 and not fok_ok(H, H32, h, L, L32, O, O32, NK, NV, NC, P, lim, q, ag):
+            cap = 0
+            if kind == MARKET and side == 0:
+                cap = price
+            if tif == 2 and not fok_ok(H, H32, h, L, L32, O, O32, NK, NV, NC, P, lim, q, ag, cap, x):
                 emit(E, m, CLOSE | UNFILLED << 8 | side << 16, r, H[u(hi)], price, q, oid, ag, ex)
                 m += 1
                 H[u(hi)] += 1
@@ -306,9 +321,6 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
             filled = 0
             made = 0
             cut = 0
-            cap = 0
-            if kind == MARKET and side == 0:
-                cap = price
             while True:
                 lv = np.int64(H32[u((h << 1) + 4)])
                 lb = lv << 3

@@ -1,7 +1,6 @@
 """Layout of the order book's arrays, and the compiler settings of the functions that work on them.
 
-All books of one worker share flat arrays
-links are uint32 slots, 0 = none. The arrays, in the order in which the
+All books of one worker share flat arrays; links are uint32 slots, 0 = none. The arrays, in the order in which the
 functions take them:
   G    int64   counters of the pools, see below
   H    int64   24 words per instrument: its own cache line, that of its bids, that of its asks
@@ -16,9 +15,8 @@ functions take them:
 Bids are keyed by ~price and asks by price, so on both sides the smallest key is best and one code path serves both.
 
 Op row, 8 int64: code, instrument, order id, agent, price, quantity, tick, expiry (MAX = none). A negative code is
-minus a refusal that was decided before
-otherwise code = kind | side << 2 (0 buy) | time in force << 3 | post-only << 5 |
-tag << 8. The price of a market buy is its cash cap in price x quantity, 0 = none.
+minus a refusal that was decided before; otherwise code = kind | side << 2 (0 buy) | time in force << 3 |
+post-only << 5 | used id << 6 | tag << 8. The price of a market buy is its cash cap in price x quantity, 0 = none.
 Event row, 8 int64: code, op row, seq, price, quantity, maker order, maker agent, maker's tag (trade) or expiry, with
 code = event kind | reason << 8 | taker's (or own) side << 16. Reasons are RejectReason or CloseReason plus one.
 """
@@ -38,6 +36,7 @@ MAX = np.iinfo(np.int64).max
 MIN = np.iinfo(np.int64).min
 LIMIT, MARKET, CANCEL, CLOCK = 0, 1, 2, 3
 TRADE, REJECT, CLOSE = 1, 2, 3
+USED_ID = 64  # the id is not above all earlier ones of its agent, see ids.py
 TAG_BITS = 20  # the buyer's use and tax rate, kept below the arrival number of a resting order
 TAG = (1 << TAG_BITS) - 1
 MALFORMED = int(RejectReason.MALFORMED) + 1
@@ -47,6 +46,7 @@ PRICE_OUT_OF_RANGE = int(RejectReason.PRICE_OUT_OF_RANGE) + 1
 QUANTITY_OUT_OF_RANGE = int(RejectReason.QUANTITY_OUT_OF_RANGE) + 1
 NOTIONAL_OVERFLOW = int(RejectReason.NOTIONAL_OVERFLOW) + 1
 DUPLICATE_ORDER = int(RejectReason.DUPLICATE_ORDER) + 1
+ORDER_ID_REUSED = int(RejectReason.ORDER_ID_REUSED) + 1
 UNKNOWN_ORDER = int(RejectReason.UNKNOWN_ORDER) + 1
 POST_ONLY_WOULD_CROSS = int(RejectReason.POST_ONLY_WOULD_CROSS) + 1
 ALREADY_EXPIRED = int(RejectReason.ALREADY_EXPIRED) + 1

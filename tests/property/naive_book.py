@@ -24,6 +24,7 @@ class NaiveBook:
 
     orders: list[Resting] = field(default_factory=list)
     out: list[tuple[object, ...]] = field(default_factory=list)
+    highest: dict[int, int] = field(default_factory=dict)  # agent -> its highest order id
 
     def best_first(self, side: int) -> list[Resting]:
         mine = [o for o in self.orders if o.side == side]  # the list is in order of arrival and sort is stable
@@ -52,6 +53,10 @@ class NaiveBook:
         if any((o.agent, o.order) == (agent, order) for o in self.orders):
             self.out.append(("reject", agent, order, "duplicate_order"))
             return
+        if agent in self.highest and order <= self.highest[agent]:
+            self.out.append(("reject", agent, order, "order_id_reused"))
+            return
+        self.highest[agent] = order
         if 0 < expires < tick:
             self.out.append(("reject", agent, order, "already_expired"))
             return
@@ -64,11 +69,15 @@ class NaiveBook:
             self.out.append(("reject", agent, order, "post_only_would_cross"))
             return
         if tif == "fok":
-            available = 0
+            available, money = 0, cap
             for o in against:
-                if o.agent == agent:
+                if o.agent == agent or available >= quantity:
                     break
-                available += o.left
+                take = min(o.left, quantity - available)
+                if cap and take * o.price > money:
+                    break
+                money -= take * o.price
+                available += take
             if available < quantity:
                 self.out.append(("close", agent, order, "unfilled", quantity))
                 return

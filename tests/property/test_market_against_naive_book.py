@@ -18,20 +18,23 @@ from economy.events import (
     OrderClosed,
     OrderRejected,
     OrderSubmitted,
+    PriceFixed,
     RejectReason,
     TradeExecuted,
 )
 from economy.instruments import Instrument
 from economy.market import Market, tax_of
+from economy.matching.ids import OrderIds
 from tests.property.naive_book import NaiveBook
 
+NO_CANCELS = np.empty((0, OrderCancelRequested.width), np.int64)
 LISTED = Instrument(5, "GRAIN", InstrumentClass.GOOD, price_scale=0, quantity_scale=0)
 KINDS, TIFS = ("limit", "market"), ("gtc", "ioc", "fok")
 
 submit = st.tuples(
     st.just("submit"),
     st.integers(1, 4),  # agent
-    st.integers(1, 12),  # order
+    st.integers(1, 12),  # 1 = an id that was used before, else a new one
     st.integers(0, 1),  # side
     st.sampled_from(KINDS),
     st.sampled_from(TIFS),
@@ -43,7 +46,7 @@ submit = st.tuples(
     st.sampled_from((0, 1000, 1999)),
     st.sampled_from((0, 0, 250, 700)),
 )
-cancel = st.tuples(st.just("cancel"), st.integers(1, 4), st.integers(1, 12))
+cancel = st.tuples(st.just("cancel"), st.integers(1, 4), st.integers(1, 12))  # which of the orders before; 1 = none
 steps = st.lists(st.tuples(st.integers(0, 2), st.one_of(submit, submit, cancel)), max_size=60)
 
 
@@ -51,18 +54,22 @@ def rows_of(actions: list[tuple[int, tuple]]) -> tuple[np.ndarray, np.ndarray, n
     """Order rows, cancel rows, arrival, and the naive book after the same actions."""
     naive, tick = NaiveBook(), 0
     orders, cancels, places = [], [], ([], [])
+    sent = [(1, 1)]
     for n, (step, action) in enumerate(actions):
         tick += step
         if action[0] == "cancel":
-            _, agent, order = action
+            _, agent, which = action
+            agent, order = (agent, n + 1) if which == 1 else sent[-which % len(sent)]
             naive.cancel(tick, agent, order)
             cancels.append((1, tick, agent, n, order, 5, 0))
             places[1].append(n)
             continue
-        _, agent, order, side, kind, tif, post_only, price, quantity, expires, use, tax, cap = action
+        _, agent, which, side, kind, tif, post_only, price, quantity, expires, use, tax, cap = action
+        agent, order = sent[n % len(sent)] if which == 1 else (agent, n + 1)
+        sent.append((agent, order))
         post_only = post_only and kind == "limit" and tif == "gtc"
         price = price if kind == "limit" else 0
-        cap = cap if kind == "market" and side == 0 and tif != "fok" else 0
+        cap = cap if kind == "market" and side == 0 else 0
         expires = tick + expires - 1 if expires else 0
         naive.submit(tick, agent, order, side, kind, tif, post_only, price, quantity, expires, use, tax, cap * 1)
         orders.append(
@@ -186,7 +193,17 @@ def test_tax_is_the_exact_floor(notional, rate):
         (OrderSubmitted.QUANTITY, 2**62, RejectReason.NOTIONAL_OVERFLOW),
         (OrderSubmitted.INSTRUMENT, 6, RejectReason.UNKNOWN_INSTRUMENT),
         (OrderSubmitted.TAX_RATE, -5, RejectReason.MALFORMED),
+        (OrderSubmitted.TAX_RATE, 1 << 14, RejectReason.MALFORMED),
         (OrderSubmitted.CASH_CAP, 5, RejectReason.MALFORMED),
+        (OrderSubmitted.TICK, -1, RejectReason.MALFORMED),
+        (OrderSubmitted.SIDE, 2, RejectReason.MALFORMED),
+        (OrderSubmitted.SIDE, -1, RejectReason.MALFORMED),
+        (OrderSubmitted.TYPE, 2, RejectReason.MALFORMED),
+        (OrderSubmitted.TIF, 3, RejectReason.MALFORMED),
+        (OrderSubmitted.USE, 5, RejectReason.MALFORMED),
+        (OrderSubmitted.POST_ONLY, 2, RejectReason.MALFORMED),
+        (OrderSubmitted.EXPIRES, -1, RejectReason.MALFORMED),
+        (OrderSubmitted.EXPIRES, 2, RejectReason.ALREADY_EXPIRED),
     ],
 )
 def test_every_malformed_order_is_a_rejection_with_its_reason(field, value, reason):
@@ -196,3 +213,76 @@ def test_every_malformed_order_is_a_rejection_with_its_reason(field, value, reas
     out = Market(1, 7, 20, [listed]).match_epoch(0, row, np.empty((0, OrderCancelRequested.width), np.int64))
     assert out[OrderRejected.name][0, OrderRejected.REASON] == reason
     assert set(out) <= set(TRADE_TYPES)
+
+
+def test_ids_after_the_end_of_their_order_and_while_it_rests():
+    """An id that rests is a duplicate, one that was used before is reused, also across a dump; another agent's is not
+    touched, and what the book never saw uses up no id."""
+    o, why = OrderSubmitted, RejectReason
+    row = [1, 3, 2, 1, 7, 5, 0, 0, 0, 0, 100, 10, 0, 0, 0, 0, 0]
+
+    def send(market, n, **changed):
+        sent = list(row)
+        sent[o.N] = n
+        for name, value in changed.items():
+            sent[getattr(o, name)] = value
+        out = market.match_free(np.array([sent], np.int64), NO_CANCELS, np.array([n]))
+        return [RejectReason(r[OrderRejected.REASON]) for r in out.get(OrderRejected.name, [])]
+
+    market = Market(1, 7, 20, [LISTED])
+    assert send(market, 1) == []
+    assert send(market, 2) == [why.DUPLICATE_ORDER]
+    market.match_free(np.empty((0, o.width), np.int64), np.array([[1, 3, 2, 3, 7, 5, 0]]), np.array([3]))
+    assert send(market, 4) == [why.ORDER_ID_REUSED]
+    market = Market.load(1, 7, 20, [LISTED], market.dump())
+    assert send(market, 5) == [why.ORDER_ID_REUSED]
+    assert send(market, 6, ORDER=6) == [why.ORDER_ID_REUSED]
+    assert send(market, 7, ORDER=8, QUANTITY=0) == [why.QUANTITY_OUT_OF_RANGE]
+    assert send(market, 8, ORDER=8) == []
+    assert send(market, 9, AGENT=3) == []
+
+
+def test_marks_of_many_agents_survive_growth_and_a_dump():
+    rng = np.random.default_rng(5)
+    marks, highest = OrderIds(), {}
+    for _ in range(30):
+        ops = np.zeros((400, 8), np.int64)
+        ops[:, 1], ops[:, 3] = rng.integers(0, 3, 400), rng.integers(-500, 500, 400)
+        ops[:, 2] = rng.integers(0, 50, 400)
+        marks.mark(ops)
+        for code, slot, order, agent, *_ in ops.tolist():
+            used = order <= highest.get((slot, agent), -1)
+            assert bool(code & 64) == used
+            if not used:
+                highest[slot, agent] = order
+        again = OrderIds()
+        again.load(marks.dump())
+        marks = again
+    assert len(marks.dump()) == len(highest)
+
+
+def test_orders_for_instruments_that_are_not_listed_are_numbered_without_a_gap():
+    rng = np.random.default_rng(3)
+    market, seqs = Market(1, 7, 20, [LISTED]), {}
+    for call in range(3):
+        rows = np.zeros((200, OrderSubmitted.width), np.int64)
+        rows[:, OrderSubmitted.INSTRUMENT] = rng.integers(-3, 3, 200)
+        rows[:, OrderSubmitted.N] = np.arange(200) + 200 * call
+        out = market.match_free(rows, NO_CANCELS, np.arange(200))[OrderRejected.name]
+        assert (out[:, OrderRejected.N] == rows[:, OrderSubmitted.N]).all()
+        for row in out.tolist():
+            seqs.setdefault(row[OrderRejected.INSTRUMENT], []).append(row[OrderRejected.SEQ])
+        market = Market.load(1, 7, 20, [LISTED], market.dump())
+    assert all(found == list(range(len(found))) for found in seqs.values())
+    assert sum(map(len, seqs.values())) == 600
+
+
+def test_turnover_beyond_64_bits_still_fixes_the_exact_price():
+    listed = Instrument(5, "GOLD", InstrumentClass.GOOD, fixing_ticks=20, price_scale=4, quantity_scale=4)
+    rows = np.zeros((8, OrderSubmitted.width), np.int64)
+    o = OrderSubmitted
+    rows[:, o.AGENT] = np.arange(8)
+    rows[:, o.INSTRUMENT], rows[:, o.SIDE] = 5, np.arange(8) % 2
+    rows[:, o.PRICE], rows[:, o.QUANTITY] = 2**33, 2**29  # each notional is half of what int64 holds
+    out = Market(1, 7, 20, [listed]).match_epoch(0, rows, NO_CANCELS)
+    assert out[PriceFixed.name][0, [PriceFixed.PRICE, PriceFixed.QUANTITY]].tolist() == [2**33, 2**31]
