@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
@@ -118,6 +118,57 @@ class Chains:
         for scope, chain, head_1, head_2 in rows.tolist():
             chains._heads[scope, chain] = np.array([head_1, head_2], "<i8").tobytes()
         return chains
+
+
+class FreeDigest:
+    """Digest of a free-running run, all of which is epoch 0, from its records piece by piece in bounded memory."""
+
+    def __init__(self) -> None:
+        self._hashers: dict[tuple[int, int], Any] = {}
+        self._held: Events = {}  # orders of the newest tick: more of it may follow, and sort before them
+        self._seq: dict[int, int] = {}  # instrument -> newest seq taken in
+
+    def submitted(self, events: Events) -> None:
+        """Take in orders and cancel requests, whose ticks never lie before those of an earlier piece."""
+        events = canonical.merge([self._held, canonical.select(events, canonical.ORDER_TYPES)])
+        newest = max((int(rows[:, canonical.TICK].max(initial=0)) for rows in events.values()), default=0)
+        self._held = {name: rows[rows[:, canonical.TICK] == newest] for name, rows in events.items()}
+        settled = {name: rows[rows[:, canonical.TICK] < newest] for name, rows in events.items()}
+        self._update(ChainScope.ORDERS, canonical.select(settled, canonical.ORDER_TYPES))
+
+    def traded(self, events: Events) -> Events:
+        """Take in market output in the order of the log; returns it without repeats of an (instrument, seq)."""
+        events = canonical.sort_trades(events)
+        fresh: Events = {}
+        for name, rows in events.items():
+            there, at = np.unique(rows[:, canonical.INSTRUMENT], return_inverse=True)
+            known = np.array([self._seq.get(instrument, -1) for instrument in there.tolist()], np.int64)[at]
+            repeated = (rows[1:, [1, 2]] == rows[:-1, [1, 2]]).all(1)
+            fresh[name] = rows[(rows[:, canonical.SEQ] > known) & np.r_[True, ~repeated]]
+        fresh = canonical.select(fresh, canonical.TRADE_TYPES)
+        for rows in fresh.values():
+            last = np.flatnonzero(np.r_[np.diff(rows[:, canonical.INSTRUMENT]) != 0, True])
+            for instrument, seq in rows[last][:, [canonical.INSTRUMENT, canonical.SEQ]].tolist():
+                self._seq[instrument] = max(seq, self._seq.get(instrument, -1))
+        self._update(ChainScope.TRADES, fresh)
+        return fresh
+
+    def _update(self, scope: ChainScope, events: Events) -> None:
+        ids, bounds, words = pack(events, scope)
+        view = memoryview(words.astype("<i8", copy=False).tobytes())
+        limits = (bounds * 8).tolist()
+        for position, chain in enumerate(ids.tolist()):
+            key = (int(scope), chain)
+            if key not in self._hashers:
+                self._hashers[key] = blake2b((0).to_bytes(8, "little"), digest_size=SIZE)
+            self._hashers[key].update(view[limits[position] : limits[position + 1]])
+
+    def hexdigest(self) -> str:
+        """The run's digest, when everything was taken in."""
+        self._update(ChainScope.ORDERS, canonical.select(self._held, canonical.ORDER_TYPES))
+        self._held = {}
+        heads = {key: np.frombuffer(hasher.digest(), "<i8").tolist() for key, hasher in self._hashers.items()}
+        return run_digest((scope, chain, *head) for (scope, chain), head in heads.items())
 
 
 def seal(rows: Rows, run: int, shard: int) -> Rows:

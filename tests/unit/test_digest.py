@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from economy import events as e
-from economy.digest import Chains, digest_of, mark, run_digest
+from economy.digest import Chains, FreeDigest, digest_of, mark, run_digest
 from economy.events import ChainScope, Events
 
 
@@ -62,3 +62,32 @@ def test_markers_chain() -> None:
     assert first[0] == 40
     assert mark(RUN[0][1], ChainScope.FLOWS, 1)[1:] == (first[1], mark(RUN[0][1], ChainScope.FLOWS, 1)[2])
     assert mark(RUN[0][1], ChainScope.FLOWS, 1)[2] != first[2]
+
+
+def test_the_digest_of_a_free_run_does_not_show_where_its_pieces_end() -> None:
+    rng = np.random.default_rng(3)
+    orders = rng.integers(0, 9, (400, e.OrderSubmitted.width))
+    orders[:, 1] = np.sort(rng.integers(0, 40, 400))
+    orders[:, 3] = np.arange(400)
+    cancels = rng.integers(0, 9, (100, e.OrderCancelRequested.width))
+    cancels[:, 1] = np.sort(rng.integers(0, 40, 100))
+    cancels[:, 3] = np.arange(400, 500)
+    seq = np.arange(300)
+    trades = rng.integers(0, 9, (200, e.TradeExecuted.width))
+    closes = rng.integers(0, 9, (100, e.OrderClosed.width))
+    trades[:, 2], closes[:, 2] = np.delete(seq, seq[::3]), seq[::3]
+    for rows in (trades, closes):
+        rows[:, 1] = rows[:, 2] % 4
+    kinds = (e.OrderSubmitted.name, e.OrderCancelRequested.name, e.TradeExecuted.name, e.OrderClosed.name)
+    whole = dict(zip(kinds, (orders, cancels, trades, closes), strict=True))
+    for pieces in (1, 2, 7, 50):
+        free = FreeDigest()
+        cuts = np.sort(rng.integers(0, 40, pieces - 1))  # any tick, also one in the middle of equal ticks
+        for low, high in zip([-1, *cuts], [*cuts, 40], strict=True):
+            free.submitted({k: whole[k][(whole[k][:, 1] > low) & (whole[k][:, 1] <= high)] for k in kinds[:2]})
+        for low, high in zip([0, *(cuts * 7)], [*(cuts * 7), 300], strict=True):
+            # A worker that was killed writes some of its output twice.
+            piece = {k: whole[k][(whole[k][:, 2] >= low - 9) & (whole[k][:, 2] < high)] for k in kinds[2:]}
+            for name, rows in free.traded(piece).items():
+                assert ((rows[:, 2] >= low) & (rows[:, 2] < high)).all(), name
+        assert free.hexdigest() == digest_of([(0, whole)])
