@@ -237,7 +237,7 @@ class MatchingWorker:
         if whole:  # during a replay the old output offset stays, so that the rest of the tail is still read
             state["head"][1] = part.state.output_offset
         number = part.state.partition
-        for key, value in snapshots.pack(number, version, state):
+        for key, value in await asyncio.to_thread(snapshots.pack, number, version, state):
             await (await self._producer().send(self.books, value, key=key, partition=number))
         if self.partitions.get(number) is part:
             BATCHES.safe[TP(self.orders, number)] = int(state["head"][0])
