@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import fastavro
+from fastavro.read import SchemaResolutionError
 
 from economy.errors import EscapeError
 from schemas.catalogue import EVENTS, versions
@@ -45,7 +46,7 @@ def decode_record(value: bytes) -> tuple[str, dict[str, Any]]:
     body = io.BytesIO(value[_HEAD.size :])
     try:
         record: Any = fastavro.schemaless_reader(body, _parsed(schema_id), _parsed(EVENTS[name].schema_id))
-    except (EOFError, IndexError, ValueError, OverflowError, struct.error) as error:
+    except (EOFError, IndexError, ValueError, OverflowError, struct.error, SchemaResolutionError) as error:
         raise UndecodableRecordError(f"{name} cannot be decoded ({error})", "see its topic and offset") from error
     if body.read(1):
         raise UndecodableRecordError(f"{name} has trailing bytes", "see its topic and offset")

@@ -1,13 +1,14 @@
 """The hot codec: whole batches of integer records to and from the Confluent wire format, without an object per record.
 
 Wire format: byte 0, schema id (4 bytes, big endian), Avro body. In a row record every field is a long, an int or an
-enum, and Avro writes all three as a zigzag varint, so one kernel serves every schema; what differs is a table. A
-writer's older schema is read by mapping its columns onto today's and filling the rest with defaults.
+enum, and Avro writes all three as a zigzag varint, so one kernel serves every schema; what differs is a table. Another
+version than today's is read by mapping its columns onto today's and filling the rest with defaults, where that is all
+that Avro's resolution would do; any other version goes through fastavro, record by record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
@@ -18,7 +19,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from economy.events import Events, Rows
-from schemas.catalogue import EVENTS, versions
+from schemas.catalogue import EVENTS, EventType, versions
+from schemas.codec import UndecodableRecordError, decode_record
+from schemas.generate import is_row
 
 Bytes = NDArray[np.uint8]
 HEADER: Final = 5
@@ -36,13 +39,13 @@ class Defect(IntEnum):
     OVERLONG_VARINT = 5
     ENUM_OUT_OF_RANGE = 6
     TRAILING_BYTES = 7
-    UNDECODABLE = 8  # a record with texts that fastavro refuses
+    UNDECODABLE = 8  # a record that fastavro refuses
 
 
 class Tables(NamedTuple):
     """Flat decode tables, indexed by schema id; usable inside any numba kernel."""
 
-    type_of: NDArray[np.int64]  # (ids,) index of the record type, -1 unknown, -2 not a row type
+    type_of: NDArray[np.int64]  # (ids,) index of the record type, or UNKNOWN, COLD, RESOLVED
     fields: NDArray[np.int64]  # (ids,) number of fields that the writer wrote
     column: NDArray[np.int64]  # (ids, fields) column of the reader for each written field, -1 = skip
     symbols: NDArray[np.int64]  # (ids, fields) number of symbols of an enum, 0 = not an enum
@@ -51,8 +54,9 @@ class Tables(NamedTuple):
 
 
 ROW_TYPES: Final = tuple(name for name, event in EVENTS.items() if event.is_row)
-COLD: Final = -2
 UNKNOWN: Final = -1
+COLD: Final = -2  # not a row type
+RESOLVED: Final = -3  # a row type in a version that columns cannot be mapped from
 
 
 def _default(raw: dict[str, Any]) -> int:
@@ -60,6 +64,23 @@ def _default(raw: dict[str, Any]) -> int:
         return 0
     kind = raw["type"]
     return kind["symbols"].index(raw["default"]) if isinstance(kind, dict) else int(raw["default"])
+
+
+def _maps(writer: Mapping[str, Any], reader: EventType) -> bool:
+    """Whether Avro's resolution of a writer's version is no more than a choice of columns and defaults."""
+    if not is_row(dict(writer)) or "aliases" in reader.schema:
+        return False
+    wrote = {raw["name"]: raw["type"] for raw in writer["fields"]}
+    for raw in reader.schema["fields"]:
+        if "aliases" in raw or (raw["name"] not in wrote and "default" not in raw):
+            return False
+        if raw["name"] in wrote and _symbols(wrote[raw["name"]]) != _symbols(raw["type"]):
+            return False
+    return True
+
+
+def _symbols(kind: Any) -> list[str]:
+    return kind["symbols"] if isinstance(kind, dict) else []
 
 
 @cache
@@ -78,16 +99,16 @@ def tables() -> Tables:
         for position, raw in enumerate(EVENTS[name].schema["fields"]):
             defaults[index, position] = _default(raw)
     for schema_id, (name, schema) in known.items():
-        if not EVENTS[name].is_row:
-            type_of[schema_id] = COLD
+        event = EVENTS[name]
+        if not event.is_row or not _maps(schema, event):
+            type_of[schema_id] = RESOLVED if event.is_row else COLD
             continue
-        reader = {f.name: position for position, f in enumerate(EVENTS[name].fields)}
+        reader = {f.name: position for position, f in enumerate(event.fields)}
         type_of[schema_id] = ROW_TYPES.index(name)
         fields[schema_id] = len(schema["fields"])
         for position, raw in enumerate(schema["fields"]):
             column[schema_id, position] = reader.get(raw["name"], -1)
-            if isinstance(raw["type"], dict):
-                symbols[schema_id, position] = len(raw["type"]["symbols"])
+            symbols[schema_id, position] = len(_symbols(raw["type"]))
     return Tables(type_of, fields, column, symbols, defaults, width)
 
 
@@ -202,7 +223,13 @@ class DecodedBatch:
     rows: Events = field(default_factory=dict)
     index: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     cold: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # positions of non-row records
-    defects: list[tuple[int, Defect]] = field(default_factory=list)
+    broken: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # positions of the undecodable
+    why: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # their Defects
+
+    @property
+    def defects(self) -> list[tuple[int, Defect]]:
+        """(position, why) of each record that cannot be decoded."""
+        return [(i, Defect(why)) for i, why in zip(self.broken.tolist(), self.why.tolist(), strict=True)]
 
 
 def decode(buffer: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> DecodedBatch:
@@ -219,9 +246,32 @@ def decode(buffer: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) ->
         if n:
             batch.rows[ROW_TYPES[wanted]] = out[:n]
             batch.index[ROW_TYPES[wanted]] = index[:n]
+    resolved = np.flatnonzero(kind == RESOLVED).tolist()
+    if resolved:
+        _resolve(batch, {i: buffer[starts[i] : ends[i]].tobytes() for i in resolved}, kind)
     batch.cold = np.flatnonzero(kind == COLD)
-    batch.defects = [(int(i), Defect(int(-10 - kind[i]))) for i in np.flatnonzero(kind <= -10)]
+    batch.broken = np.flatnonzero(kind <= -10)
+    batch.why = -10 - kind[batch.broken]
     return batch
+
+
+def _resolve(batch: DecodedBatch, values: Mapping[int, bytes], kind: NDArray[np.int64]) -> None:
+    """Read records of versions that columns cannot be mapped from, and put their rows in their places."""
+    found: dict[str, dict[int, list[int]]] = {}
+    for position, value in values.items():
+        try:
+            name, record = decode_record(value)
+        except UndecodableRecordError:
+            kind[position] = -10 - Defect.UNDECODABLE
+            continue
+        row = [f.symbols.index(record[f.name]) if f.symbols else record[f.name] for f in EVENTS[name].fields]
+        found.setdefault(name, {})[position] = row
+    for name, by_position in found.items():
+        rows, index = np.array(list(by_position.values()), np.int64), np.array(list(by_position), np.int64)
+        if name in batch.rows:
+            rows, index = np.concatenate((batch.rows[name], rows)), np.concatenate((batch.index[name], index))
+        order = np.argsort(index)
+        batch.rows[name], batch.index[name] = rows[order], index[order]
 
 
 def decode_values(values: Sequence[bytes]) -> DecodedBatch:
