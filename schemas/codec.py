@@ -27,11 +27,11 @@ def _parsed(schema_id: int) -> Any:
 
 
 def encode_record(name: str, record: Mapping[str, Any]) -> bytes:
-    """Confluent wire format of one record. Raises ValueError naming a missing or wrong field."""
+    """Confluent wire format of one record; a field left out takes its default. Raises ValueError naming what is wrong."""
     event = EVENTS[name]
     out = io.BytesIO()
     out.write(_HEAD.pack(0, event.schema_id))
-    fastavro.schemaless_writer(out, _parsed(event.schema_id), record, strict=True)
+    fastavro.schemaless_writer(out, _parsed(event.schema_id), record, strict_allow_default=True)
     return out.getvalue()
 
 

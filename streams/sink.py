@@ -23,6 +23,7 @@ from confluent_kafka import KafkaException
 
 from economy.errors import EscapeError, SetupError
 from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FACTS, FLOWS, INDICATORS, ORDERS, TRADES, topic
+from schemas.log import deadletters
 from schemas.log.reader import Chunk, LogReader, Place, read_range
 from streams.runrows import apply, reached
 from streams.tables import Tables
@@ -51,6 +52,7 @@ class Sink:
         self.stored = 0
         self._followed = list(followed)
         self._gathered: dict[Place, list[Chunk]] = {}
+        self._undecodable: dict[str, list[deadletters.Letter]] = {}
         self._rows = 0
         self._since = 0.0
         self._waiting = {row["run"]: row for row in tables.finished_runs(namespace)}
@@ -89,6 +91,10 @@ class Sink:
     def _gather(self, chunk: Chunk) -> None:
         if not self._rows:
             self._since = time.monotonic()
+        if chunk.defects and chunk.family != ORDERS:  # matching buries those of the orders
+            self._undecodable.setdefault(chunk.family, []).extend(
+                (chunk.partition, int(chunk.offsets[i]), defect.name, chunk.values[i]) for i, defect in chunk.defects
+            )
         # The bytes are not needed any more; a block of them would take hundreds of megabytes.
         chunk.values, chunk.keys = (), ()
         self._gathered.setdefault(chunk.place, []).append(chunk)
@@ -117,6 +123,9 @@ class Sink:
                     self.tables.store_defects(self.namespace, chunk)
             if place[0] == CLOCK:
                 self._clock(chunks)
+        for family, letters in self._undecodable.items():
+            deadletters.bury(self.bootstrap, self.namespace, family, letters)
+        self._undecodable.clear()
         self.tables.note_offsets(self.namespace, blocks, stored=True)
         self.position |= {place: behind for place, (_, behind) in blocks.items()}
         self._rows = 0

@@ -38,7 +38,7 @@ def layout(partitions: int, flow_partitions: int) -> Mapping[str, int]:
     counts = dict.fromkeys(FACTS + SNAPSHOTS, 1)
     counts |= {ORDERS: partitions, TRADES: partitions, SNAPSHOTS[0]: partitions}
     counts |= {DECISIONS: flow_partitions, FLOWS: flow_partitions, CLOCK: 1, BALANCES: 1, INDICATORS: 1}
-    return counts | {dead_letter(family): 1 for family in (ORDERS, TRADES, FLOWS, DECISIONS)}
+    return counts | {dead_letter(family): 1 for family in FACTS}
 
 
 def create(bootstrap: str, namespace: str, partitions: int, flow_partitions: int, timeout: float = 30.0) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from economy import events as e
 from infra.broker import Broker
@@ -21,7 +22,7 @@ from infra.clickhouse import EmbeddedClickHouse
 from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
-from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FLOWS, INDICATORS, ORDERS, TRADES, topic
+from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FLOWS, INDICATORS, ORDERS, TRADES, dead_letter, topic
 from schemas.codec import encode_record
 from schemas.log import topics
 from schemas.log.reader import end_offsets
@@ -257,6 +258,19 @@ def test_clickhouse_killed_in_mid_insert_neither_loses_nor_doubles(
             check(store, 5, sent)
 
 
+def buried(broker: Broker, namespace: str, family: str) -> list[tuple[bytes, str]]:
+    """Dead letters of a family: value, and "topic partition offset reason"."""
+    dead = TopicPartition(topic(namespace, dead_letter(family)), 0, OFFSET_BEGINNING)
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "test", "enable.partition.eof": True})
+    consumer.assign([dead])
+    found = []
+    while not (message := consumer.consume(1, 20)[0]).error():
+        told = {name: value.decode() for name, value in message.headers()}
+        found.append((message.value(), f"{told['topic']} {told['partition']} {told['offset']} {told['error']}"))
+    consumer.close()
+    return found
+
+
 def test_a_record_that_cannot_be_decoded_is_noted_and_the_rest_goes_on(
     broker: Broker, namespace: str, server: EmbeddedClickHouse, store: Store, tmp_path: Path
 ) -> None:
@@ -276,6 +290,11 @@ def test_a_record_that_cannot_be_decoded_is_noted_and_the_rest_goes_on(
     assert found == [
         {"family": TRADES, "kafka_partition": 0, "kafka_offset": 5, "defect": "bad_magic"},
         {"family": CLOCK, "kafka_partition": 0, "kafka_offset": 0, "defect": "undecodable"},
+    ]
+    letters = [buried(broker, namespace, family) for family in (TRADES, CLOCK)]
+    assert letters == [
+        [(b"\x01 no record", f"{topic(namespace, TRADES)} 0 5 BAD_MAGIC")],
+        [(encode_record("RunAborted", ABORTED)[:-3], f"{topic(namespace, CLOCK)} 0 0 UNDECODABLE")],
     ]
     assert store.command("SELECT state FROM runs FINAL WHERE run = 9") == "paused"
     followed = store.columns("SELECT DISTINCT family FROM sink_offsets FINAL")["family"]
