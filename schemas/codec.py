@@ -27,7 +27,7 @@ def _parsed(schema_id: int) -> Any:
 
 
 def encode_record(name: str, record: Mapping[str, Any]) -> bytes:
-    """Confluent wire format of one record; a field left out takes its default. Raises ValueError naming what is wrong."""
+    """Confluent wire format of one record; a field left out takes its default. Raises ValueError for a wrong one."""
     event = EVENTS[name]
     out = io.BytesIO()
     out.write(_HEAD.pack(0, event.schema_id))
