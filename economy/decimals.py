@@ -16,7 +16,9 @@ Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 LONGEST: Final = 22  # sign, 19 digits, a leading zero and the point
 _MAX: Final = 2**63 - 1
-_ZERO, _NINE, _PLUS, _MINUS, _POINT = (ord(c) for c in "09+-.")
+_ZERO, _NINE, _PLUS, _MINUS, _POINT, _SMALL_E, _LARGE_E = (ord(c) for c in "09+-.eE")
+_FAR: Final = 9999
+_BAD: Final = 10_000
 
 
 class Fault(IntEnum):
@@ -31,58 +33,81 @@ class Fault(IntEnum):
 
 REMEDY: Final = {
     Fault.MISSING: "a value is missing",
-    Fault.NOT_A_DECIMAL: "it is not a decimal such as 12 or -0.5",
+    Fault.NOT_A_DECIMAL: "it is not a decimal such as 12, -0.5 or 1e-7",
     Fault.TOO_FINE: "it has more decimals than the scale {scale}",
     Fault.TOO_LARGE: "at scale {scale} it does not fit in 64 bits",
 }
 
 
 @njit(cache=True)
+def _exponent(buffer: Bytes, at: int, end: int) -> int:
+    """The exponent in buffer[at:end], or _BAD; one beyond any count's reach is cut to _FAR."""
+    negative = at < end and buffer[at] == _MINUS
+    if at < end and (negative or buffer[at] == _PLUS):
+        at += 1
+    if at == end:
+        return _BAD
+    value = 0
+    for i in range(at, end):
+        if buffer[i] < _ZERO or buffer[i] > _NINE:
+            return _BAD
+        value = min(value * 10 + (buffer[i] - _ZERO), _FAR)
+    return -value if negative else value
+
+
+@njit(cache=True)
 def _parse(buffer: Bytes, bounds: Ints, scales: Ints, values: Ints, faults: NDArray[np.int8]) -> None:
     for i in range(values.size):
-        at, end, scale = bounds[i], bounds[i + 1], scales[i]
+        start, end = bounds[i], bounds[i + 1]
         values[i] = 0
-        if at == end:
+        if start == end:
             faults[i] = 1
             continue
-        negative = buffer[at] == _MINUS
-        if negative or buffer[at] == _PLUS:
-            at += 1
-        digits, decimals, pointed, fault = 0, 0, False, 0
-        value = np.int64(0)
-        while at < end:
+        negative = buffer[start] == _MINUS
+        if negative or buffer[start] == _PLUS:
+            start += 1
+        digits, whole, exponent, behind, sound = 0, -1, 0, end, True
+        for at in range(start, end):
             byte = buffer[at]
-            at += 1
-            if byte == _POINT and not pointed:
-                pointed = True
-                continue
-            if byte < _ZERO or byte > _NINE:
-                fault = 2
+            if byte >= _ZERO and byte <= _NINE:
+                digits += 1
+            elif byte == _POINT and whole < 0:
+                whole = digits
+            elif byte == _SMALL_E or byte == _LARGE_E:
+                exponent, behind = _exponent(buffer, at + 1, end), at
                 break
-            digits += 1
-            digit = np.int64(byte - _ZERO)
-            if pointed:
-                if decimals == scale:
-                    if digit and fault == 0:
-                        fault = 3
-                    continue
-                decimals += 1
-            if value > (_MAX - digit) // 10:
+            else:
+                sound = False
+                break
+        if not sound or digits == 0 or exponent == _BAD:
+            faults[i] = 2
+            continue
+        kept = (whole if whole >= 0 else digits) + scales[i] + exponent  # digits that count, from the left
+        value, fault, seen = np.int64(0), 0, 0
+        for at in range(start, behind):
+            if buffer[at] == _POINT:
+                continue
+            digit = np.int64(buffer[at] - _ZERO)
+            seen += 1
+            if seen > kept:
+                if digit != 0 and fault == 0:
+                    fault = 3
+            elif value > (_MAX - digit) // 10:
                 fault = 4
             else:
                 value = value * 10 + digit
-        if fault != 2:
-            for _ in range(scale - decimals):
+        if value != 0:
+            for _ in range(kept - seen):
                 if value > _MAX // 10:
                     fault = 4
-                else:
-                    value *= 10
-        faults[i] = 2 if digits == 0 else fault
+                    break
+                value *= 10
+        faults[i] = fault
         values[i] = -value if negative else value
 
 
 def parse(buffer: Bytes, bounds: Ints, scales: Ints) -> tuple[Ints, NDArray[np.int8]]:
-    """(values, faults), each (n,): text i as a count of 10^-scales[i], and its Fault. Exponents are not taken."""
+    """(values, faults), each (n,): text i as a count of 10^-scales[i], and its Fault."""
     values = np.empty(len(bounds) - 1, np.int64)
     faults = np.empty(len(values), np.int8)
     _parse(buffer, bounds, scales, values, faults)

@@ -3,46 +3,84 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings, using_stack
+from economy.errors import InputError, SetupError
+from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings, table_of, using_stack
 from infra.settings import Settings
 
 if TYPE_CHECKING:
+    from economy.events import Events, Rows
     from infra.stack import Attached, Stack
+    from runs.ingest import Ingested
+    from runs.tapes.flow import Flow
+    from runs.tapes.table import Scales
 
-TAPES = ("bitstamp",)
+app = typer.Typer(help="Send orders from outside through the stream and its matching.", no_args_is_help=True)
+NoStore = Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")]
+
+
+def _send(
+    chosen: Settings, stack: Stack | Attached, flow: Flow, records: int, on_output: Callable[[Events], None] | None
+) -> Ingested:
+    from runs.ingest import ingest
+    from runs.protocol import new_run_id
+
+    with progress() as bar:
+        task = bar.add_task(flow.name, total=records, detail="")
+        return ingest(
+            stack.bootstrap, stack.namespace, chosen.partitions, chosen.flow_partitions, new_run_id(), flow, on_output,
+            lambda sent, trades: bar.update(task, completed=sent, detail=f"{trades:,} trades"),
+        )  # fmt: skip
+
+
+class _Trades:
+    """Keeps the trades of the output, and lets the rest go."""
+
+    def __init__(self) -> None:
+        self.parts: list[Rows] = []
+
+    def __call__(self, events: Events) -> None:
+        self.parts += [rows for name, rows in events.items() if name == "TradeExecuted"]
+
+    def rows(self) -> Rows:
+        import numpy as np
+
+        from economy.events import TradeExecuted
+
+        return np.concatenate([np.empty((0, TradeExecuted.width), np.int64), *self.parts])
+
+
+def _told(done: Ingested) -> dict[str, Any]:
+    return {
+        "run": done.run,
+        "orders": done.orders,
+        "cancels": done.cancels,
+        "trades": done.trades,
+        "rejected": sum(done.rejected.values()),
+        "rejected_by_reason": dict(done.rejected.most_common()),
+        "digest": done.digest,
+        "seconds": round(done.seconds, 3),
+        "orders_per_second": round((done.orders + done.cancels) / done.seconds),
+    }
 
 
 def ingest_bitstamp(chosen: Settings, stack: Stack | Attached) -> dict[str, Any]:
     """Send the tape through Kafka and Faust; returns the counts and the comparison with the exchange's prints."""
-    from economy.events import TradeExecuted
-    from runs.ingest import ingest
-    from runs.protocol import new_run_id
     from runs.tapes import bitstamp
 
-    with progress() as bar:
-        task = bar.add_task("bitstamp", total=None, detail="reading the tape")
-        tape = bitstamp.read_tape(bitstamp.folder())
-        bar.update(task, detail=f"{len(tape.orders):,} orders to match")
-        done = ingest(
-            stack.bootstrap, stack.namespace, chosen.partitions, new_run_id(), "bitstamp", tape.instrument, tape.orders,
-            tape.cancels, tape.arrival, lambda orders, trades: bar.update(task, detail=f"{trades:,} trades"),
-        )  # fmt: skip
-    compared = bitstamp.compare(tape, done.events[TradeExecuted.name])
-    told = {
-        "run": done.run,
-        "orders": done.orders,
-        "cancels": len(tape.cancels),
-        "trades": compared.trades,
+    tape = bitstamp.read_tape(bitstamp.folder())
+    trades = _Trades()
+    done = _send(chosen, stack, tape.flow(), len(tape.arrival), trades)
+    compared = bitstamp.compare(tape, trades.rows())
+    told = _told(done) | {
         "prints": compared.prints,
         "matched": compared.matched,
-        "digest": done.digest,
-        "seconds": round(done.seconds, 3),
-        "orders_per_second": round(done.orders / done.seconds),
         "left_out": tape.left_out,
         "differences": compared.differences,
     }
@@ -62,19 +100,14 @@ def _store(stack: Stack | Attached, told: dict[str, Any]) -> None:
         store.insert("tape_comparisons", row)
 
 
+@app.command("bitstamp")
 @guarded
-def ingest(
-    tape: Annotated[str, typer.Argument(help=f"Tape: {', '.join(TAPES)}.")],
-    no_store: Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")] = False,
-    state: State = None,
-    namespace: Namespace = None,
-    json_: Json = False,
+def bitstamp_command(
+    no_store: NoStore = False, state: State = None, namespace: Namespace = None, json_: Json = False
 ) -> None:
-    """Send a real exchange's orders through the stream and compare the trades with its own."""
+    """Half an hour of BTC/USD at Bitstamp: every order, and the trades beside the exchange's own."""
     from infra.stored import wait_until_stored
 
-    if tape not in TAPES:
-        raise InputError("tape", tape, f"known are {', '.join(TAPES)}")
     chosen = settings(state, namespace)
     with using_stack(chosen, store=not no_store) as stack:
         told = ingest_bitstamp(chosen, stack)
@@ -88,6 +121,96 @@ def ingest(
         print(f"print {difference['print']}: {difference['reason']}")
 
 
-def register(app: typer.Typer) -> None:
+PriceScale = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price-scale", metavar="[SYMBOL=]N", show_default="4",
+        help="Decimals of prices: N for every instrument, SYMBOL=N for one; may be repeated.",
+    ),
+]  # fmt: skip
+QuantityScale = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--quantity-scale", metavar="[SYMBOL=]N", show_default="4",
+        help="Decimals of quantities, likewise. The two scales of an instrument add up to 8 at most.",
+    ),
+]  # fmt: skip
+
+
+def scales_of(price: Sequence[str], quantity: Sequence[str]) -> Scales:
+    """The scales that the options ask for. Raises InputError naming the option."""
+    from runs.tapes.table import Scales
+
+    found: dict[str, Any] = {}
+    for option, key, values in (("--price-scale", "price", price), ("--quantity-scale", "quantity", quantity)):
+        found[key] = {}
+        for value in values:
+            parts = re.fullmatch(r"(?:(.+)=)?(\d{1,2})", value)
+            if parts is None:
+                raise InputError(option, value, "give a number such as 2, or SYMBOL=2")
+            if parts[1] is None:
+                found[f"every_{key}"] = int(parts[2])
+            else:
+                found[key][parts[1]] = int(parts[2])
+    return Scales(**found)
+
+
+@app.command("tape")
+@guarded
+def tape_command(
+    file: Annotated[Path, typer.Argument(help="CSV (also .gz) or Parquet.")],
+    price_scale: PriceScale = None,
+    quantity_scale: QuantityScale = None,
+    no_store: NoStore = False,
+    state: State = None,
+    namespace: Namespace = None,
+    json_: Json = False,
+) -> None:
+    """Your own orders, from a CSV or Parquet file of any size.
+
+    Columns: tick, agent, order, instrument, action (submit or cancel), side (buy or sell), type (limit or market), tif
+    (gtc, ioc or fok), post_only (true or false), price, quantity; others are ignored. Rows count in file order, ticks
+    never go back, and where they lie between is up to you. `order` is the order's id, on a cancel the id to cancel;
+    there the columns from side on stay empty. Price and quantity are decimals; a market order's price stays empty.
+
+    Ids of agents, orders and instruments may be integers, which stay as they are, or names, if any one in the column is
+    not an integer: then they are numbered from 0, and the run keeps their names. Those of orders go to a file whose
+    path is printed.
+
+    The file is checked as a whole before anything is sent. What is well formed but cannot be traded is rejected by the
+    market with its reason, and counted.
+    """
+    from infra.stored import wait_until_stored
+    from runs.tapes.table import TableTape
+
+    chosen = settings(state, namespace)
+    with progress() as bar:
+        task = bar.add_task(f"checking {file.name}", total=None, detail="")
+        scales = scales_of(price_scale or (), quantity_scale or ())
+        tape = TableTape(file, scales, lambda rows: bar.update(task, detail=f"{rows:,} rows"))
+    with using_stack(chosen, store=not no_store) as stack:
+        done = _send(chosen, stack, tape.flow(), tape.rows, None)
+        told = _told(done)
+        if tape.order_names:
+            told["order_names"] = str(_keep(tape.order_names, stack.folder / "tapes" / f"run-{done.run}-orders.txt"))
+        wait_until_stored(stack, done.run)
+    if json_:
+        emit(told)
+    else:
+        table_of(told)
+
+
+def _keep(names: Sequence[str], path: Path) -> Path:
+    """Write the names of orders 0, 1, … one per line."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(name)[1:-1]}\n" for name in names)
+    except OSError as error:
+        raise SetupError(f"{path} cannot be written: {error.strerror}", "make room and start again") from error
+    return path
+
+
+def register(main: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(ingest)
+    main.add_typer(app, name="ingest")

@@ -30,6 +30,7 @@ from economy import events as e
 from economy.errors import InputError, SetupError
 from economy.events import InstrumentClass, OrderType, Rows
 from economy.instruments import Instrument
+from runs.tapes.flow import Batch, Flow
 
 PACKAGE: Final = "ob-analytics"
 ORDERS_FILE: Final = "orders.csv.gz"
@@ -59,6 +60,10 @@ class Tape:
     prints: NDArray[np.int64]
     unsized: tuple[int, ...]
     left_out: dict[str, int]
+
+    def flow(self) -> Flow:
+        """The tape as the stream takes it."""
+        return Flow("bitstamp", (self.instrument,), (Batch(self.orders, self.cancels, self.arrival),))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""Columns of texts out of CSV and Parquet files of any size, batch by batch, and what is wrong with a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from economy.decimals import REMEDY, Fault, parse, write
+from economy.errors import InputError
+
+Texts = Any  # a pyarrow.StringArray without nulls
+Mask = NDArray[np.bool_]
+BLOCK: Final = 4 << 20  # bytes of CSV per batch
+ROWS: Final = 1 << 16  # rows of Parquet per batch
+MAX_SCALE: Final = 18  # of a decimal that economy.decimals writes
+_PARQUET: Final = b"PAR1"
+
+
+def read_columns(path: Path, names: Sequence[str], header: bool = True) -> Iterator[list[Texts]]:
+    """The named columns as texts, batch by batch; a missing value is an empty text. Other columns are not read.
+
+    A file that begins as Parquet is read as such, any other as CSV, compressed if its name says so. Without a `header`
+    the file's columns are taken to be the named ones. Raises InputError for a file that cannot be read, or lacks a
+    column.
+    """
+    try:
+        with open(path, "rb") as file:
+            parquet = file.read(len(_PARQUET)) == _PARQUET
+        yield from _parquet(path, names) if parquet else _csv(path, names, header)
+    except OSError as error:
+        raise InputError("file", str(path), f"it cannot be read: {error.strerror or error}") from error
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError("file", str(path), f"it is neither CSV nor Parquet as it should be: {error}") from error
+
+
+def _check(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
+    for name in wanted:
+        if there.count(name) != 1:
+            found = "is there twice" if name in there else f"is missing; there are {', '.join(there)}"
+            raise InputError(f"{path.name} column", name, f"it {found}. Needed: {', '.join(wanted)}")
+
+
+def _csv(path: Path, names: Sequence[str], header: bool) -> Iterator[list[Texts]]:
+    reading = pcsv.ReadOptions(block_size=BLOCK, column_names=None if header else list(names))
+    if header:
+        with pcsv.open_csv(pa.input_stream(str(path)), reading) as reader:
+            _check(path, reader.schema.names, names)
+    types = dict.fromkeys(names, pa.string())
+    converting = pcsv.ConvertOptions(column_types=types, include_columns=list(names), strings_can_be_null=False)
+    with pcsv.open_csv(pa.input_stream(str(path)), reading, convert_options=converting) as reader:
+        for batch in reader:
+            yield batch.columns
+
+
+def _parquet(path: Path, names: Sequence[str]) -> Iterator[list[Texts]]:
+    with pq.ParquetFile(path) as file:
+        _check(path, file.schema_arrow.names, names)
+        for batch in file.iter_batches(ROWS, columns=list(names)):
+            yield [_texts(batch.column(name)) for name in names]
+
+
+def _texts(column: Any) -> Texts:
+    """A column of any type as texts; a decimal in full, where Arrow would write an exponent."""
+    if pa.types.is_decimal(column.type) and 0 <= column.type.scale <= MAX_SCALE:
+        # 128-bit integers, low word first. What does not fit in 64 bits is no count either and is left to Arrow.
+        wide = pc.fill_null(column.cast(pa.decimal128(38, column.type.scale)), 0)
+        words = np.frombuffer(wide.buffers()[1], "<i8").reshape(-1, 2)[wide.offset : wide.offset + len(wide)]
+        if (words[:, 1] == words[:, 0] >> 63).all():
+            written = texts_of(words[:, 0], np.full(len(wide), column.type.scale, np.int64))
+            return pc.if_else(column.is_valid(), written, "")
+    return pc.fill_null(column.cast(pa.string()), "")
+
+
+def buffers(texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(bytes, bounds) of a column, as economy.decimals takes them."""
+    if not len(texts):
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), bounds
+
+
+def texts_of(values: NDArray[np.int64], scales: NDArray[np.int64]) -> Texts:
+    """A column of decimals as texts."""
+    data, bounds = write(values, scales)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(data))
+
+
+def given(texts: Texts) -> Mask:
+    """Which of the texts are not empty."""
+    return pc.binary_length(texts).to_numpy() > 0
+
+
+def integers(texts: Texts) -> tuple[NDArray[np.int64], Mask]:
+    """(values, which of the texts are integers as one writes them: no sign +, no leading zero, no point)."""
+    scales = np.zeros(len(texts), np.int64)
+    values, faults = parse(*buffers(texts), scales)
+    same = pc.equal(texts_of(values, scales), texts).to_numpy(zero_copy_only=False)
+    return values, same & (faults == Fault.NONE)
+
+
+@dataclass
+class Faults:
+    """The wrong cells of a batch; `check` raises InputError for the first. Rows count from 1 below the header."""
+
+    file: str
+    rows_before: int
+    _found: list[tuple[int, int, str, object, str]] = field(default_factory=list)
+
+    def add(self, column: str, texts: Texts, wrong: Mask, remedy: str) -> None:
+        """Note the first wrong cell of a column."""
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            self._found.append((row, len(self._found), column, texts[row].as_py(), remedy))
+
+    def decimals(self, column: str, texts: Texts, scales: NDArray[np.int64], needed: Mask) -> NDArray[np.int64]:
+        """The cells as counts; those not `needed` may be anything and are 0."""
+        values, faults = parse(*buffers(texts), scales)
+        wrong = needed & (faults != Fault.NONE)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            self.add(column, texts, wrong, REMEDY[Fault(int(faults[row]))].format(scale=int(scales[row])))
+        return np.where(needed, values, 0)
+
+    def choice(self, column: str, texts: Texts, choices: Sequence[str], needed: Mask) -> NDArray[np.int64]:
+        """The cells as positions in `choices`; those not `needed` may be anything and are 0."""
+        found = pc.fill_null(pc.index_in(texts, pa.array(choices)), -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        self.add(column, texts, needed & (found < 0), f"use one of {', '.join(choices)}")
+        return np.where(needed, found, 0)
+
+    def check(self) -> None:
+        """Raise InputError for the wrong cell of the earliest row, if there is one."""
+        if self._found:
+            row, _, column, value, remedy = min(self._found, key=lambda fault: fault[:2])
+            raise InputError(f"{self.file} row {self.rows_before + row + 1} {column}", value, remedy)

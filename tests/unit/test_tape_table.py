@@ -1,0 +1,229 @@
+"""A tape of one's own: read exactly from CSV and Parquet, matched as the order book facade does, wrong cells named."""
+
+from __future__ import annotations
+
+import gzip
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from economy import events as e
+from economy.canonical import merge, sort_traded
+from economy.errors import InputError
+from economy.events import Events
+from economy.market import Market
+from infra.cli.ingest import scales_of
+from runs.tapes import columns
+from runs.tapes.flow import Batch
+from runs.tapes.table import COLUMNS, Scales, TableTape
+from tests.tapes import SYMBOLS, Row, facade_trades, random_rows, write_csv
+
+SCALES = Scales({s: p for s, (p, _) in SYMBOLS.items()}, {s: q for s, (_, q) in SYMBOLS.items()})
+
+
+def matched(tape: TableTape) -> Events:
+    flow = tape.flow()
+    market = Market(0, 0, 1, flow.instruments)
+    return merge([market.match_free(batch.orders, batch.cancels, batch.arrival) for batch in flow.batches])
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("orders", "cancels", "arrival"))
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_the_trades_are_those_of_the_order_book_facade(
+    names: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "BLOCK", 2000)  # many batches
+    rows = random_rows(1, 3000, names)
+    tape = TableTape(write_csv(tmp_path / "tape.csv", rows), SCALES)
+    events = matched(tape)
+    t = e.TradeExecuted
+    flow = tape.flow()
+    assert (tape.orders, tape.cancels) == (
+        sum(r["action"] == "submit" for r in rows),
+        sum(r["action"] == "cancel" for r in rows),
+    )
+    assert [i.symbol for i in flow.instruments] == sorted(SYMBOLS)
+
+    def agent(number: int) -> str:
+        return flow.agents[number] if names else str(number)
+
+    def order(number: int) -> str:
+        return tape.order_names[number] if names else str(number)
+
+    got = [
+        {
+            "instrument": flow.instruments[row[t.INSTRUMENT]].symbol, "seq": row[t.SEQ], "tick": row[t.TICK],
+            "price": Decimal(row[t.PRICE]).scaleb(-flow.instruments[row[t.INSTRUMENT]].price_scale),
+            "quantity": Decimal(row[t.QUANTITY]).scaleb(-flow.instruments[row[t.INSTRUMENT]].quantity_scale),
+            "maker_order": order(row[t.MAKER_ORDER]), "taker_order": order(row[t.TAKER_ORDER]),
+            "maker_agent": agent(row[t.MAKER_AGENT]), "taker_agent": agent(row[t.TAKER_AGENT]),
+            "taker_side": ("buy", "sell")[row[t.TAKER_SIDE]],
+        }
+        for row in sort_traded(events[t.name]).tolist()
+    ]  # fmt: skip
+    expected, rejected = facade_trades(rows)
+    assert len(expected) > 500
+    assert got == expected
+    assert len(events[e.OrderRejected.name]) == rejected > 50
+
+
+def test_every_kind_of_file_gives_the_same_records(tmp_path: Path) -> None:
+    rows = random_rows(2, 500, names=False)
+    plain = write_csv(tmp_path / "tape.csv", rows)
+    zipped = tmp_path / "tape.csv.gz"
+    zipped.write_bytes(gzip.compress(plain.read_bytes()))
+    strange = tmp_path / "windows.txt"
+    strange.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())  # a byte order mark, as spreadsheets write
+    frame = pd.DataFrame(rows)[[*reversed(COLUMNS)]].assign(note="ignored")
+    texts = tmp_path / "texts.parquet"
+    frame.to_parquet(texts, row_group_size=77)
+    typed = tmp_path / "typed.parquet"
+    decimal = pa.decimal128(20, 8)
+    pq.write_table(
+        pa.table(
+            {
+                **{name: pa.array(frame[name].astype("int64")) for name in ("tick", "agent", "order")},
+                **{n: pa.array(frame[n]).dictionary_encode() for n in ("instrument", "action", "side", "type", "tif")},
+                "post_only": pa.array([{"true": True, "false": False, "": None}[v] for v in frame.post_only]),
+                "price": pa.array([Decimal(v) if v else None for v in frame.price], decimal),
+                "quantity": pa.array([float(v) if v else None for v in frame.quantity]),
+            }
+        ),
+        typed,
+    )
+    (expected,) = TableTape(plain, SCALES).flow().batches
+    for path in (zipped, strange, texts, typed):
+        (batch,) = TableTape(path, SCALES).flow().batches
+        assert equal(batch, expected), path
+
+
+def test_a_decimal_of_parquet_is_read_in_full(tmp_path: Path) -> None:
+    path = tmp_path / "tape.parquet"
+    row = dict(zip(COLUMNS, ("1", "1", "1", "X", "submit", "buy", "limit", "gtc", "false", "", "1"), strict=True))
+    table = pa.table({name: pa.array([value]) for name, value in row.items()})
+    price = pa.array([Decimal("0.00000001")], pa.decimal128(18, 8))  # Arrow's text of it is 1E-8
+    pq.write_table(table.set_column(COLUMNS.index("price"), "price", price), path)
+    (batch,) = TableTape(path, Scales(every_price=8, every_quantity=0)).flow().batches
+    assert batch.orders[0, e.OrderSubmitted.PRICE] == 1
+
+
+def test_ids_are_integers_or_names_by_column(tmp_path: Path) -> None:
+    rows = random_rows(3, 60, names=False)
+    rows[50] |= {"order": "007"}  # not an integer as one writes it: must not meet order 7
+    for row in rows:
+        row["instrument"] = {"BTCUSD": "12", "ETHUSD": "3", "DOGE": "40"}[row["instrument"]]
+    scales = Scales({"3": 4, "12": 2}, {"3": 0, "12": 4}, 0, 8)
+    tape = TableTape(write_csv(tmp_path / "t.csv", rows), scales)
+    flow = tape.flow()
+    (batch,) = flow.batches
+    assert flow.agents == ()
+    assert [(i.instrument, i.symbol) for i in flow.instruments] == [(3, "3"), (12, "12"), (40, "40")]
+    assert "007" in tape.order_names
+    assert tape.order_names[0] == rows[0]["order"]
+    numbers = np.concatenate((batch.orders[:, e.OrderSubmitted.ORDER], batch.cancels[:, e.OrderCancelRequested.ORDER]))
+    assert set(numbers.tolist()) == set(range(len(tape.order_names)))
+
+
+def _cell(row: int, **cells: str) -> object:
+    def change(rows: list[Row]) -> list[Row]:
+        rows[row - 1] |= cells
+        return rows
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_cell(7, tick="1.5"), ("row 7 tick = '1.5'", "more decimals")),
+        (_cell(7, tick="-1"), ("row 7 tick = '-1'",)),
+        (_cell(7, tick="0"), ("row 7 tick = '0'", "earlier")),
+        (_cell(7, tick=""), ("row 7 tick = ''", "missing")),
+        (_cell(7, agent=""), ("row 7 agent = ''", "missing")),
+        (_cell(7, order=""), ("row 7 order = ''", "missing")),
+        (_cell(7, instrument=""), ("row 7 instrument = ''", "missing")),
+        (_cell(7, action="amend"), ("row 7 action = 'amend'", "submit, cancel")),
+        (_cell(7, side="bid"), ("row 7 side = 'bid'", "buy, sell")),
+        (_cell(7, type="stop"), ("row 7 type = 'stop'", "limit, market")),
+        (_cell(7, tif="day"), ("row 7 tif = 'day'", "gtc, ioc, fok")),
+        (_cell(7, post_only="1"), ("row 7 post_only = '1'", "false, true")),
+        (_cell(7, type="limit", price=""), ("row 7 price = ''", "missing")),
+        (_cell(7, price="ten"), ("row 7 price = 'ten'", "not a decimal")),
+        (_cell(7, price="0.123456789"), ("row 7 price = '0.123456789'", "scale")),
+        (_cell(7, quantity="0.123456789"), ("row 7 quantity = '0.123456789'", "scale")),
+        (_cell(7, quantity="99999999999999999999"), ("row 7 quantity", "64 bits")),
+        (_cell(7, quantity="", price="x"), ("row 7 price = 'x'",)),
+        (lambda rows: [], ("no rows",)),
+    ],
+)
+def test_a_wrong_cell_is_named(change: object, words: tuple[str, ...], tmp_path: Path) -> None:
+    rows = [row for row in random_rows(4, 200) if row["action"] == "submit"]
+    assert int(rows[5]["tick"]) > 0
+    path = write_csv(tmp_path / "tape.csv", change(rows))  # type: ignore[operator]
+    with pytest.raises(InputError) as raised:
+        TableTape(path, SCALES)
+    for word in ("tape", *words):
+        assert word in str(raised.value)
+
+
+def test_the_first_wrong_row_of_a_long_tape_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "BLOCK", 2000)
+    rows = random_rows(5, 2000)
+    rows[1500] |= {"tick": rows[1400]["tick"]}
+    rows[1700] |= {"action": "no"}
+    with pytest.raises(InputError, match=f"row 1501 tick = '{rows[1400]['tick']}'"):
+        TableTape(write_csv(tmp_path / "tape.csv", rows), SCALES)
+
+
+def test_a_wrong_file_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "tape.csv"
+    header = ",".join(COLUMNS) + "\n"
+    for text, word in (
+        (header.replace(",price", ""), "price"),
+        ("price," + header, "twice"),
+        ("", "CSV"),
+        (f"{header}1,2", "columns"),
+        (f"{header}\xff{',' * 10}\n", "UTF-?8"),
+    ):
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(InputError, match=word):
+            TableTape(path)
+    path.write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(InputError, match="Parquet"):
+        TableTape(path)
+    for missing in (tmp_path / "nowhere.csv", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
+            TableTape(missing)
+
+
+def test_scales_are_checked_before_the_file_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="BTCUSD = "):
+        Scales({"BTCUSD": 5})
+    with pytest.raises(InputError, match="every instrument"):
+        Scales(every_price=9, every_quantity=0)
+    with pytest.raises(InputError, match=r"--price-scale = 'ABC'.*DOGE"):
+        TableTape(
+            write_csv(tmp_path / "tape.csv", [r for r in random_rows(1, 50) if r["instrument"] == "DOGE"]),
+            Scales({"ABC": 1}, {"ABC": 1}, 0, 8),
+        )
+    assert scales_of(["3", "A=B=2"], ["1"]) == Scales({"A=B": 2}, {}, 3, 1)
+    for wrong in ("x", "A=", "-1", "=2"):
+        with pytest.raises(InputError, match="--quantity-scale"):
+            scales_of([], [wrong])
+
+
+def test_a_file_that_changes_while_it_is_sent_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "tape.csv", random_rows(6, 50))
+    for rows in (random_rows(6, 49), [r | {"instrument": "NEW"} for r in random_rows(6, 50)]):
+        tape = TableTape(write_csv(path, random_rows(6, 50)), SCALES)
+        write_csv(path, rows)
+        with pytest.raises(InputError, match="changed"):
+            list(tape.flow().batches)
