@@ -6,11 +6,16 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from infra.broker import Broker
 from infra.jars import broker_classpath
 from infra.java import java_home
 from infra.settings import load_settings
+
+# No test is about time; the first call of a compiled kernel alone may take longer than a deadline.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -67,8 +67,8 @@ def _check_summary(told: dict[str, object]) -> None:
 def _serve(state: str, run: str, digest: str) -> None:
     """GraphQL answers at the printed address until SIGINT."""
     with subprocess.Popen(
-        [ESCAPE, "serve"], env=environment(state=state), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        [ESCAPE, "serve", "--production", "--allow-host", "figures.example"], env=environment(state=state),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as server:  # fmt: skip
         try:
             assert server.stdout is not None
@@ -83,6 +83,12 @@ def _serve(state: str, run: str, digest: str) -> None:
                     time.sleep(0.1)
             assert told == {"data": {"run": {"digest": digest}}}
             assert httpx.get(f"{url}/reports/run-{run}.html", timeout=20).status_code == 200
+            named = {"Host": "figures.example"}
+            assert httpx.post(f"{url}/graphql", json=asked, headers=named, timeout=20).json() == told
+            assert (
+                httpx.post(f"{url}/graphql", json=asked, headers={"Host": "x.example"}, timeout=20).status_code >= 400
+            )
+            assert httpx.get(f"{url}/graphiql", timeout=20).status_code == 404
         finally:
             server.send_signal(signal.SIGINT)
         assert server.wait(10) == 0

@@ -44,7 +44,7 @@ def split(name: str, rows: np.ndarray) -> list[bytes]:
 
 
 @given(batches())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_rows_are_what_fastavro_writes_and_reads(batch: tuple[str, np.ndarray]) -> None:
     name, rows = batch
     fields = EVENTS[name].fields
@@ -59,7 +59,7 @@ def test_rows_are_what_fastavro_writes_and_reads(batch: tuple[str, np.ndarray]) 
 
 
 @given(batches(), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_broken_records_are_named_and_the_rest_is_read(batch: tuple[str, np.ndarray], data: st.DataObject) -> None:
     name, rows = batch
     values = split(name, rows)
@@ -74,7 +74,6 @@ def test_broken_records_are_named_and_the_rest_is_read(batch: tuple[str, np.ndar
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))
-@settings(deadline=None)
 def test_any_bytes_are_safe(values: list[bytes]) -> None:
     decoded = decode_values(values)
     known = sum(len(rows) for rows in decoded.rows.values()) + len(decoded.cold) + len(decoded.defects)

@@ -40,7 +40,7 @@ def stocks(window: Window) -> dict[tuple[int, int, int], int]:
     return {(account, agent, item): q for _, _, agent, account, item, q in window.balances.tolist()}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.integers(0, 60))
 @example(0, 0)
 def test_balances_measures_and_matrices_equal_the_naive_ones(seed: int, per_epoch: int) -> None:
@@ -71,7 +71,7 @@ def _equity_liabilities(window: Window, naive: Naive, issued: set[int]) -> list[
     return [equity[0], equity[2] + makers_own]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.booleans())
 def test_a_doubled_or_missing_record_shows(seed: int, doubled: bool) -> None:
     made = Made(seed, 30)

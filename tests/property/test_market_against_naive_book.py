@@ -126,7 +126,7 @@ def collect(parts: list[Events]) -> Events:
     return {name: sort_traded(np.concatenate([p[name] for p in parts if name in p])) for name in names}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps, st.integers(0, 60), st.integers(0, 60))
 def test_free_mode_equals_the_naive_book_however_the_input_is_cut(actions, first, second):
     orders, cancels, arrival, naive = rows_of(actions)
@@ -145,7 +145,7 @@ def test_free_mode_equals_the_naive_book_however_the_input_is_cut(actions, first
         assert {price: quantity for price, quantity, _ in levels.tolist()} == dict(totals)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(steps, st.randoms(use_true_random=False))
 def test_an_epoch_does_not_depend_on_the_order_of_arrival(actions, random):
     orders, cancels, _, _ = rows_of([(0, action) for _, action in actions])
@@ -160,7 +160,7 @@ def test_an_epoch_does_not_depend_on_the_order_of_arrival(actions, random):
         assert (plain[name] == shuffled[name]).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(steps)
 def test_quantity_is_conserved(actions):
     orders, cancels, arrival, _ = rows_of(actions)
