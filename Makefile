@@ -27,7 +27,7 @@ $(STAMP)/uv:
 $(STAMP)/environment: $(STAMP)/uv requirements.lock
 	@echo "Installing the locked environment into $(VENV)" >&2
 	@test -x $(BIN)/python || $(UV) venv -q --allow-existing --python $$($(PYTHON) -c 'import sys; print(sys.executable)') $(VENV)
-	@VIRTUAL_ENV=$(VENV) $(UV) pip sync -q --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync -q --compile-bytecode --require-hashes requirements.lock
 	@touch $@
 
 $(STAMP)/project: $(STAMP)/environment pyproject.toml
