@@ -34,6 +34,7 @@ from schemas.log.clocklog import ClockLog
 from schemas.log.founding import founding
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets, read_range
 from schemas.log.writer import LogWriter, WriteError
+from streams.process import end
 
 log = logging.getLogger("escape.projection")
 _POLL_SECONDS: Final = 0.2
@@ -190,7 +191,7 @@ class ProjectionService(Service):
                         self._seen.add(run)
                         self._begin(run, Tail())
         except Exception as error:
-            end_process(error)
+            end(error)
 
     def _take(self, chunks: list[Chunk]) -> None:
         for value in (value for chunk in chunks for value in chunk.values):
@@ -209,11 +210,11 @@ class ProjectionService(Service):
         try:
             await self._follow(clock, scenario, tail)
         except (WriteError, SetupError) as error:
-            end_process(error)
+            end(error)
         except EscapeError as error:
             log.error("run %d is projected no further: %s", clock.run, error)
         except Exception as error:
-            end_process(error)
+            end(error)
 
     async def _follow(self, clock: ClockLog, scenario: Scenario, tail: Tail) -> None:
         started = clock.started
@@ -259,13 +260,6 @@ def village_of(clock: ClockLog) -> Scenario | None:
         return scenario_from_json(clock.started["scenario"])
     except (ScenarioError, ValueError, TypeError):
         return None
-
-
-def end_process(error: BaseException) -> None:
-    """Log and end the process at once: the supervisor restarts it, and it starts over from the log."""
-    log.critical("the projection ends: %r", error, exc_info=error)
-    logging.shutdown()
-    os._exit(3)
 
 
 class ProjectionWorker:

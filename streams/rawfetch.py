@@ -38,7 +38,10 @@ class RawMemory:
 
 
 class RawPartition:
-    """Stands in for PartitionRecords: yields one Records per fetch response, trimmed at the fetch position."""
+    """Stands in for PartitionRecords: yields one Records per fetch response, trimmed at the fetch position.
+
+    It is empty where the response held control batches or aborted records only, which readers must step over as well.
+    """
 
     def __init__(
         self, tp: Any, records: RawMemory, aborted_transactions: Any, fetch_offset: int, key_deserializer: Any,
@@ -60,7 +63,7 @@ class RawPartition:
             raise StopIteration
         found = recordbatch.read(blob, self.next_fetch_offset, self._check, self._aborted)
         self.next_fetch_offset = found.next_offset
-        if not len(found):
+        if found.next_offset == found.first_offset:
             raise StopIteration
         return found
 

@@ -11,7 +11,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 
 from economy.errors import SetupError
 from streams import recordbatch
-from streams.recordbatch import Bytes, Ints
+from streams.recordbatch import Bytes, Headers, Ints
 
 
 class RawBuilder(BatchBuilder):  # type: ignore[misc]
@@ -49,12 +49,12 @@ def check() -> None:
 
 async def send(
     producer: Any, topic: str, partition: int, values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints,
-    limit: int,
+    limit: int, headers: Headers | None = None,
 ) -> list[tuple[Any, int]]:  # fmt: skip
     """Queue records in order; returns (future of the acknowledgement, number of records) per batch."""
     now = time.time_ns() // 1_000_000
     sent = []
-    for batch, count in recordbatch.write(values, starts, ends, keys, key_sizes, now, limit):
+    for batch, count in recordbatch.write(values, starts, ends, keys, key_sizes, now, limit, headers):
         sent.append((await producer.send_batch(RawBuilder(batch, count), topic, partition=partition), count))
     return sent
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from aiokafka import codec
@@ -21,6 +21,7 @@ from economy.errors import ProtocolError
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
+Headers = tuple[Bytes, Ints, Ints]
 
 # base offset, length, leader epoch, magic, crc, attributes, last offset delta, first and largest timestamp,
 # producer id, epoch and sequence, number of records
@@ -42,7 +43,8 @@ _REMEDY: Final = "the log is damaged; verify the topic and restore it from a rep
 class Records:
     """Records of one partition in log order: the value of record i is buffer[starts[i]:ends[i]].
 
-    A null value is empty. `next_offset` lies behind everything read, control and aborted batches included.
+    A null value is empty. They are all that the log holds from `first_offset` to below `next_offset`, where control
+    batches, aborted and compacted records leave holes.
     """
 
     buffer: Bytes
@@ -50,6 +52,7 @@ class Records:
     ends: Ints
     offsets: Ints
     timestamps: Ints
+    first_offset: int
     next_offset: int
 
     def __len__(self) -> int:
@@ -61,11 +64,11 @@ class Records:
 
     def since(self, offset: int) -> Records:
         """The records from `offset` on; they share this buffer."""
-        k = int(np.searchsorted(self.offsets, offset))
-        if k == 0:
+        if offset <= self.first_offset:
             return self
+        k = int(np.searchsorted(self.offsets, offset))
         return Records(
-            self.buffer, self.starts[k:], self.ends[k:], self.offsets[k:], self.timestamps[k:], self.next_offset
+            self.buffer, self.starts[k:], self.ends[k:], self.offsets[k:], self.timestamps[k:], offset, self.next_offset
         )
 
 
@@ -186,7 +189,8 @@ def read(
         np.concatenate(column) if found else np.empty(0, np.int64)
         for column in (zip(*found, strict=True) if found else [()] * 4)
     )
-    return Records(parts[0] if len(parts) == 1 else np.concatenate(parts), starts, ends, offsets, stamps, next_offset)
+    buffer = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return Records(buffer, starts, ends, offsets, stamps, fetch_offset, next_offset)
 
 
 def _decompressed(body: bytes, kind: int, base: int) -> bytes:
@@ -212,7 +216,8 @@ def _places(
 
 # ---- writing
 @njit(cache=True)
-def _put(buffer: Bytes, at: int, number: int) -> int:
+def put_varint(buffer: Bytes, at: int, number: int) -> int:
+    """Write a zigzag varint at `at`; returns the place behind it."""
     value = (np.uint64(number) << np.uint64(1)) ^ np.uint64(number >> np.int64(63))
     while value >= np.uint64(128):
         buffer[at] = np.uint8((value & np.uint64(127)) | np.uint64(128))
@@ -234,44 +239,52 @@ def _size(number: int) -> int:
 
 @njit(cache=True)
 def _frame(
-    values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, first: int, buffer: Bytes, at: int
-) -> tuple[int, int]:
+    values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, headers: Bytes, head_starts: Ints,
+    head_ends: Ints, first: int, buffer: Bytes, at: int,
+) -> tuple[int, int]:  # fmt: skip
     """Write records from `first` on into buffer[at:] while they fit; returns (next record, end of the bytes)."""
     i = first
     while i < starts.size:
         size = ends[i] - starts[i]
-        body = 3 + _size(i - first) + _size(key_sizes[i]) + key_sizes[i] + _size(size) + size
+        key_bytes = max(key_sizes[i], 0)
+        head_size = head_ends[i] - head_starts[i]
+        body = 2 + _size(i - first) + _size(key_sizes[i]) + key_bytes + _size(size) + size + head_size
         if at + _size(body) + body > buffer.size:
             break
-        at = _put(buffer, at, body)
+        at = put_varint(buffer, at, body)
         buffer[at] = 0  # attributes
         buffer[at + 1] = 0  # all records of a batch have its timestamp
-        at = _put(buffer, at + 2, i - first)
-        at = _put(buffer, at, key_sizes[i])
-        for k in range(key_sizes[i]):
+        at = put_varint(buffer, at + 2, i - first)
+        at = put_varint(buffer, at, key_sizes[i])
+        for k in range(key_bytes):
             buffer[at + k] = keys[i, k]
-        at = _put(buffer, at + key_sizes[i], size)
+        at = put_varint(buffer, at + key_bytes, size)
         for k in range(size):
             buffer[at + k] = values[starts[i] + k]
         at += size
-        buffer[at] = 0  # headers
-        at += 1
+        for k in range(head_size):
+            buffer[at + k] = headers[head_starts[i] + k]
+        at += head_size
         i += 1
     return i, at
 
 
 def write(
-    values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, timestamp: int, limit: int
-) -> list[tuple[bytearray, int]]:
+    values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, timestamp: int, limit: int,
+    headers: Headers | None = None,
+) -> list[tuple[bytearray, int]]:  # fmt: skip
     """(batch, number of records) for the records values[starts[i]:ends[i]] with the keys keys[i, :key_sizes[i]].
 
-    No batch is larger than `limit` bytes. Checksum and producer fields are set by `seal`.
+    A key of size -1 is null. `headers` are (buffer, starts, ends) of each record's headers in the format of records,
+    their number first. No batch is larger than `limit` bytes. Checksum and producer fields are set by `seal`.
     """
+    if headers is None:
+        headers = np.zeros(1, np.uint8), np.zeros(starts.size, np.int64), np.ones(starts.size, np.int64)
     batches = []
     at = 0
     while at < starts.size:
         buffer = np.empty(limit, np.uint8)
-        upto, end = _frame(values, starts, ends, keys, key_sizes, at, buffer, HEAD.size)
+        upto, end = _frame(values, starts, ends, keys, key_sizes, *headers, at, buffer, HEAD.size)
         if upto == at:
             raise ProtocolError(f"a record of {ends[at] - starts[at]} bytes exceeds a batch", "raise the batch size")
         count = upto - at
@@ -287,10 +300,3 @@ def seal(batch: bytearray, producer: int, epoch: int, sequence: int) -> bytes:
     struct.pack_into(">qhi", batch, 43, producer, epoch, sequence)
     struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[_CRC_FROM:])))
     return bytes(batch)
-
-
-def warm_up() -> Any:
-    """Compile (or load) the kernels before the group is joined."""
-    one = np.array([0], np.int64)
-    batch = write(np.zeros(1, np.uint8), one, one + 1, np.zeros((1, 1), np.uint8), one + 1, 0, 100)[0][0]
-    return read(seal(batch, -1, -1, -1))

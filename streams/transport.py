@@ -9,18 +9,22 @@ pinned versions and the integration tests that would fail.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport import drivers
 from faust.transport.drivers import aiokafka as driver
+from faust.transport.drivers.aiokafka import ensure_aiokafka_TP
 from faust.types import TP, ConsumerMessage
 
 from streams import rawproduce
-from streams.recordbatch import Bytes, Ints
+from streams.recordbatch import Bytes, Headers, Ints
 
+log = logging.getLogger("escape.transport")
 SCHEME: Final = "kafkabatch"
 _FETCH_WAIT_MS: Final = 10  # the driver's own 1,500 ms would be the latency of an idle topic
 
@@ -41,15 +45,22 @@ class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        consumer._isolation_level = "read_committed"  # as every other reader of the log; Faust ties it to exactly_once
         return consumer
+
+    async def _commit(self, offsets: Any) -> bool:
+        """Commit; a broker that is away or a group that has moved on is no reason to end: snapshots hold the state."""
+        wanted = {ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items() if tp in self.assignment()}
+        try:
+            await self._ensure_consumer().commit(wanted)
+        except KafkaError as error:
+            log.warning("offsets were not committed: %r", error)
+            return False
+        return True
 
 
 class Consumer(driver.Consumer):
     """A consumer whose `getmany` yields batches and which restores state before it seeks."""
-
-    def on_init(self) -> None:
-        self._inflight: dict[TP, deque[int]] = defaultdict(deque)
-        self._next: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> Any:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -57,23 +68,17 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """A seek on assignment would be overwritten by the committed offset; here ours comes last."""
         await super().perform_seek()
-        for tp, offset in list(self._read_offset.items()):
-            self._next[tp] = offset or 0
-        self._inflight.clear()
         if BATCHES.after_seek is not None:
             await BATCHES.after_seek(self)
-
-    async def seek(self, partition: TP, offset: int) -> None:
-        await super().seek(partition, offset)
-        self._next[partition] = offset
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
-        if not self.flow_active:
-            await self.perform_seek()
+        if not self.flow_active:  # what was fetched is let go: go back to before it
+            with suppress(IllegalStateError):  # a partition that is gone is not missed
+                await self.perform_seek()
             return
         for fetched, messages in records.items():
             tp = TP(fetched.topic, fetched.partition)
@@ -86,18 +91,13 @@ class Consumer(driver.Consumer):
                 for message in messages:
                     yield tp, self._to_message(tp, message)
                 continue
-            for fetch in messages:
-                batch = fetch.since(self._next.get(tp, 0))
-                if not len(batch):
-                    continue
-                last = int(batch.offsets[-1])
-                self._inflight[tp].append(last)
-                self._next[tp] = last + 1
+            for batch in messages:
+                stamp = int(batch.timestamps[-1]) / 1000.0 if len(batch) else 0.0
                 yield (
                     tp,
                     ConsumerMessage(
-                        tp.topic, tp.partition, last, int(batch.timestamps[-1]) / 1000.0, 0, [], None, batch,
-                        None, 0, 1, tp, generation_id=generation,
+                        tp.topic, tp.partition, batch.next_offset - 1, stamp, 0, [], None, batch, None, 0, 1, tp,
+                        generation_id=generation,
                     ),
                 )  # fmt: skip
 
@@ -105,18 +105,18 @@ class Consumer(driver.Consumer):
         if tp.topic not in BATCHES.topics:
             await super()._add_gap(tp, start, end)
 
+    def ack(self, message: Any) -> bool:
+        """What is processed is not what may be committed: a batch is done when a snapshot behind it is acknowledged."""
+        if message.topic not in BATCHES.topics:
+            return bool(super().ack(message))
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return True
+
     def _new_offset(self, tp: TP) -> int | None:
         if tp.topic not in BATCHES.topics:
             offset: int | None = super()._new_offset(tp)
             return offset
-        acked, index, queue = self._acked[tp], self._acked_index[tp], self._inflight[tp]
-        committed = self._committed_offset[tp] or 0
-        # Offsets replayed from below the committed one never come up as acked; they leave the queue as well.
-        while queue and (queue[0] in index or queue[0] < committed):
-            done = queue.popleft()
-            if done in index:
-                index.discard(done)
-                acked.remove(done)
         return BATCHES.safe.get(tp)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
@@ -127,8 +127,6 @@ class Consumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
-            self._inflight.pop(tp, None)
-            self._next.pop(tp, None)
             BATCHES.safe.pop(tp, None)
 
 
@@ -136,13 +134,15 @@ class Producer(driver.Producer):
     """A producer with whole batches."""
 
     async def send_records(
-        self, topic: str, partition: int, values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints
-    ) -> list[tuple[Any, int]]:
+        self, topic: str, partition: int, values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints,
+        headers: Headers | None = None,
+    ) -> list[tuple[Any, int]]:  # fmt: skip
         """Queue records in order; returns (future of the acknowledgement, number of records) per batch."""
         producer: Any = self._producer
         return await rawproduce.send(
-            producer, topic, partition, values, starts, ends, keys, key_sizes, self.app.conf.producer_max_batch_size
-        )
+            producer, topic, partition, values, starts, ends, keys, key_sizes, self.app.conf.producer_max_batch_size,
+            headers,
+        )  # fmt: skip
 
 
 class Transport(driver.Transport):
