@@ -8,7 +8,22 @@ from typing import Any
 
 from economy.errors import InputError
 from economy.events import InstrumentClass
-from economy.units import MONEY_SCALE, notional_multiplier
+from economy.units import INT64_MAX, MONEY_SCALE, notional_multiplier
+
+
+def check_protection(reference_price: int, band_bp: int, breaker_bp: int, halt_ticks: int, open_ticks: int) -> None:
+    """Raises InputError for parameters of bands, breakers and calls that cannot be."""
+    values = {
+        "reference_price": reference_price, "band_bp": band_bp, "breaker_bp": breaker_bp, "halt_ticks": halt_ticks,
+        "open_ticks": open_ticks,
+    }  # fmt: skip
+    for name, value in values.items():
+        if not 0 <= value <= INT64_MAX // 2:
+            raise InputError(name, value, "use zero or a positive number")
+    if (band_bp or breaker_bp) and not reference_price:
+        raise InputError("reference_price", 0, "give the price around which bands and breakers lie")
+    if breaker_bp and not halt_ticks:
+        raise InputError("halt_ticks", 0, "give the length of the halt that the breaker causes")
 
 
 @dataclass(frozen=True)
@@ -16,8 +31,9 @@ class Instrument:
     """One listed instrument. Prices count steps of 10^-price_scale, quantities lots of 10^-quantity_scale.
 
     `item` is the product of a good or service and the issuer of an equity. `fixing_ticks` is the interval of PriceFixed
-    (0 = never), `band_bp` the half-width of the price band around the reference price in 0.0001 (0 = none).
-    Raises InputError for scales, steps or prices that cannot be.
+    (0 = never), `band_bp` the half-width of the price band around the reference price in 0.0001 (0 = none). A trade
+    that would print more than `breaker_bp` from the reference halts trading for `halt_ticks` instead (0 = never).
+    Trading opens with an auction behind `open_ticks` ticks (0 = at once). Raises InputError for what cannot be.
     """
 
     instrument: int
@@ -32,6 +48,9 @@ class Instrument:
     fixing_ticks: int = 0
     reference_price: int = 0
     band_bp: int = 0
+    breaker_bp: int = 0
+    halt_ticks: int = 0
+    open_ticks: int = 0
 
     def __post_init__(self) -> None:
         if self.price_scale < 0 or self.quantity_scale < 0 or self.price_scale + self.quantity_scale > MONEY_SCALE:
@@ -43,9 +62,10 @@ class Instrument:
         for name in ("tick_size", "lot_size"):
             if getattr(self, name) < 1:
                 raise InputError(name, getattr(self, name), "use a positive step")
-        for name in ("fixing_ticks", "reference_price", "band_bp", "instrument"):
+        for name in ("fixing_ticks", "instrument"):
             if getattr(self, name) < 0:
                 raise InputError(name, getattr(self, name), "use zero or a positive number")
+        check_protection(self.reference_price, self.band_bp, self.breaker_bp, self.halt_ticks, self.open_ticks)
 
     @property
     def multiplier(self) -> int:
@@ -59,5 +79,6 @@ class Instrument:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Instrument:
         """From an InstrumentListed record."""
-        fields = {name: record[name] for name in cls.__dataclass_fields__}
+        # What a writer of an older version did not know keeps its default, as Avro's resolution has it.
+        fields = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
         return cls(**{**fields, "instrument_class": InstrumentClass[record["instrument_class"].upper()]})

@@ -1,4 +1,4 @@
-"""Owner of the arrays of many books: growth, events, depth, snapshot, restore."""
+"""Owner of the arrays of many books: growth, events, calls and their auctions, depth, snapshot, restore."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from economy.auction import Clearing, clearing, price_range, self_crossing
 from economy.events import Rows
 from economy.matching import walk
 from economy.matching.kernel import run
-from economy.matching.layout import HW, MAX, MIN, K
+from economy.matching.layout import BAND, HW, MAX, MIN, OPEN_END, RESUME, TAG_BITS, K
 from economy.matching.tree import node_new
+from economy.matching.uncross import uncross, withdraw
+
+_NO_EVENTS = np.zeros((0, 8), np.int64)
 
 
 def _aligned(words: int, dtype: Any = np.int64) -> NDArray[Any]:
@@ -45,9 +49,12 @@ class Books:
         self._views()
         self.order_room = self.node_room = 0
         self.reserve(orders, 2 * instruments + 16)
+        self._rules = np.zeros((instruments, 3), np.int64)  # band and breaker in 0.0001, tick size
+        self._rules[:, 2] = 1
         for slot in range(instruments):
             line = slot * HW
-            self.heads[line + 1], self.heads[line + 2] = MAX, MIN
+            self.heads[line + 1 : line + 4] = MAX, MIN, MAX
+            self.set_reference(slot, 0)
             for side in (line + 8, line + 16):
                 self.heads[side] = MAX
                 leaf = node_new(self.counters, self.node_keys, self.node_counts, self.node_values)
@@ -95,11 +102,99 @@ class Books:
             if m:
                 out.append(self.events[: 8 * m].reshape(m, 8).copy())
             if at < n:
-                if self.counters[8] >= self.order_room or self.counters[10] >= self.node_room:
+                if self.counters[11]:
+                    out.append(self.end_call(int(self.counters[11]) - 1, at))
+                    self.counters[11] = 0
+                elif self.counters[8] >= self.order_room or self.counters[10] >= self.node_room:
                     self.reserve(int(self.counters[8]) + 1, int(self.counters[10]) + 1)
                 elif m == 0:
                     self.events = _aligned(2 * self.events.size)
-        return np.concatenate(out) if out else np.zeros((0, 8), np.int64)
+        return np.concatenate(out) if out else _NO_EVENTS
+
+    # ---- bands, breakers and calls
+    def protect(self, slot: int, band_bp: int, breaker_bp: int, halt_ticks: int, tick_size: int) -> None:
+        """Width of the price band and of the range in which trades print, in 0.0001 of the reference (0 = unbounded),
+        length of a halt, and the grid of auction prices."""
+        self._rules[slot] = band_bp, breaker_bp, tick_size
+        self.heads[slot * HW + 15] = halt_ticks
+        self.set_reference(slot, self.reference(slot))
+
+    def reference(self, slot: int) -> int:
+        """Reference price of bands, breaker and auctions; 0 = none."""
+        return int(self.heads[slot * HW + 23])
+
+    def set_reference(self, slot: int, price: int) -> None:
+        """Set the reference price, and with it the band and the range in which trades print."""
+        line = slot * HW
+        band_bp, breaker_bp, _ = self._rules[slot].tolist()
+        self.heads[line + 23] = price
+        # The two outermost prices at each end mean other things to the kernel.
+        self.heads[line + 6 : line + 8] = price_range(price, band_bp) if band_bp else (MIN + 2, MAX - 2)
+        low, high = price_range(price, breaker_bp) if breaker_bp else (MIN, MAX)
+        self.heads[line + 13 : line + 15] = ~high, ~low
+        self.heads[line + 21 : line + 23] = low, high
+
+    def band(self, slot: int) -> tuple[int, int]:
+        """(lowest, highest) limit that is accepted."""
+        low, high = self.heads[slot * HW + 6 : slot * HW + 8].tolist()
+        return low, high
+
+    def call_end(self, slot: int) -> int | None:
+        """Last tick of the call in progress, OPEN_END where only `end_call` ends it; None in continuous trading."""
+        end = int(self.heads[slot * HW + 3])
+        return None if end == MAX else end
+
+    def begin_call(self, slot: int, last_tick: int = OPEN_END) -> None:
+        """Stop trading and collect orders; the auction comes before the first op behind `last_tick`."""
+        self.heads[slot * HW + 3] = min(last_tick, OPEN_END)
+
+    def _determine(self, slot: int) -> tuple[Rows, Clearing | None]:
+        """(orders that overlap with an older one of their own agent: id, agent, by arrival; where the others clear)."""
+        _, bids, asks = self.snapshot(slot)
+        bids[:, 0] ^= -1
+        if not len(bids) or not len(asks) or bids[0, 0] < asks[0, 0]:
+            return np.empty((0, 2), np.int64), None
+        bids, asks = bids[bids[:, 0] >= asks[0, 0]], asks[asks[:, 0] <= bids[0, 0]]
+        rows = np.concatenate((bids, asks))
+        side = np.repeat([0, 1], [len(bids), len(asks)])
+        gone = self_crossing(rows[:, 2], side, rows[:, 0], rows[:, 5] >> TAG_BITS)
+        stays = np.ones(len(rows), np.bool_)
+        stays[gone] = False
+        bids, asks = (rows[stays & (side == k)][:, [0, 3]] for k in (0, 1))
+        return rows[gone][:, 1:3], clearing(bids, asks, self.reference(slot), int(self._rules[slot, 2]))
+
+    def indicative(self, slot: int) -> Clearing | None:
+        """Where the book would clear if a call ended now; None when no bid reaches an ask."""
+        return self._determine(slot)[1]
+
+    def end_call(self, slot: int, row: int = 0) -> Rows:
+        """Auction at the end of a call, then continuous trading; returns the events, stamped with its last tick.
+
+        `row` is the op that stands for it in the events.
+        """
+        tick = int(self.heads[slot * HW + 3])
+        self.heads[slot * HW + 3] = MAX
+        gone, cleared = self._determine(slot)
+        room = _aligned(8 * (len(gone) + 2 * (self.resting(slot, 0) + self.resting(slot, 1)) + 1))
+        books = (
+            self.counters, self.heads, self.heads32, self.levels, self.levels32, self.orders, self.orders32,
+            self.node_keys, self.node_values, self.node_counts, self.map, self.path, room,
+        )  # fmt: skip
+        m = withdraw(gone, slot, row, tick, *books)
+        out = [room[: 8 * m].reshape(m, 8).copy()]
+        price = volume = 0
+        if cleared is not None:
+            price, volume = cleared.price, cleared.volume
+            m = uncross(price, volume, slot, row, tick, *books)
+            out.append(room[: 8 * m].reshape(m, 8).copy())
+        out.append(np.array([[RESUME, row, self.take_seq(slot, 1), price, volume, 0, 0, tick]], np.int64))
+        before = self.band(slot)
+        if cleared is not None:
+            self.set_reference(slot, price)
+        if self.band(slot) != before:
+            low, high = self.band(slot)
+            out.append(np.array([[BAND, row, self.take_seq(slot, 1), low, high, 0, 0, tick]], np.int64))
+        return np.concatenate(out)
 
     def _side(self, slot: int, side: int) -> int:
         return slot * HW + 8 + 8 * side
@@ -148,12 +243,14 @@ class Books:
                 self.levels32, self.orders, self.orders32, self.path, self.levels, rows,
             )  # fmt: skip
             sides.append(rows)
-        return self.heads[slot * HW : slot * HW + 6].copy(), sides[0], sides[1]
+        header = np.append(self.heads[slot * HW : slot * HW + 6], self.reference(slot))
+        return header, sides[0], sides[1]
 
     def restore(self, slot: int, header: NDArray[np.int64], bids: Rows, asks: Rows) -> None:
         """Put a snapshot into an empty book; tree shape and slots may differ from before, results do not."""
         for k in (0, 2, 3, 5):
             self.heads[slot * HW + k] = header[k]
+        self.set_reference(slot, int(header[6]))
         for side, rows in enumerate((bids, asks)):
             self.reserve(int(self.counters[8]) + len(rows), int(self.counters[10]) + len(rows) // (K // 2) + 16)
             walk.load(

@@ -15,6 +15,7 @@ from economy.matching.layout import (
     DUPLICATE_ORDER,
     EXPIRED,
     FAR,
+    HALT,
     HALTED,
     HW,
     LIMIT,
@@ -23,7 +24,9 @@ from economy.matching.layout import (
     MAX,
     MIN,
     NOTIONAL_OVERFLOW,
+    OPEN_END,
     ORDER_ID_REUSED,
+    OUTSIDE_PRICE_BAND,
     PF,
     POST_ONLY_WOULD_CROSS,
     PRICE_OUT_OF_RANGE,
@@ -92,7 +95,7 @@ def fok_ok(H, H32, h, L, L32, O, O32, NK, NV, NC, P, lim, q, ag, cap, x):
         j = P[u(2 * d + 1)]
         while j >= 0:
             key = NK[u(leaf * K + j)]
-            if key > lim:
+            if key > lim or key < H[u(h + 5)] or key > H[u(h + 6)]:
                 return False
             mp = key ^ x
             lv = np.int64(NV[u(leaf * K + j)])
@@ -140,7 +143,8 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
     """Apply ops start..n-1; returns (next op, events).
 
     Stops before an op that could overflow the events E (ecap rows), the pools of orders and levels and the map (ocap
-    resting orders) or the nodes (ncap, 16 spare); the owner grows them and calls again.
+    resting orders) or the nodes (ncap, 16 spare); the owner grows them and calls again. Stops also before an op behind
+    whose tick a call is over, with G[11] set; the owner ends the call and calls again.
     """
     ninst = H.shape[0] // HW
     mask = G[6]
@@ -194,8 +198,10 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
             m += 1
             continue
         hi = s * HW
-        if tick > H[u(hi + 1)]:  # something expires
-            while tick > H[u(hi + 1)]:
+        end = H[u(hi + 3)]
+        due = min(tick, end)  # what expires with or after the last tick of a call still takes part in its auction
+        if due > H[u(hi + 1)]:  # something expires
+            while due > H[u(hi + 1)]:
                 if m + 2 > ecap:
                     return r, m
                 i = np.int64(H32[u((hi << 1) + 8)])
@@ -233,6 +239,9 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
                     s,
                     order_hash(G, s, O[u((i << 3) + 1)], O[u(i << 3)]),
                 )
+        if due < tick:
+            G[11] = s + 1
+            return r, m
         rej = 0
         if tick < H[u(hi + 2)]:
             rej = MALFORMED
@@ -274,13 +283,15 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
                 rej = ORDER_ID_REUSED
             elif q <= 0:
                 rej = QUANTITY_OUT_OF_RANGE
-            elif H[u(hi + 3)] != 0:
-                rej = HALTED
+            elif end != MAX and (kind != LIMIT or code & 56):
+                rej = HALTED  # a call collects what can rest: limit orders, good till cancelled
             elif ex < tick:
                 rej = ALREADY_EXPIRED
             elif kind == LIMIT:
-                if price <= MIN + 1 or price >= MAX - 1:
-                    rej = PRICE_OUT_OF_RANGE
+                if price < H[u(hi + 6)] or price > H[u(hi + 7)]:
+                    rej = OUTSIDE_PRICE_BAND
+                    if price <= MIN + 1 or price >= MAX - 1:
+                        rej = PRICE_OUT_OF_RANGE
                 elif (price >= 1 << 31 or price <= -(1 << 31) or q >= 1 << 31) and price != 0 and q > MAX // abs(price):
                     rej = NOTIONAL_OVERFLOW
                 elif H[u(hi + 9 + (side << 3))] > MAX - q:
@@ -300,6 +311,8 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
         lim = MAX - 1
         if kind == LIMIT:
             lim = price ^ x
+        if end != MAX:
+            lim = MIN  # nothing trades before the auction
         why = UNFILLED
         if H[u(h)] <= lim:
             if code & 32:
@@ -307,7 +320,7 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
                 m += 1
                 H[u(hi)] += 1
                 continue
-            if m + min(q, np.int64(H32[u((h << 1) + 8)])) + 2 > ecap:
+            if m + min(q, np.int64(H32[u((h << 1) + 8)])) + 3 > ecap:
                 return r, m
             cap = 0
             if kind == MARKET and side == 0:
@@ -332,6 +345,11 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
                     q = cap // mp
                     if q == 0:
                         break
+                if L[u(lv << 2)] < H[u(h + 5)] or L[u(lv << 2)] > H[u(h + 6)]:
+                    why = SELF_TRADE
+                    if O[u((i << 3) + 1)] != ag:
+                        why = 0  # the next trade would print too far from the reference
+                    break
                 lq = q
                 cnt = 0
                 while True:
@@ -394,6 +412,13 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
             G[8] -= made
             if q == 0:
                 continue
+            if why == 0:
+                why = UNFILLED
+                end = min(tick, OPEN_END - H[u(hi + 15)]) + H[u(hi + 15)]
+                emit(E, m, HALT | side << 16, r, H[u(hi)], L[np.int64(H32[u((h << 1) + 4)]) << 2] ^ x, end, oid, ag, 0)
+                m += 1
+                H[u(hi)] += 1
+                H[u(hi + 3)] = end
         if why == SELF_TRADE or kind == MARKET or tif != 0:
             if tif == 2 and why != SELF_TRADE:
                 why = UNFILLED

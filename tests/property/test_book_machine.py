@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import economy.book
-from economy.book import OrderBook, Outcome
+from economy.book import BandChanged, Halted, OrderBook, Outcome, Resumed
 from economy.errors import InputError
 from economy.events import RejectReason, Side, TimeInForce
 from tests.property.naive_book import NaiveBook
 
 PRICES = st.integers(95, 105) | st.sampled_from([1, 2**56])
 AGENTS = st.integers(1, 4)
+WORDS = {Halted: "halt", Resumed: "resume", BandChanged: "band"}
 
 
 class BookMachine(RuleBasedStateMachine):
-    @initialize()
-    def start(self) -> None:
-        self.book, self.naive = OrderBook(), NaiveBook()
+    @initialize(
+        band_bp=st.sampled_from((0, 0, 300, 800)), breaker_bp=st.sampled_from((0, 200, 500)),
+        halt_ticks=st.integers(1, 6), open_ticks=st.sampled_from((0, 0, 4)),
+    )  # fmt: skip
+    def start(self, band_bp: int, breaker_bp: int, halt_ticks: int, open_ticks: int) -> None:
+        self.book = OrderBook(
+            reference_price=100, band_bp=band_bp, breaker_bp=breaker_bp, halt_ticks=halt_ticks, open_ticks=open_ticks
+        )
+        self.naive = NaiveBook(100, band_bp, breaker_bp, halt_ticks)
+        self.naive.until = open_ticks - 1 if open_ticks else None
         self.tick, self.next = 1, 1  # the naive book's expiry 0 means never
         self.book.advance(1)
-        self.submitted = self.traded = self.gone = 0
+        self.submitted = self.traded = self.gone = self.seq = 0
 
     def compare(self, outcome: Outcome, order: int, agent: int) -> None:
         expected, self.naive.out = self.naive.out, []
@@ -37,6 +46,9 @@ class BookMachine(RuleBasedStateMachine):
         assert (
             sorted(((c.agent, c.order, c.reason.name.lower(), c.quantity) for c in outcome.closed), key=str) == closes
         )
+        told = [(WORDS[type(n)], *vars(n).values()) for n in outcome.notices]
+        assert [(word, *values) for word, _, *values in told] == [e for e in expected if e[0] in WORDS.values()]
+        self.dense([*outcome.trades, *outcome.closed, *outcome.notices], outcome.rejected is not None)
         rejected = [e[3] for e in expected if e[0] == "reject"]
         assert ([] if outcome.rejected is None else [outcome.rejected.name.lower()]) == rejected
         rests = [o.left for o in self.naive.orders if (o.agent, o.order) == (agent, order)]
@@ -44,6 +56,12 @@ class BookMachine(RuleBasedStateMachine):
             assert outcome.rested == (rests[0] if rests else 0)
         self.traded += sum(t.quantity for t in outcome.trades)
         self.gone += sum(c.quantity for c in outcome.closed)
+
+    def dense(self, outputs: list, rejected: bool) -> None:
+        """Numbers of what came out: each one more than the last; a rejection has one too, but does not show it."""
+        seqs = sorted(x.seq for x in outputs)
+        assert seqs == list(range(self.seq, self.seq + len(seqs)))
+        self.seq += len(seqs) + rejected
 
     @rule(
         agent=AGENTS, side=st.sampled_from(Side), price=PRICES, quantity=st.integers(1, 30),
@@ -76,7 +94,8 @@ class BookMachine(RuleBasedStateMachine):
         order, self.next = self.next, self.next + 1
         outcome = self.book.add(order=order, agent=agent, side=side, quantity=quantity, time_in_force=tif)
         self.naive.submit(self.tick, agent, order, int(side), "market", tif.name.lower(), False, 0, quantity)
-        self.submitted += quantity
+        if outcome.rejected is None:
+            self.submitted += quantity
         self.compare(outcome, order, agent)
 
     @rule(agent=AGENTS, back=st.integers(1, 12))
@@ -92,8 +111,32 @@ class BookMachine(RuleBasedStateMachine):
     def advance(self, ticks: int) -> None:
         self.tick += ticks
         outcome = self.book.advance(self.tick)
-        self.naive.expire(self.tick)
+        self.naive.advance(self.tick)
         self.compare(outcome, -1, -1)
+
+    @precondition(lambda self: not self.book.in_call)
+    @rule(ticks=st.none() | st.integers(0, 5))
+    def halt(self, ticks: int | None) -> None:
+        outcome = self.book.halt(ticks)
+        until = None if ticks is None else self.tick + ticks
+        assert outcome.notices == (Halted(self.seq, 0, until),)
+        self.naive.until = float("inf") if until is None else until
+        self.seq += 1
+
+    @precondition(lambda self: self.book.in_call)
+    @rule()
+    def resume(self) -> None:
+        outcome = self.book.resume()
+        self.naive.end_call()
+        self.compare(outcome, -1, -1)
+
+    @rule()
+    def what_the_auction_would_do(self) -> None:
+        ahead = copy.deepcopy(self.naive)
+        ahead.end_call()
+        expected = next(e[1:] for e in ahead.out if e[0] == "resume")
+        found = self.book.auction()
+        assert ((found.price, found.volume) if found else (0, 0)) == expected
 
     @rule()
     def save_and_restore(self) -> None:
@@ -112,7 +155,10 @@ class BookMachine(RuleBasedStateMachine):
             assert [(x.price, x.quantity, x.orders) for x in found] == [(p, sum(q), len(q)) for p, q in levels.items()]
             resting += sum(x.quantity for x in found)
         bid, ask = self.book.best(Side.BUY), self.book.best(Side.SELL)
-        assert bid is None or ask is None or bid.price < ask.price
+        assert self.book.in_call == (self.naive.until is not None)
+        assert self.book.in_call or bid is None or ask is None or bid.price < ask.price
+        assert self.book.reference_price == self.naive.reference
+        assert self.book.band == (self.naive.around(self.naive.band_bp) if self.naive.band_bp else None)
         assert self.submitted == 2 * self.traded + self.gone + resting
 
 
@@ -130,6 +176,15 @@ def test_bad_input_is_refused_by_name() -> None:
         book.add(order=1, agent=1, side=Side.BUY, quantity=1, post_only=True)
     with pytest.raises(InputError, match="tick"):
         book.advance(-1)
+    for wrong in ({"band_bp": 5}, {"breaker_bp": 5, "reference_price": 9}, {"reference_price": -1}):
+        with pytest.raises(InputError):
+            OrderBook(**wrong)
+    with pytest.raises(InputError, match="halt"):
+        book.resume()
+    book.halt(3)
+    with pytest.raises(InputError, match="resume"):
+        book.halt()
+    book.resume()
     refused = book.add(order=1, agent=1, side=Side.BUY, quantity=1, price=-3)
     assert refused.rejected == RejectReason.PRICE_OUT_OF_RANGE
     assert book.best(Side.BUY) is None

@@ -1,0 +1,95 @@
+"""The call auction against brute force over every price, and against what must hold of any auction."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from economy.auction import clearing, price_range, self_crossing
+from economy.book import OrderBook
+from economy.events import Side
+from tests.property.naive_book import NaiveBook, Resting
+
+orders = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 40), st.integers(1, 9)), max_size=30)
+
+
+@settings(max_examples=500, deadline=None)
+@given(orders, st.integers(0, 45), st.sampled_from((1, 5)))
+def test_the_price_is_the_best_of_all_prices(found, reference, tick_size):
+    naive = NaiveBook(reference=reference)
+    for n, (side, price, quantity) in enumerate(found):
+        naive.orders.append(Resting(n, n, side, price * tick_size, quantity, 0, 0, 0))
+    sides = [np.array([(o.price, o.left) for o in naive.best_first(side)], np.int64).reshape(-1, 2) for side in (0, 1)]
+    expected = naive.clearing([price * tick_size for price in range(1, 42)])
+    cleared = clearing(*sides, reference, tick_size)
+    assert (None if cleared is None else (cleared.price, cleared.volume)) == expected
+    if cleared is not None:
+        demand = sum(o.left for o in naive.orders if o.side == 0 and o.price >= cleared.price)
+        supply = sum(o.left for o in naive.orders if o.side == 1 and o.price <= cleared.price)
+        assert cleared.imbalance == demand - supply
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 1), st.integers(1, 9)), max_size=25), st.randoms())
+def test_of_own_overlapping_orders_the_newer_goes(found, random):
+    naive = NaiveBook()
+    for arrival, (agent, side, price) in enumerate(found):
+        naive.orders.append(Resting(agent, arrival, side, price, 1, 0, 0, 0))
+    naive.withdraw_newer_of_own_overlaps()
+    shuffled = random.sample(range(len(found)), len(found))
+    agents, sides, prices = (np.array([found[i][k] for i in shuffled], np.int64) for k in range(3))
+    gone = self_crossing(agents, sides, prices, np.array(shuffled, np.int64))
+    assert [shuffled[i] for i in gone] == [order for _, _, order, *_ in naive.out]
+
+
+def test_prices_at_the_ends_of_int64_clear_exactly():
+    top = 2**62 - 1
+    bids, asks = np.array([[top, 2**60]]), np.array([[1, 2**61]])
+    cleared = clearing(bids, asks, 0)
+    assert (cleared.price, cleared.volume, cleared.imbalance) == (1, 2**60, -(2**60))
+    assert clearing(bids, asks, top - 7).price == top - 7
+    assert clearing(asks, bids, 5) is None
+    assert price_range(2**62, 20_000) == (1, 2**63 - 3)
+    assert price_range(200, 1_000) == (180, 220)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 5), st.integers(0, 1), st.integers(90, 110), st.integers(1, 20)),
+        min_size=2,
+        max_size=40,
+    ),
+    st.integers(80, 120),
+)
+def test_an_auction_trades_at_one_price_with_priority_and_leaves_no_cross(found, reference):
+    book = OrderBook(reference_price=reference)
+    book.halt()
+    limits, priority = {}, {}
+    for n, (agent, side, price, quantity) in enumerate(found):
+        assert book.add(order=n, agent=agent, side=Side(side), price=price, quantity=quantity).rested == quantity
+        limits[n], priority[n] = (side, price, quantity), (-price if side == 0 else price, n)
+    promised = book.auction()
+    outcome = book.resume()
+    assert {t.price for t in outcome.trades} == ({promised.price} if promised else set())
+    assert sum(t.quantity for t in outcome.trades) == (promised.volume if promised else 0)
+    filled = dict.fromkeys(limits, 0)
+    for t in outcome.trades:
+        assert t.maker_agent != t.taker_agent
+        assert t.maker_order < t.taker_order, "the maker is the older"
+        assert limits[t.taker_order][0] == t.taker_side != limits[t.maker_order][0]
+        for order in (t.maker_order, t.taker_order):
+            filled[order] += t.quantity
+    gone = {c.order for c in outcome.closed}
+    for side in (0, 1):
+        mine = sorted((n for n in limits if limits[n][0] == side and n not in gone), key=priority.__getitem__)
+        rests = [n for n in mine if filled[n] < limits[n][2]]
+        assert all(filled[n] == limits[n][2] for n in mine if rests and priority[n] < priority[rests[0]])
+        assert all(filled[n] == 0 for n in rests[1:]), "nobody is filled behind an order that is not"
+        for n in mine:
+            if filled[n]:
+                assert limits[n][1] >= promised.price if side == 0 else limits[n][1] <= promised.price
+    bid, ask = book.best(Side.BUY), book.best(Side.SELL)
+    assert bid is None or ask is None or bid.price < ask.price
+    assert book.reference_price == (promised.price if promised else reference)
