@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from economy.events import (
@@ -20,15 +21,11 @@ from economy.events import (
 from economy.matching.layout import CANCEL, MAX
 from economy.units import INT64_MAX
 
+Column = NDArray[np.int64]
 USE_SHIFT: Final = 14  # a tag is use << 14 | tax rate
 TAX_MASK: Final = (1 << USE_SHIFT) - 1
-_CHOICES: Final = (
-    (OrderSubmitted.TYPE, len(OrderType)),
-    (OrderSubmitted.SIDE, len(Side)),
-    (OrderSubmitted.TIF, len(TimeInForce)),
-    (OrderSubmitted.USE, len(Use)),
-    (OrderSubmitted.POST_ONLY, 2),
-)
+_TYPES, _SIDES, _TIFS, _USES = len(OrderType), len(Side), len(TimeInForce), len(Use)
+_REFUSED_CANCEL: Final = -(int(RejectReason.MALFORMED) + 1)
 
 
 def ops_of(orders: Rows, cancels: Rows, ids: NDArray[np.int64], static: Rows) -> tuple[Rows, Rows]:
@@ -39,63 +36,100 @@ def ops_of(orders: Rows, cancels: Rows, ids: NDArray[np.int64], static: Rows) ->
     """
     o, c = OrderSubmitted, OrderCancelRequested
     n = len(orders)
-    ops = np.zeros((n + len(cancels), 8), np.int64)
-    source = np.zeros((n + len(cancels), 6), np.int64)
-    source[:n] = orders[:, [o.INSTRUMENT, o.TICK, o.AGENT, o.N, o.USE, o.TAX_RATE]]
-    source[n:, :4] = cancels[:, [c.INSTRUMENT, c.TICK, c.AGENT, c.N]]
-    slot = np.searchsorted(ids, source[:, 0])
-    known = slot < len(ids)
-    known[known] = ids[slot[known]] == source[known, 0]
-    ops[:, 1] = np.where(known, slot, -1)
-    ops[:n, 2:6] = orders[:, [o.ORDER, o.AGENT, o.PRICE, o.QUANTITY]]
-    ops[n:, 2:4] = cancels[:, [c.ORDER, c.AGENT]]
-    ops[:, 6] = source[:, 1]
-    ops[:n, 7] = np.where(orders[:, o.EXPIRES] > 0, orders[:, o.EXPIRES], MAX)
-    ops[:n, 0] = (
-        orders[:, o.TYPE]
-        | orders[:, o.SIDE] << 2
-        | orders[:, o.TIF] << 3
-        | (orders[:, o.POST_ONLY] != 0) << 5
-        | ((orders[:, o.USE] << USE_SHIFT) | orders[:, o.TAX_RATE]) << 8
-    )
-    ops[n:, 0] = np.where(source[n:, 1] < 0, -(int(RejectReason.MALFORMED) + 1), CANCEL)
-    at = np.flatnonzero(known[:n])
-    if len(at):
-        _refuse(orders[at], at, ops, static[ops[at, 1]])
+    ops = np.empty((n + len(cancels), 8), np.int64)
+    source = np.empty((n + len(cancels), 6), np.int64)
+    # Columns by name: their places may change with the schema, and a compiled kernel would not notice.
+    _submit(
+        orders[:, o.INSTRUMENT], orders[:, o.TICK], orders[:, o.AGENT], orders[:, o.N], orders[:, o.ORDER],
+        orders[:, o.SIDE], orders[:, o.TYPE], orders[:, o.TIF], orders[:, o.POST_ONLY], orders[:, o.PRICE],
+        orders[:, o.QUANTITY], orders[:, o.EXPIRES], orders[:, o.CASH_CAP], orders[:, o.USE], orders[:, o.TAX_RATE],
+        ids, static, ops[:n], source[:n],
+    )  # fmt: skip
+    _cancel(
+        cancels[:, c.INSTRUMENT], cancels[:, c.TICK], cancels[:, c.AGENT], cancels[:, c.N], cancels[:, c.ORDER], ids,
+        ops[n:], source[n:],
+    )  # fmt: skip
     return ops, source
 
 
-def _refuse(rows: Rows, at: NDArray[np.int64], ops: Rows, static: Rows) -> None:
-    """Turn orders into refusals; the first reason of this list counts."""
-    o = OrderSubmitted
-    multiplier, tick, lot, low, high = static.T
-    price, quantity, limit = rows[:, o.PRICE], rows[:, o.QUANTITY], rows[:, o.TYPE] == OrderType.LIMIT
-    cap = rows[:, o.CASH_CAP]
-    highest = INT64_MAX // multiplier // 2
-    malformed = (rows[:, o.TICK] < 0) | (rows[:, o.EXPIRES] < 0)
-    malformed |= (rows[:, o.TAX_RATE] < 0) | (rows[:, o.TAX_RATE] > TAX_MASK)
-    for column, choices in _CHOICES:
-        malformed |= (rows[:, column] < 0) | (rows[:, column] >= choices)
-    malformed |= (cap != 0) & (limit | (rows[:, o.SIDE] != Side.BUY) | (cap < 0))
-    malformed |= ~limit & ((rows[:, o.POST_ONLY] != 0) | (price != 0))
-    malformed |= (rows[:, o.POST_ONLY] != 0) & (rows[:, o.TIF] != TimeInForce.GTC)
-    checks = (
-        (RejectReason.MALFORMED, malformed),
-        (RejectReason.QUANTITY_OUT_OF_RANGE, quantity <= 0),
-        (RejectReason.OFF_LOT, quantity % lot != 0),
-        (RejectReason.PRICE_OUT_OF_RANGE, limit & ((price <= 0) | (price > highest))),
-        (RejectReason.OFF_TICK, limit & (price % tick != 0)),
-        (RejectReason.OUTSIDE_PRICE_BAND, limit & ((price < low) | (price > high))),
-        (
-            RejectReason.NOTIONAL_OVERFLOW,
-            limit & (quantity > INT64_MAX // (np.clip(price, 1, highest) * multiplier)),
-        ),
-    )
-    reason = np.zeros(len(at), np.int64)
-    for why, broken in checks:
-        reason[broken & (reason == 0)] = int(why) + 1
-    refused = reason > 0
-    ops[at[refused], 0] = -reason[refused]
-    # The kernel counts a cap in price x quantity; below one step nothing can be bought, which a cap of 1 gives too.
-    capped = (cap != 0) & ~refused
-    ops[at[capped], 4] = np.maximum(1, cap[capped] // multiplier[capped])
+@njit(cache=True)
+def _slot(ids: Column, instrument: int) -> int:
+    at = np.searchsorted(ids, instrument)
+    return int(at) if at < ids.size and ids[at] == instrument else -1
+
+
+@njit(cache=True)
+def _submit(
+    instrument: Column, tick: Column, agent: Column, n: Column, order: Column, side: Column, kind: Column, tif: Column,
+    post_only: Column, price: Column, quantity: Column, expires: Column, cap: Column, use: Column, tax: Column,
+    ids: Column, static: Rows, ops: Rows, source: Rows,
+) -> None:  # fmt: skip
+    for i in range(n.size):
+        slot = _slot(ids, instrument[i])
+        code = kind[i] | side[i] << 2 | tif[i] << 3 | (post_only[i] != 0) << 5 | (use[i] << USE_SHIFT | tax[i]) << 8
+        limit = price[i]  # or cash cap
+        if slot >= 0:
+            rules = static[slot]
+            reason = _refusal(
+                tick[i], side[i], kind[i], tif[i], post_only[i], limit, quantity[i], expires[i], cap[i], use[i],
+                tax[i], rules[0], rules[1], rules[2], rules[3], rules[4],
+            )  # fmt: skip
+            if reason >= 0:
+                code = -(reason + 1)
+            elif cap[i] != 0:
+                # The kernel counts a cap in price x quantity; below one step nothing can be bought, which a cap of 1
+                # gives too.
+                limit = max(1, cap[i] // rules[0])
+        ops[i, 0], ops[i, 1], ops[i, 2], ops[i, 3] = code, slot, order[i], agent[i]
+        ops[i, 4], ops[i, 5], ops[i, 6] = limit, quantity[i], tick[i]
+        ops[i, 7] = expires[i] if expires[i] > 0 else MAX
+        source[i, 0], source[i, 1], source[i, 2], source[i, 3] = instrument[i], tick[i], agent[i], n[i]
+        source[i, 4], source[i, 5] = use[i], tax[i]
+
+
+@njit(cache=True)
+def _refusal(
+    tick: int, side: int, kind: int, tif: int, post_only: int, price: int, quantity: int, expires: int, cap: int,
+    use: int, tax: int, multiplier: int, grid: int, lot: int, low: int, high: int,
+) -> int:  # fmt: skip
+    """RejectReason of an order, the first of this list; -1 when the book takes it."""
+    limit = kind == OrderType.LIMIT
+    if tick < 0 or expires < 0 or tax < 0 or tax > TAX_MASK:
+        return RejectReason.MALFORMED.value
+    for value, choices in ((kind, _TYPES), (side, _SIDES), (tif, _TIFS), (use, _USES), (post_only, 2)):
+        if value < 0 or value >= choices:
+            return RejectReason.MALFORMED.value
+    if cap != 0 and (limit or side != Side.BUY or cap < 0):
+        return RejectReason.MALFORMED.value
+    if not limit and (post_only != 0 or price != 0):
+        return RejectReason.MALFORMED.value
+    if post_only != 0 and tif != TimeInForce.GTC:
+        return RejectReason.MALFORMED.value
+    if quantity <= 0:
+        return RejectReason.QUANTITY_OUT_OF_RANGE.value
+    if quantity % lot != 0:
+        return RejectReason.OFF_LOT.value
+    if not limit:
+        return -1
+    if price <= 0 or price > INT64_MAX // multiplier // 2:
+        return RejectReason.PRICE_OUT_OF_RANGE.value
+    if price % grid != 0:
+        return RejectReason.OFF_TICK.value
+    if price < low or price > high:
+        return RejectReason.OUTSIDE_PRICE_BAND.value
+    if quantity > INT64_MAX // (price * multiplier):
+        return RejectReason.NOTIONAL_OVERFLOW.value
+    return -1
+
+
+@njit(cache=True)
+def _cancel(
+    instrument: Column, tick: Column, agent: Column, n: Column, order: Column, ids: Column, ops: Rows, source: Rows
+) -> None:
+    for i in range(n.size):
+        ops[i, 0] = CANCEL if tick[i] >= 0 else _REFUSED_CANCEL
+        ops[i, 1], ops[i, 2], ops[i, 3] = _slot(ids, instrument[i]), order[i], agent[i]
+        ops[i, 4] = ops[i, 5] = ops[i, 7] = 0
+        ops[i, 6] = tick[i]
+        source[i, 0], source[i, 1], source[i, 2], source[i, 3] = instrument[i], tick[i], agent[i], n[i]
+        source[i, 4] = source[i, 5] = 0

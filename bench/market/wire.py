@@ -1,4 +1,4 @@
-"""Cheap ends for the stream under test: a producer and a consumer of whole record batches, without an object per record.
+"""Cheap ends for the stream under test: producer and consumer of whole record batches, no object per record.
 
 They use the worker's own raw path, so that generator and meter leave the processors to what is measured.
 """
