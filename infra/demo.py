@@ -14,7 +14,7 @@ from economy.calendar import QUARTERS
 from economy.errors import AccountingError
 from infra.stack import Attached, Stack
 from jobs.config import JobConfig
-from jobs.main import Figure, run_jobs
+from jobs.main import Figure, figures, run_jobs
 from jobs.session import kill_jvm, spark_session
 from queries.store import Store
 
@@ -49,7 +49,7 @@ class BackgroundSpark:
         """All jobs of the demo over a finished run."""
         assert self._session is not None
         told("starting Spark", 0, len(JOBS) + 1)
-        return run_jobs(JOBS, self._config, run, told, self._session.result())
+        return figures(run_jobs(JOBS, self._config, run, told, self._session.result()))
 
 
 @dataclass(frozen=True)

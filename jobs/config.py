@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class JobConfig:
     """Plain values, so that a job runs the same from the command line, from spark-submit and on a cluster.
 
-    `jars` is Spark's comma-separated list of connectors, "" where the cluster provides them; `clickhouse` is
+    `master` is "" where spark-submit names it, `memory` the driver's where Spark runs locally. `jars` is Spark's
+    comma-separated list of connectors, "" where the cluster provides them; `clickhouse` is
     http://user:password@host:port/database.
     """
 
@@ -21,6 +22,7 @@ class JobConfig:
     java_home: str = ""
     scratch: str = ""
     shuffle_partitions: int = 4
+    memory: str = "1500m"
 
     def __repr__(self) -> str:
         return f"JobConfig({self.bootstrap!r}, {self.namespace!r}, master={self.master!r})"

@@ -13,12 +13,12 @@ from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
 from economy.accounts import HOUSEHOLD_INCOME
-from economy.events import Account, InstrumentClass
+from economy.events import Account
 from economy.measures import LORENZ_POINTS
-from economy.opening import SHARES
 from economy.scenario import Scenario
 from economy.units import RATE
 from jobs.postings import EXACT, Booked, Source, every_window, figures, floored
+from jobs.stocks import holdings, money
 
 VERSION: Final = 1
 
@@ -32,7 +32,7 @@ def gini(source: Source, booked: Booked, scenario: Scenario, windows: int) -> An
     income = paid.select(
         "window", sf.col("payee").alias("agent"), (sf.col("amount") - sf.col("withheld")).alias("value")
     )
-    wealth = _cash(booked, windows).unionByName(_holdings(booked, scenario, windows))
+    wealth = money(booked, windows, Account.CASH).unionByName(holdings(booked, windows))
     rows = []
     for name, held in (("income", income), ("wealth", wealth)):
         summed = held.groupBy("window", "agent").agg(sf.sum(sf.col("value").cast(EXACT)).cast(EXACT).alias("value"))
@@ -41,50 +41,6 @@ def gini(source: Source, booked: Booked, scenario: Scenario, windows: int) -> An
         )
         rows += _inequality(values, name)
     return reduce(lambda a, b: a.unionByName(b), rows)
-
-
-def _balances(booked: Booked, windows: int, *kinds: Account) -> Any:
-    """(window, agent, item, balance) at each window's end: a posting counts in its window and in all later ones."""
-    legs = booked.legs.where(sf.col("account").isin([int(kind) for kind in kinds]) & (sf.col("window") < windows))
-    later = sf.explode(sf.expr(f"sequence(greatest(window, 0), {windows - 1})"))
-    spread = legs.select(later.alias("at"), "agent", "item", "amount")
-    grouped = spread.groupBy(sf.col("at").cast("int").alias("window"), "agent", "item")
-    return grouped.agg(sf.sum("amount").cast(EXACT).alias("balance"))
-
-
-def _cash(booked: Booked, windows: int) -> Any:
-    cash = _balances(booked, windows, Account.CASH)
-    return cash.select("window", "agent", sf.col("balance").alias("value"))
-
-
-def _holdings(booked: Booked, scenario: Scenario, windows: int) -> Any:
-    """Value of each holder's shares: listed at the closing price, others at the issuer's book value; floored each."""
-    rounds = scenario.calendar.rounds
-    closing = booked.prices.where(f"round % {rounds} = 0 and round > 0").select(
-        sf.expr(f"cast(round div {rounds} - 1 as int)").alias("window"), "instrument",
-        (sf.col("price") * sf.col("multiplier")).cast(EXACT).alias("price"),
-    )  # fmt: skip
-    stocks = _balances(booked, windows, Account.GOODS, Account.CAPITAL)
-    real = stocks.join(sf.broadcast(closing.withColumnRenamed("instrument", "item")), ["window", "item"]).select(
-        "window", "agent", (sf.col("balance") * sf.col("price")).cast(EXACT).alias("value")
-    )
-    book = (
-        real.unionByName(_cash(booked, windows))
-        .groupBy("window", "agent")
-        .agg(sf.sum("value").cast(EXACT).alias("book"))
-    )
-    equities = [i for i in booked.instruments if i.instrument_class == InstrumentClass.EQUITY]
-    issuer = sf.create_map(*[sf.lit(v) for i in equities for v in (i.instrument, i.item)])[sf.col("instrument")]
-    market = closing.where(sf.col("instrument").isin([i.instrument for i in equities])).select(
-        "window", issuer.cast("bigint").alias("agent"), (sf.col("price") * SHARES).cast(EXACT).alias("market")
-    )
-    worth = book.join(sf.broadcast(market), ["window", "agent"], "left").select(
-        "window", sf.col("agent").alias("item"), sf.coalesce("market", "book").alias("worth")
-    )
-    shares = _balances(booked, windows, Account.SHARES).where("balance > 0")
-    return shares.join(worth, ["window", "item"]).select(
-        "window", "agent", sf.expr(floored("balance * worth", str(SHARES))).alias("value")
-    )
 
 
 def _inequality(values: Any, name: str) -> list[Any]:

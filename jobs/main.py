@@ -1,7 +1,4 @@
-"""Jobs by name: `python -m jobs.main gdp --run RUN --bootstrap …`, also the main of spark-submit.
-
-A job for a new indicator is one module with a function (source, booked, scenario, windows) -> rows, and a line in JOBS.
-"""
+"""Jobs over one run: `python -m jobs.main gdp --run RUN --bootstrap …`, and the main of spark-submit."""
 
 from __future__ import annotations
 
@@ -9,39 +6,21 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
-from economy.errors import EscapeError, InputError
-from jobs import gdp, gini
+from economy.errors import AccountingError, EscapeError
 from jobs.config import JobConfig
 from jobs.postings import Booked
-from jobs.session import spark_session
-from jobs.source import RunLog, run_range
+from jobs.registry import JOBS, Job, job_of
+from jobs.session import spark_session, submitted
+from jobs.source import KafkaRecords, RunLog, RunRange, run_range
 from jobs.writer import publish
 
 OnProgress = Callable[[str, int, int], None]  # (what, done, of)
 DSN: Final = "ESCAPE_CLICKHOUSE_URL"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A named transform; a change of what it computes needs a new version."""
-
-    name: str
-    version: int
-    doc: str
-    compute: Callable[..., Any]
-
-
-JOBS: Final[Mapping[str, Job]] = {
-    job.name: job
-    for job in (
-        Job("gdp", gdp.VERSION, "GDP by production, expenditure and income, with all components", gdp.gdp),
-        Job("gini", gini.VERSION, "Gini coefficients and Lorenz curves of income and wealth", gini.gini),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -54,67 +33,107 @@ class Figure:
     item: int
     value: int
 
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job did: how many rows it found and published, and the ones that a person looks at, by key."""
+
+    job: Job
+    rows: int
+    published: bool
+    shown: list[dict[str, Any]]
+
     def to_json(self) -> dict[str, Any]:
-        """As the command line prints it: the value as a decimal string."""
-        return {**self.__dict__, "value": str(self.value)}
+        """As the command line prints it; whole numbers are decimal strings."""
+        return {"job": self.job.name, "table": self.job.table, "rows": self.rows, "published": self.published,
+                "shown": [{k: _plain(v) for k, v in row.items()} for row in self.shown]}  # fmt: skip
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The shown rows of a job that computes indicators."""
+        return [Figure(self.job.name, **{**row, "value": int(row["value"])}) for row in self.shown]
+
+    def check(self) -> None:
+        """Raises AccountingError when the job proves something and has found that it does not hold."""
+        if self.job.proves and self.shown:
+            first = self.shown[0]
+            raise AccountingError(
+                f"{len(self.shown)} of {self.rows} figures differ; {first['indicator']} {first['item']} of window "
+                f"{first['window']} is {first['stream']} by the stream and {first['batch']} by the batch",
+                "verify the run; where all of a window misses, the projection has not come so far yet",
+            )
 
 
-def job_of(name: str) -> Job:
-    """The job of a name. Raises InputError naming the ones that there are."""
-    if name not in JOBS:
-        raise InputError("job", name, f"known are {', '.join(JOBS)}")
-    return JOBS[name]
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def run_jobs(
     names: Sequence[str], config: JobConfig, run: int, on_progress: OnProgress | None = None, session: Any = None
-) -> list[Figure]:
-    """Run jobs over one run in one session, publish where a ClickHouse address is given, and return the figures.
+) -> list[Outcome]:
+    """Run jobs over one finished run in one session, and publish where a ClickHouse address is given.
 
     Raises InputError for an unknown job, UnknownRunError, ProtocolError for a run that is not finished, SetupError.
     """
     jobs = [job_of(name) for name in names]
-    steps = len(jobs) + 1
     told = on_progress or (lambda what, done, of: None)
-    told("reading the run's range", 0, steps)
+    told("reading the run's range", 0, len(jobs) + 1)
     extent = run_range(config, run)
     if session is None:
-        told("starting Spark", 0, steps)
+        told("starting Spark", 0, len(jobs) + 1)
         with spark_session(config, f"escape-{'-'.join(names)}") as started:
             return run_jobs(names, config, run, on_progress, started)
-    log = RunLog(session, config, extent)
+    return compute(jobs, RunLog(KafkaRecords(session, config, extent.extent), run), extent, config, told, session)
+
+
+def compute(
+    jobs: Sequence[Job], log: RunLog, extent: RunRange, config: JobConfig, told: OnProgress, session: Any
+) -> list[Outcome]:
+    """Run jobs over what a log yields of a run, and publish."""
     booked = Booked(log, extent.time, extent.instruments)
-    found: list[Figure] = []
+    found = []
     for done, job in enumerate(jobs, 1):
-        told(job.name, done, steps)
+        told(job.name, done, len(jobs) + 1)
         rows = job.compute(log, booked, extent.scenario, extent.windows).persist()
         if config.clickhouse:
-            publish(rows, config.clickhouse, extent, job.name, job.version)
-        # One row per window and indicator: as many as a person looks at.
-        found += [Figure(job.name, r.window, r.indicator, r.item, int(r.value)) for r in rows.collect()]
+            publish(rows, config.clickhouse, extent.extent, job)
+        shown = job.shown(rows)
+        taken = [row.asDict() for row in shown.orderBy(*shown.columns[: len(job.keys)]).collect()]
+        found.append(Outcome(job, rows.count(), bool(config.clickhouse), taken))
         rows.unpersist()
     session.catalog.clearCache()
-    told("done", steps, steps)
-    return sorted(found, key=lambda f: (f.job, f.window, f.indicator, f.item))
+    told("done", len(jobs) + 1, len(jobs) + 1)
+    return found
+
+
+def figures(outcomes: Iterable[Outcome]) -> list[Figure]:
+    """The indicators that jobs have computed."""
+    return [figure for outcome in outcomes for figure in outcome.figures]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the arguments, run the job, print its figures as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.main", description="Spark jobs over a finished run")
+    """Parse the arguments, run the job, print what it shows as JSON. Returns the exit code of docs/exit-codes.md."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.main", description="Spark jobs over a run")
     parser.add_argument("job", choices=sorted(JOBS))
     parser.add_argument("--run", type=int, required=True, help="run id")
     parser.add_argument("--bootstrap", required=True, help="address of the broker")
     parser.add_argument("--namespace", default="escape", help="prefix of the topics")
-    parser.add_argument("--master", default="local[2]", help="Spark master")
-    parser.add_argument("--jars", default="", help="connector jars, comma-separated; empty where the cluster has them")
+    parser.add_argument("--master", default="", help="Spark master; else spark-submit's, else local[2]")
+    parser.add_argument("--jars", default="", help="connector jars, comma-separated; empty where Spark has them")
+    parser.add_argument("--partitions", type=int, default=4, help="partitions of a shuffle; about the cluster's cores")
     options = parser.parse_args(arguments)
-    config = JobConfig(options.bootstrap, options.namespace, os.environ.get(DSN, ""), options.master, options.jars)
+    master = options.master or ("" if submitted() else "local[2]")
+    config = JobConfig(
+        options.bootstrap, options.namespace, os.environ.get(DSN, ""), master, options.jars,
+        os.environ.get("JAVA_HOME", ""), shuffle_partitions=options.partitions,
+    )  # fmt: skip
     try:
-        figures = run_jobs([options.job], config, options.run, lambda what, *_: print(what, file=sys.stderr))
+        (outcome,) = run_jobs([options.job], config, options.run, lambda what, *_: print(what, file=sys.stderr))
+        print(json.dumps(outcome.to_json()))
+        outcome.check()
     except EscapeError as error:
         print(f"escape: {error}", file=sys.stderr)
         return error.exit_code
-    print(json.dumps([figure.to_json() for figure in figures]))
     return 0
 
 

@@ -81,7 +81,7 @@ class Booked:
         columns = set().union(*(_holders(r) | _items(r) | _amounts(r) for r in accounts.rules_of(event))) | where
         frame = self.event(event, columns)
         grouped = frame.groupBy(*dict.fromkeys([*keys, *sorted(where)]))
-        return grouped.agg(*[_sum(name).alias(name) for name in sorted(amounts)])
+        return grouped.agg(*[exact_sum(name).alias(name) for name in sorted(amounts)])
 
     @cached_property
     def legs(self) -> Any:
@@ -146,7 +146,7 @@ class Booked:
         return held.unionByName(first).select("round", "instrument", "price", multiplier).localCheckpoint()
 
 
-def _sum(name: str) -> Any:
+def exact_sum(name: str) -> Any:
     """Exact sum of a bigint column: upper and lower halves are summed apart, since sums of decimals are slow."""
     upper, lower = sf.sum(sf.shiftright(sf.col(name), 32)), sf.sum(sf.col(name).bitwiseAND(sf.lit(0xFFFFFFFF)))
     return (upper.cast(EXACT) * sf.lit(1 << 32) + lower).cast(EXACT)
@@ -169,6 +169,11 @@ def _by_rule(parts: Iterable[tuple[Rule, list[Any]]]) -> Any:
         if structs:
             chosen = chosen.when(_applies(rule), sf.array(*structs))
     return chosen
+
+
+def follows_a_rule(event: str) -> Any:
+    """Condition: a record of this kind is covered by one of the posting rules."""
+    return reduce(lambda a, b: a | b, [_applies(rule) for rule in accounts.rules_of(event)])
 
 
 def _applies(rule: Rule) -> Any:

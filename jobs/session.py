@@ -13,6 +13,11 @@ from economy.errors import SetupError
 from jobs.config import JobConfig
 
 
+def submitted() -> bool:
+    """Whether spark-submit has started this process: master, jars and memory are then its own."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
 @contextmanager
 def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
     """A session for as long as the block runs. Raises SetupError when Java or Spark does not start."""
@@ -20,26 +25,28 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
         os.environ["JAVA_HOME"] = config.java_home
     # Else the workers take the PATH's python3, which lacks our packages.
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    if config.master.startswith("local"):
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     local = config.master.startswith("local")
     builder: Any = SparkSession.builder
+    if config.master:
+        builder = builder.master(config.master)
     builder = (
-        builder.master(config.master)
-        .appName(name)
+        builder.appName(name)
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", str(config.shuffle_partitions))
         .config("spark.sql.ansi.enabled", "true")  # an overflow raises, it never wraps
         .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.driver.memory", "1500m")
-        .config("spark.driver.extraJavaOptions", "-XX:+UseParallelGC" if local else "")
         .config("spark.python.worker.faulthandler.enabled", "false")
     )
     if local:
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+        builder = builder.config("spark.driver.memory", config.memory)
+        builder = builder.config("spark.driver.extraJavaOptions", "-XX:+UseParallelGC")
     if config.jars:
         builder = builder.config("spark.jars", config.jars)
     if config.scratch:
@@ -75,6 +82,9 @@ def _end(session: Any) -> None:
 
     untyped: Any = SparkContext
     gateway = session.sparkContext._gateway
+    if submitted():
+        session.stop()  # the JVM is spark-submit's, which ends with this process
+        return
     if gateway.proc.poll() is None:
         session.stop()
         gateway.shutdown()

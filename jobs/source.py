@@ -1,4 +1,4 @@
-"""A run as DataFrames: its closed offset range on Kafka, decoded by every schema version, without repeats.
+"""A run as DataFrames: closed offset ranges of the log, decoded by every schema version, without repeats.
 
 One DataFrame per kind of event, with the columns that are asked for. Integers are bigint, enums their names.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from typing import Any
+from functools import reduce
+from typing import Any, Final, Protocol
 
 from pyspark.sql import functions as sf
 from pyspark.sql.avro.functions import from_avro
@@ -19,74 +19,116 @@ from economy.errors import ProtocolError, UnknownRunError
 from economy.instruments import Instrument
 from economy.scenario import Scenario, scenario_from_json
 from jobs.config import JobConfig
-from schemas.catalogue import EVENTS, FLOWS, TRADES, topic, versions
+from schemas.catalogue import EVENTS, FLOWS, INDICATORS, TRADES, topic, versions
 from schemas.log.clocklog import read_clock
 from schemas.log.founding import founding
+from schemas.log.reader import LogReader, Place
 
-_IDENTITY = {FLOWS: ("agent", "n"), TRADES: ("instrument", "seq")}
+# What tells two records of a topic apart. A value of the stream that differs from its repeat must show, so it counts.
+IDENTITY: Final = {
+    FLOWS: ("agent", "n"),
+    TRADES: ("instrument", "seq"),
+    INDICATORS: ("window", "indicator", "item", "value"),
+}
+# Kinds of events that are fetched together: most of the trades topic is closes and levels, which few jobs read.
+_TOGETHER: Final = (("TradeExecuted", "PriceFixed"), ("BookUpdated",))
+
+Offsets = Mapping[str, Sequence[int]]  # family -> offset per partition
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What of the log belongs to a run: records of `run` in [start, end) per topic and partition."""
+
+    run: int
+    start: Offsets
+    end: Offsets
 
 
 @dataclass(frozen=True)
 class RunRange:
-    """What of the log belongs to a finished run: [start, end) per topic and partition."""
+    """A run and where it lies on the log, with what jobs must know of it."""
 
-    run: int
-    start: Mapping[str, Sequence[int]]
-    end: Mapping[str, Sequence[int]]
-    last_epoch: int
+    extent: Extent
+    windows: int  # number of closed windows
     scenario: Scenario
     instruments: tuple[Instrument, ...]
+
+    @property
+    def run(self) -> int:
+        return self.extent.run
 
     @property
     def time(self) -> Calendar:
         """Calendar of the run."""
         return self.scenario.time
 
-    @property
-    def windows(self) -> int:
-        """Number of closed windows."""
-        return (self.last_epoch + 1) * self.time.epoch_ticks // self.time.window_ticks
+
+def started_run(config: JobConfig, run: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """RunStarted and, of a run that is over, RunFinished. Raises UnknownRunError, ProtocolError for a tape."""
+    clock = read_clock(config.bootstrap, config.namespace, run)
+    if clock.started is None:
+        raise UnknownRunError("run", run, "`escape runs list` shows the runs")
+    if clock.started["last_epoch"] < 0:
+        raise ProtocolError(f"run {run} is a tape without windows", "choose a simulated run")
+    return clock.started, clock.finished
 
 
 def run_range(config: JobConfig, run: int) -> RunRange:
     """Read a run's range from the clock. Raises UnknownRunError, and ProtocolError for a run that is not finished."""
-    clock = read_clock(config.bootstrap, config.namespace, run)
-    if clock.started is None:
-        raise UnknownRunError("run", run, "`escape runs list` shows the runs")
-    if clock.finished is None:
-        raise ProtocolError(f"run {run} is not finished", "wait for it, or end it with `escape stop`")
-    started = clock.started
-    if started["last_epoch"] < 0:
-        raise ProtocolError(f"run {run} is a tape without windows", "choose a simulated run")
-    instruments = founding(config.bootstrap, config.namespace, started).instruments
-    return RunRange(
-        run, started["start_offsets"], clock.finished["end_offsets"], started["last_epoch"],
-        scenario_from_json(started["scenario"]), instruments,
-    )  # fmt: skip
+    started, finished = started_run(config, run)
+    if finished is None:
+        raise ProtocolError(
+            f"run {run} is not finished", "wait for it, end it with `escape stop`, or give --incremental"
+        )
+    start, end = dict(started["start_offsets"]), dict(finished["end_offsets"])
+    # The projection writes behind the run: its figures are where its topic stands now, among those of other runs.
+    place: Place = (INDICATORS, 0)
+    with LogReader(config.bootstrap, config.namespace, {}) as reader:
+        start[INDICATORS] = [reader.begin_offsets([place])[place]]
+        end[INDICATORS] = [reader.end_offsets([place])[place]]
+    return described(config, started, Extent(run, start, end), started["last_epoch"])
 
 
-class RunLog:
-    """DataFrames of one run. `frame(event, columns)` is what jobs use; tests give frames of their own."""
+def described(config: JobConfig, started: Mapping[str, Any], extent: Extent, last_epoch: int) -> RunRange:
+    """A range with what RunStarted and the opening say of the run."""
+    scenario = scenario_from_json(started["scenario"])
+    time = scenario.time
+    windows = (last_epoch + 1) * time.epoch_ticks // time.window_ticks
+    return RunRange(extent, windows, scenario, founding(config.bootstrap, config.namespace, started).instruments)
 
-    def __init__(self, session: Any, config: JobConfig, extent: RunRange) -> None:
+
+class Records(Protocol):
+    """Where the bytes of a run's records are."""
+
+    def of(self, family: str, events: Sequence[str]) -> Any:
+        """(id, body) of the records of some kinds: schema id and Avro body."""
+
+
+def wire(value: str = "value") -> list[Any]:
+    """Columns (id, body) of a column with records in the Confluent wire format."""
+    return [
+        sf.expr(f"cast(conv(hex(substring({value}, 2, 4)), 16, 10) as int)").alias("id"),
+        sf.expr(f"substring({value}, 6)").alias("body"),
+    ]
+
+
+def ids_of(events: Sequence[str]) -> list[int]:
+    """Ids of every schema version of some kinds of events."""
+    return [i for i, (event, _) in versions().items() if event in events]
+
+
+class KafkaRecords:
+    """The records on the log itself, in the closed range of the run."""
+
+    def __init__(self, session: Any, config: JobConfig, extent: Extent) -> None:
         self.session, self.config, self.extent = session, config, extent
-        self._frames: dict[str, Any] = {}
 
-    @cached_property
-    def _flows(self) -> Any:
-        """All flows; small enough to be kept, since every kind of event is decoded from them."""
-        return self._raw(FLOWS, None).persist()
-
-    @cached_property
-    def _trades(self) -> Any:
-        """Most of the trades topic is book levels and closes, which no job reads; the rest is fetched once."""
-        return self._raw(TRADES, ("TradeExecuted", "PriceFixed")).persist()
-
-    def _raw(self, family: str, events: Sequence[str] | None) -> Any:
-        """(schema id, body) of a topic's records in the run's range."""
+    def of(self, family: str, events: Sequence[str]) -> Any:
+        """As Records."""
         name = topic(self.config.namespace, family)
 
-        def offsets(of: Mapping[str, Sequence[int]]) -> str:
+        def offsets(of: Offsets) -> str:
             return json.dumps({name: {str(p): offset for p, offset in enumerate(of[family])}})
 
         frame = (
@@ -98,35 +140,53 @@ class RunLog:
             .option("failOnDataLoss", "true")
             .option("minPartitions", str(self.config.shuffle_partitions))  # a topic partition is read by several tasks
             .load()
-            .where("value is not null and length(value) > 5")
-            .select(
-                sf.expr("cast(conv(hex(substring(value, 2, 4)), 16, 10) as int)").alias("id"),
-                sf.expr("substring(value, 6)").alias("body"),
-            )
         )
-        if events is not None:
-            frame = frame.where(sf.col("id").isin([i for i, (event, _) in versions().items() if event in events]))
-        return frame
+        known = frame.where("value is not null and length(value) > 5").select(*wire())
+        return known.where(sf.col("id").isin(ids_of(events)))
+
+
+class RunLog:
+    """DataFrames of one run. `frame(event, columns)` is what jobs use; tests give frames of their own."""
+
+    def __init__(self, records: Records, run: int) -> None:
+        self.records, self.run = records, run
+        self._raw: dict[tuple[str, ...], Any] = {}
+        self._frames: dict[str, Any] = {}
 
     def frame(self, event: str, columns: Sequence[str]) -> Any:
         """Unique records of one kind with the named columns."""
+        identity = IDENTITY[EVENTS[event].topic]
         if event not in self._frames:
-            self._frames[event] = self._decode(event)
-        return self._frames[event].select(*dict.fromkeys([*_IDENTITY[_family(event)], *columns]))
+            known = decoded(self._bytes(event), event).where(sf.col("run") == self.run)
+            self._frames[event] = known.dropDuplicates(list(identity)).persist()
+        return self._frames[event].select(*dict.fromkeys([*identity, *columns]))
 
-    def _decode(self, event: str) -> Any:
-        kind = EVENTS[event]
-        family = _family(event)
-        raw = self._trades if family == TRADES else self._flows
-        options = {"mode": "FAILFAST", "avroSchema": json.dumps(dict(kind.schema))}
-        parts = [
-            raw.where(sf.col("id") == i).select(from_avro("body", json.dumps(dict(writer)), options).alias("r"))
-            for i, (name, writer) in versions().items()
-            if name == event
-        ]
-        frame = reduce(lambda a, b: a.unionByName(b), parts).where(sf.col("r.run") == self.extent.run)
-        return frame.select("r.*").dropDuplicates(list(_IDENTITY[family])).persist()
+    def _bytes(self, event: str) -> Any:
+        """The records of the events that are fetched together with this one; kept, so that they are fetched once."""
+        family = EVENTS[event].topic
+        others = tuple(name for name, kind in EVENTS.items() if kind.topic == family)
+        together = next((names for names in _TOGETHER if event in names), others)
+        if together not in self._raw:
+            self._raw[together] = self.records.of(family, together).persist()
+        return self._raw[together]
 
 
-def _family(event: str) -> str:
-    return TRADES if EVENTS[event].topic == TRADES else FLOWS
+def decoded(
+    records: Any,
+    event: str,
+    known: Mapping[int, tuple[str, Mapping[str, Any]]] | None = None,
+    reader: Mapping[str, Any] | None = None,
+) -> Any:
+    """Records (id, body) of one kind as the fields of `reader`, whichever of the `known` schema versions wrote each.
+
+    Both default to the catalogue's. Fields that a writer did not know have their defaults. A body that is no such
+    record ends the job.
+    """
+    wanted = dict(EVENTS[event].schema if reader is None else reader)
+    options = {"mode": "FAILFAST", "avroSchema": json.dumps(wanted)}
+    parts = [
+        records.where(sf.col("id") == i).select(from_avro("body", json.dumps(dict(writer)), options).alias("r"))
+        for i, (name, writer) in (versions() if known is None else known).items()
+        if name == event
+    ]
+    return reduce(lambda a, b: a.unionByName(b), parts).select("r.*")

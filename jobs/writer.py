@@ -1,14 +1,17 @@
-"""Publishing a job's figures: into a staging table, checked, then swapped in as one partition.
+"""Publishing a job's rows: into a staging table of this attempt, checked, then swapped in as one partition.
 
-A job that dies before the swap leaves the published figures as they were; a rerun gives the same table, never a double.
+A job that dies before the swap leaves the published rows as they were, and a staging table that the next attempt drops.
+That also fences a process that lives on when its job is started anew: it has no table left to write to. A task that
+Spark repeats sends the same blocks under the same tokens, and ClickHouse takes each once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -16,9 +19,11 @@ from clickhouse_connect.driver.exceptions import Error, OperationalError
 from pyspark.sql import functions as sf
 
 from economy.errors import ProtocolError, SetupError
-from jobs.source import RunRange
+from jobs.registry import Job
+from jobs.source import Extent
 
-STAGING, TARGET = "batch_indicators_staging", "batch_indicators"
+_BLOCKS: Final = 100_000  # insert tokens that a staging table remembers: more than one attempt sends
+_TASKS: Final = 2  # that write at once; each block is a part for ClickHouse to merge
 
 
 def connect(dsn: str) -> Any:
@@ -35,51 +40,72 @@ def connect(dsn: str) -> Any:
         ) from error
 
 
-def publish(rows: Any, dsn: str, extent: RunRange, job: str, version: int) -> int:
-    """Publish (window, indicator, item, value) rows of a run; returns how many.
+def with_lineage(rows: Any, extent: Extent, job: Job) -> Any:
+    """Rows as the job's table holds them: with run, job, version, offset ranges and time of computation."""
 
-    Raises ProtocolError when the staging table does not hold each row once, SetupError when ClickHouse is away.
-    """
+    def lineage(of: Mapping[str, Sequence[int]]) -> Any:
+        return sf.lit(json.dumps({family: list(offsets) for family, offsets in sorted(of.items())}))
 
-    def lineage(of: Any) -> str:
-        return json.dumps({family: list(offsets) for family, offsets in sorted(of.items())})
-
-    staged = rows.select(
-        sf.lit(extent.run).cast("bigint").alias("run"), "window", "indicator", "item", "value",
-        sf.lit(job).alias("job"), sf.lit(version).cast("int").alias("job_version"),
-        sf.lit(lineage(extent.start)).alias("start_offsets"), sf.lit(lineage(extent.end)).alias("end_offsets"),
+    return rows.select(
+        sf.lit(extent.run).cast("bigint").alias("run"), *rows.columns,
+        sf.lit(job.name).alias("job"), sf.lit(job.version).cast("int").alias("job_version"),
+        lineage(extent.start).alias("start_offsets"), lineage(extent.end).alias("end_offsets"),
         sf.lit(datetime.now(UTC).replace(tzinfo=None)).cast("timestamp_ntz").alias("computed_at"),
-    ).coalesce(2)  # fmt: skip
-    partition = f"({extent.run}, '{job}')"
+    )  # fmt: skip
+
+
+def publish(rows: Any, dsn: str, extent: Extent, job: Job) -> int:
+    """Publish a job's rows of a run in place of its older ones; returns how many.
+
+    Raises ProtocolError when the staging table does not hold each row once, SetupError when ClickHouse refuses.
+    """
+    prefix = f"{job.table}_of_{job.name.replace('-', '_')}_{extent.run}_"
+    staging, partition = f"{prefix}{uuid.uuid4().hex[:12]}", f"({extent.run}, '{job.name}')"
+    # In an order that a repeated task finds again, so that its blocks are the same.
+    placed = with_lineage(rows, extent, job).repartition(_TASKS, *job.keys).sortWithinPartitions(*job.keys)
     client = connect(dsn)
     try:
-        client.command(f"ALTER TABLE {STAGING} DROP PARTITION {partition}")
-        sent: int = sum(row.n for row in staged.mapInArrow(_insert(dsn), "n bigint").collect())
-        found = client.query(
-            f"SELECT count(), uniqExact(window, indicator, item) FROM {STAGING} WHERE run = {extent.run} "
-            f"AND job = '{job}'"
-        ).result_rows[0]
+        left = client.query(
+            "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})",
+            {"prefix": prefix},
+        )
+        for (name,) in left.result_rows:
+            client.command(f"DROP TABLE IF EXISTS {name}")
+        client.command(f"CREATE TABLE {staging} AS {job.table}")
+        client.command(f"ALTER TABLE {staging} MODIFY SETTING non_replicated_deduplication_window = {_BLOCKS}")
+        sent: int = sum(row.n for row in placed.mapInArrow(inserting(dsn, staging), "n bigint").collect())
+        keys = ", ".join(job.keys)
+        found = client.query(f"SELECT count(), uniqExact({keys}) FROM {staging}").result_rows[0]
         if tuple(found) != (sent, sent):
             raise ProtocolError(
-                f"{STAGING} holds {found[0]} rows ({found[1]} different) of {sent} of job {job}", "run the job again"
+                f"{staging} holds {found[0]} rows ({found[1]} different) of {sent} of job {job.name}",
+                "run the job again",
             )
-        client.command(f"ALTER TABLE {TARGET} REPLACE PARTITION {partition} FROM {STAGING}")
-        client.command(f"ALTER TABLE {STAGING} DROP PARTITION {partition}")
+        # An empty partition cannot replace another.
+        swap = f"REPLACE PARTITION {partition} FROM {staging}" if sent else f"DROP PARTITION {partition}"
+        client.command(f"ALTER TABLE {job.table} {swap}")
+        client.command(f"DROP TABLE {staging}")
         return sent
     except Error as error:
-        raise SetupError(f"ClickHouse refuses the figures of {job}: {error}", "see its log") from error
+        raise SetupError(f"ClickHouse refuses the rows of {job.name}: {error}", "see its log") from error
     finally:
         client.close()
 
 
-def _insert(dsn: str) -> Any:
+def inserting(dsn: str, staging: str) -> Any:
+    """What a task does: insert its batches, each under a token of its place, and count the rows."""
+
     def insert(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
+        from pyspark import TaskContext
 
+        context = TaskContext.get()
+        task = context.partitionId() if context else 0
         client, count = connect(dsn), 0
-        for batch in batches:
+        for block, batch in enumerate(batches):
             if batch.num_rows:
-                client.insert_arrow(STAGING, pa.Table.from_batches([batch]))
+                token = {"insert_deduplicate": 1, "insert_deduplication_token": f"{staging}:{task}:{block}"}
+                client.insert_arrow(staging, pa.Table.from_batches([batch]), settings=token)
                 count += batch.num_rows
         client.close()
         yield pa.RecordBatch.from_pydict({"n": pa.array([count], pa.int64())})

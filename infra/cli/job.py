@@ -1,31 +1,47 @@
-"""escape job."""
+"""escape job: list, or one of the jobs over a run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings, using_stack
+from economy.errors import InputError
+from infra.cli.common import Json, Namespace, State, emit, guarded, out, progress, settings, using_stack
+
+_LIST = "list"
 
 
 @guarded
 def job(
-    name: Annotated[str, typer.Argument(help="Job: gdp or gini.")],
-    run: Annotated[int, typer.Option(help="Run id, see `escape runs list`.")],
+    name: Annotated[str, typer.Argument(help="Name of a job, or `list`.")],
+    run: Annotated[int | None, typer.Option(help="Run id, see `escape runs list`.")] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Compute only: publish nothing to ClickHouse.")] = False,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
 ) -> None:
-    """Compute a finished run's figures from its log with Spark, and publish them."""
+    """Compute a run's figures from its log with Spark, and publish them; `escape job list` names the jobs."""
+    from jobs.registry import JOBS, job_of
+
+    if name == _LIST:
+        known = [each.to_json() for each in JOBS.values()]
+        if json_:
+            emit(known)
+        else:
+            out.print(table_of_rows(known))
+        return
+    job_of(name)  # a wrong name is told before anything is started
+    if run is None:
+        raise InputError("--run", run, "give the id of a run; `escape runs list` shows them")
     from infra.spark import job_config
-    from jobs.main import job_of, run_jobs
+    from jobs.main import run_jobs
     from jobs.session import spark_session
     from runs.log import find_run
 
     chosen = settings(state, namespace)
-    job_of(name)  # a wrong name is told before anything is started
     with using_stack(chosen, store=not no_store) as stack:
         find_run(stack.bootstrap, stack.namespace, run)
         with progress() as bar:
@@ -33,16 +49,30 @@ def job(
             config = job_config(chosen, stack)
             bar.update(task, detail="starting Spark")
             with spark_session(config, f"escape-{name}") as spark:
-                figures = run_jobs(
+                (outcome,) = run_jobs(
                     [name], config, run,
                     lambda what, done, of: bar.update(task, detail=what, completed=done, total=of), spark,
                 )  # fmt: skip
-    told: list[dict[str, Any]] = [figure.to_json() for figure in figures]
+    told = outcome.to_json()
     if json_:
         emit(told)
-        return
-    for row in told:
-        print(f"{row['window']:>6} {row['indicator']:<26} {row['item']:>4} {row['value']:>30}")
+    else:
+        if told["shown"]:
+            out.print(table_of_rows(told["shown"]))
+        where = f"published to {told['table']}" if told["published"] else "not published"
+        print(f"{name}: {told['rows']} rows, {where}")
+    outcome.check()
+
+
+def table_of_rows(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows for people: numbers to the right."""
+    table = Table(box=None, pad_edge=False)
+    for column, value in rows[0].items():
+        numeric = isinstance(value, int) or (isinstance(value, str) and value.removeprefix("-").isdigit())
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    return table
 
 
 def register(app: typer.Typer) -> None:

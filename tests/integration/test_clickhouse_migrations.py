@@ -35,7 +35,7 @@ def test_migrations_are_applied_once_and_a_cut_off_one_again(config: ClickHouseC
         assert store.rows(silent) == []
         store.command("ALTER TABLE migrations DELETE WHERE version = 2 SETTINGS mutations_sync = 1")
         store.command("DROP TABLE trade_executed")
-        assert migrate(one) == names[1:]
+        assert migrate(one) == [names[1]]
         assert store.command("SELECT count() FROM trade_executed") == 0
     changed = [replace(load()[0], checksum="0"), *load()[1:]]
     with pytest.raises(MigrationError, match="changed"):
@@ -50,17 +50,18 @@ def test_a_jobs_figures_replace_its_older_ones_as_a_whole(config: ClickHouseConf
     two = replace(config, database="two")
     migrate(two)
     with Store(two) as store:
+        store.command("CREATE TABLE staging AS batch_indicators")  # as jobs.writer makes one for each attempt
         for value in (5, 10**30):
             store.insert(
-                "batch_indicators_staging",
+                "staging",
                 {
                     "run": [7, 7], "window": [0, 1], "indicator": ["gdp_real"] * 2, "item": np.zeros(2, np.int64),
                     "value": [Decimal(value)] * 2, "job": ["gdp"] * 2, "job_version": [1, 1],
                     "start_offsets": ["{}"] * 2, "end_offsets": ["{}"] * 2,
                 },
             )  # fmt: skip
-            store.command("ALTER TABLE batch_indicators REPLACE PARTITION (7, 'gdp') FROM batch_indicators_staging")
-            store.command("ALTER TABLE batch_indicators_staging DROP PARTITION (7, 'gdp')")
+            store.command("ALTER TABLE batch_indicators REPLACE PARTITION (7, 'gdp') FROM staging")
+            store.command("ALTER TABLE staging DROP PARTITION (7, 'gdp')")
             found = store.columns("SELECT window, value FROM batch_indicators ORDER BY window")
             assert found["window"].tolist() == [0, 1]
             assert [int(v) for v in found["value"]] == [value, value]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from fractions import Fraction
+from statistics import covariance, variance
 from typing import Any
 
+import fastavro
 import numpy as np
 import pytest
 
@@ -15,13 +22,21 @@ from economy.instruments import Instrument
 from economy.measures import gini as gini_of
 from economy.measures import lorenz
 from economy.scenario import load_scenario
+from infra.jars import spark_jars
 from infra.java import java_home
 from infra.settings import load_settings
+from jobs.activity import activity
+from jobs.agent_performance import agent_performance
 from jobs.config import JobConfig
 from jobs.gdp import gdp
 from jobs.gini import gini
+from jobs.liquidity import liquidity
 from jobs.postings import Booked, floored
+from jobs.price_stability import price_stability, square_root
+from jobs.reconcile import compared, disagreements
 from jobs.session import spark_session
+from jobs.source import decoded, wire
+from schemas.catalogue import EVENTS
 
 pytestmark = [
     pytest.mark.integration,
@@ -42,7 +57,8 @@ INSTRUMENTS = (
 INCOME = ("wage", "benefit", "dividend", "deposit_interest")
 OTHER = ("income_tax", "profit_tax", "bond_interest", "bond_issue", "bond_redemption", "founding", "estate", "transfer")
 TYPES = {"agent": "bigint", "role": "string", "taker_side": "string", "use": "string", "instrument_class": "string",
-         "kind": "string", "account": "string"}  # fmt: skip
+         "kind": "string", "account": "string", "side": "string", "parameter": "string"}  # fmt: skip
+EPOCH = 20
 
 
 class Invented:
@@ -103,6 +119,42 @@ class Invented:
             for i in INSTRUMENTS:
                 row = {"instrument": i.instrument, "tick": number * ROUND + ROUND - 1}
                 self.rows["PriceFixed"].append({**row, "price": int(rng.integers(6_000, 80_000))})
+
+        self._levels(rng)
+        self._contracts(rng)
+
+    def _levels(self, rng: np.random.Generator) -> None:
+        """Books of which one has no bids, with levels that change, go and come back; one for longer than the run."""
+        seqs: Counter[int] = Counter()
+        for epoch in range(WINDOWS * WINDOW // EPOCH):
+            for instrument in (GOOD, SERVICE, 2):
+                for _ in range(int(rng.integers(3))):
+                    buy = instrument != GOOD and bool(rng.integers(2))
+                    price = int(rng.integers(90, 100) if buy else rng.integers(100, 110))
+                    quantity = int(rng.integers(1, 50) * (rng.random() < 0.7))
+                    row = {
+                        "instrument": instrument,
+                        "tick": epoch * EPOCH + EPOCH - 1,
+                        "side": "buy" if buy else "sell",
+                    }
+                    self.rows["BookUpdated"].append(
+                        {**row, "seq": seqs[instrument], "price": price, "quantity": quantity}
+                    )
+                    seqs[instrument] += 1
+
+    def _contracts(self, rng: np.random.Generator) -> None:
+        for person in PEOPLE[1:]:  # of the first one the opening says nothing
+            row = {"agent": person, "parameter": "employer", "value": int(rng.choice((-1, *FIRMS)))}
+            self.rows["OpeningParameter"].append(row)
+            self.rows["OpeningParameter"].append({**row, "parameter": "skill", "value": 5})
+        for person in PEOPLE:
+            for _ in range(int(rng.integers(9))):
+                row = {"agent": FIRMS[0], "worker": person, "tick": int(rng.integers(WINDOWS * WINDOW))}
+                self.rows["ContractSigned" if rng.random() < 0.5 else "ContractEnded"].append(row)
+        # In one epoch he leaves, and joins another.
+        self.rows["ContractSigned"].append({"agent": FIRMS[0], "worker": PEOPLE[0], "tick": 1 + 30 * EPOCH})
+        self.rows["ContractEnded"].append({"agent": FIRMS[1], "worker": PEOPLE[0], "tick": 9 + 30 * EPOCH})
+        self.rows["AgentBankrupt"] = [{"agent": FIRMS[0], "tick": WINDOW + 17}]
 
     def price(self, instrument: int, number: int) -> int:
         """Valuation price in a round: fixed in the last tick of the one before."""
@@ -207,6 +259,9 @@ def _balances(x: Invented, before: int) -> Counter[tuple[str, int, int]]:
                 b["cash", r["agent"], 0] -= r["amount"]
                 b["cash", r["payee"], 0] += r["amount"] - r["withheld"]
                 b["cash", 0, 0] += r["withheld"]
+                if r["kind"] in ("bond_issue", "bond_redemption"):
+                    b["bonds", r["agent"], 0] += r["amount"]
+                    b["bonds", r["payee"], 0] -= r["amount"]
             elif name in ("GoodsProduced", "GoodsConsumed"):
                 b["goods", r["agent"], r["product"]] += r["quantity"] * (1 if name == "GoodsProduced" else -1)
             elif name == "CapitalDepreciated":
@@ -236,12 +291,136 @@ def _gini(x: Invented) -> dict[tuple[int, str, int], int]:
     return out
 
 
+def _activity(x: Invented, shares: Sequence[float]) -> dict[tuple[int, str, int], int]:
+    out: dict[tuple[int, str, int], int] = {}
+    for w in range(WINDOWS):
+        made = [t for t in x.rows["TradeExecuted"] if t["tick"] // WINDOW == w]
+        index = 0
+        for i in INSTRUMENTS:
+            mine = [t for t in made if t["instrument"] == i.instrument]
+            out[w, "traded_value", i.instrument] = sum(t["notional"] for t in mine)
+            out[w, "traded_quantity", i.instrument] = sum(t["quantity"] for t in mine)
+            close = out[w, "closing_price", i.instrument] = x.price(i.instrument, (w + 1) * WINDOW // ROUND)
+            if i.instrument == 2:
+                continue
+            eaten = [t for t in mine if t["use"] == "consumption"]
+            share, lots = round(shares[i.item] * 10**9), sum(t["quantity"] for t in eaten)
+            mean = Fraction(sum(t["notional"] for t in eaten), lots * 100) if lots else Fraction(close)
+            index += math.floor(share * mean / 10_000)
+        out[w, "consumer_price_index", 0] = index
+        out[w, "trades", 0] = len(made)
+        out[w, "bankruptcies", 0] = int(w == 1)
+        out[w, "government_debt", 0] = -_balances(x, (w + 1) * WINDOW)["bonds", 0, 0]
+        idle = 0
+        for end in range(w * WINDOW + ROUND, (w + 1) * WINDOW + 1, ROUND):
+            for person in PEOPLE:
+                opening = [r["value"] for r in x.rows["OpeningParameter"] if r["agent"] == person]
+                changes = [(-1, int(bool(opening) and opening[0] >= 0))]
+                for name, works in (("ContractEnded", 0), ("ContractSigned", 1)):
+                    mine = [r for r in x.rows[name] if r["worker"] == person and r["tick"] < end]
+                    changes += [(r["tick"] // EPOCH, works) for r in mine]
+                idle += 1 - max(changes)[1]
+        out[w, "unemployment", 0] = 10**9 * idle // (len(PEOPLE) * WINDOW // ROUND)
+    return out
+
+
+def _floor(value: Fraction) -> int:
+    return math.floor(10**9 * value)
+
+
+def _liquidity(x: Invented) -> dict[tuple[int, int], Row]:
+    """The book of each epoch's end as a dictionary; regression by the standard library."""
+    out = {}
+    for i in INSTRUMENTS:
+        book: dict[tuple[str, int], int] = {}
+        for w in range(WINDOWS):
+            spread, depth, quoted = [Fraction(0), Fraction(0)], Counter[str](), 0
+            for epoch in range(w * WINDOW // EPOCH, (w + 1) * WINDOW // EPOCH):
+                for r in x.rows["BookUpdated"]:
+                    if r["instrument"] == i.instrument and r["tick"] // EPOCH == epoch:
+                        book[r["side"], r["price"]] = r["quantity"]
+                bids = {p: q for (side, p), q in book.items() if side == "buy" and q}
+                asks = {p: q for (side, p), q in book.items() if side == "sell" and q}
+                depth["bid_depth"] += sum(bids.values())
+                depth["ask_depth"] += sum(asks.values())
+                depth["best_bid_depth"] += bids[max(bids)] if bids else 0
+                depth["best_ask_depth"] += asks[min(asks)] if asks else 0
+                if bids and asks:
+                    quoted += 1
+                    spread[0] += min(asks) - max(bids)
+                    spread[1] += Fraction(min(asks) + max(bids), 2)
+            made = [t for t in x.rows["TradeExecuted"] if (t["instrument"], t["tick"] // WINDOW) == (i.instrument, w)]
+            flows, moves, ratios = [], [], []
+            for r in range(w * WINDOW // ROUND, (w + 1) * WINDOW // ROUND):
+                now = [t for t in made if t["tick"] // ROUND == r]
+                price, value = x.price(i.instrument, r), sum(t["notional"] for t in now)
+                moves.append(x.price(i.instrument, r + 1) - price)
+                flows.append(sum(t["quantity"] * (1 if t["taker_side"] == "buy" else -1) for t in now))
+                if value:
+                    ratios.append(_floor(Fraction(abs(moves[-1]), price) * 10**14 / value))
+            slope = covariance([Fraction(f) for f in flows], [Fraction(m) for m in moves])
+            out[w, i.instrument] = {
+                "trades": len(made), "traded_quantity": sum(t["quantity"] for t in made),
+                "traded_value": sum(t["notional"] for t in made), "quoted_epochs": quoted,
+                "quoted_spread": _floor(spread[0] / spread[1]) if quoted else None,
+                **{name: depth[name] * EPOCH // WINDOW for name in
+                   ("best_bid_depth", "best_ask_depth", "bid_depth", "ask_depth")},
+                "illiquidity": sum(ratios) // len(ratios),
+                "price_impact": _floor(slope / variance([Fraction(f) for f in flows])),
+            }  # fmt: skip
+    return out
+
+
+def _stability(x: Invented) -> dict[tuple[int, int], Row]:
+    out = {}
+    rounds = WINDOW // ROUND
+    for i in INSTRUMENTS:
+        for w in range(WINDOWS):
+            prices = [x.price(i.instrument, r) for r in range(w * rounds, (w + 1) * rounds + 1)]
+            changes = [_floor(Fraction(b, a) - 1) for a, b in itertools.pairwise(prices)]
+            falls = [_floor(1 - Fraction(b, a)) for k, a in enumerate(prices) for b in prices[k:]]
+            out[w, i.instrument] = {
+                "opening_price": prices[0], "closing_price": prices[-1],
+                "inflation": _floor(Fraction(prices[-1], prices[0]) - 1),
+                "realised_volatility": math.isqrt(sum(c * c for c in changes)), "max_drawdown": max(falls),
+            }  # fmt: skip
+    return out
+
+
+def _performance(x: Invented) -> dict[tuple[int, int], Row]:
+    out: dict[tuple[int, int], Row] = {}
+    roles = {r["agent"]: r["role"] for r in x.rows["AgentFounded"]}
+    before = dict.fromkeys(roles, 0)
+    for w in range(-1, WINDOWS):
+        b = _balances(x, (w + 1) * WINDOW)
+        close = {i.instrument: x.price(i.instrument, (w + 1) * WINDOW // ROUND) for i in INSTRUMENTS}
+        real = {
+            a: sum((b["goods", a, j] + b["capital", a, j]) * close[j] * 100 for j in (GOOD, SERVICE)) for a in roles
+        }
+        worth = {f: close[2] * 10**9 if f == LISTED else b["cash", f, 0] + real[f] for f in FIRMS}
+        made = [(*_sides(t), t["notional"]) for t in x.rows["TradeExecuted"] if t["tick"] // WINDOW == w]
+        for a, role in roles.items():
+            shares = sum(max(b["shares", a, f], 0) * worth[f] // 100_000 for f in FIRMS)
+            net = b["cash", a, 0] + b["bonds", a, 0] + real[a] + shares
+            out[w, a] = {
+                "role": role, "net_worth": net, "change": net - before[a],
+                "growth": _floor(Fraction(net - before[a], before[a])) if before[a] > 0 else None,
+                "trades": sum(a == side for *sides, _ in made for side in sides),
+                "bought": sum(v for buyer, _, v in made if buyer == a),
+                "sold": sum(v for _, seller, v in made if seller == a),
+            }  # fmt: skip
+            before[a] = net
+    return {key: row for key, row in out.items() if key[0] >= 0}
+
+
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     settings = load_settings()
     home = str(java_home(settings.java_home, settings.cache_folder))
     scratch = str(tmp_path_factory.mktemp("spark"))
-    with spark_session(JobConfig("", "", java_home=home, scratch=scratch, shuffle_partitions=2), "rules") as session:
+    jars = spark_jars(settings.cache_folder, java_home(settings.java_home, settings.cache_folder))
+    config = JobConfig("", "", jars=jars, java_home=home, scratch=scratch, shuffle_partitions=2)
+    with spark_session(config, "rules") as session:
         yield session
 
 
@@ -250,13 +429,70 @@ def test_jobs_follow_their_definitions(spark: Any) -> None:
     assert (scenario.time.window_ticks, scenario.time.round_ticks) == (WINDOW, ROUND)
     source = Frames(spark, x)
     booked = Booked(source, scenario.time, INSTRUMENTS)
-    expected = {gdp: _gdp(x, round(scenario.targets.vat * 10_000)), gini: _gini(x)}
+    basket = [product.consumption for product in scenario.products]
+    expected = {gdp: _gdp(x, round(scenario.targets.vat * 10_000)), gini: _gini(x), activity: _activity(x, basket)}
     for job, figures in expected.items():
         rows = job(source, booked, scenario, WINDOWS).collect()
         found = {(r.window, r.indicator, r.item): int(r.value) for r in rows}
         assert len(found) == len(rows)
         assert {k: (v, figures.get(k)) for k, v in found.items() if v != figures.get(k)} == {}
         assert found.keys() == figures.keys()
+
+
+def test_instruments_and_agents_follow_their_definitions(spark: Any) -> None:
+    scenario, x = load_scenario("village", {"years": "1"}), Invented()
+    booked = Booked(Frames(spark, x), scenario.time, INSTRUMENTS)
+    expected = {liquidity: _liquidity(x), price_stability: _stability(x), agent_performance: _performance(x)}
+    for job, wanted in expected.items():
+        rows = [row.asDict() for row in job(booked.source, booked, scenario, WINDOWS).collect()]
+        found = {(row.pop("window"), row.pop("instrument" if "instrument" in row else "agent")): row for row in rows}
+        assert len(found) == len(rows)
+        assert {k: (v, wanted.get(k)) for k, v in found.items() if v != wanted.get(k)} == {}
+        assert found.keys() == wanted.keys()
+    spreads = {i: [row["quoted_spread"] for (_, j), row in expected[liquidity].items() if i == j] for i in (GOOD, 2)}
+    assert spreads[GOOD] == [None, None]  # nobody bids
+    assert all(spreads[2])
+
+
+def test_what_stream_and_batch_do_not_share_is_told(spark: Any) -> None:
+    figure = "window int, indicator string, item bigint, value decimal(38,0)"
+    stream = [(0, "a", 0, 1), (0, "b", 0, 2), (0, "b", 0, 3), (0, "c", 1, 10**30), (1, "a", 0, 7), (2, "a", 0, 9)]
+    batch = [(0, "a", 0, 1), (0, "b", 0, 2), (0, "c", 1, 10**30 + 1), (1, "a", 0, 7), (1, "z", 0, 5)]
+    frames = [spark.createDataFrame([(*row[:3], Decimal(row[3])) for row in rows], figure) for rows in (stream, batch)]
+    rows = compared(*frames, 2)
+    assert rows.count() == 5  # the stream is a window ahead
+    wrong = {(r.window, r.indicator, r.item): (r.stream, r.batch) for r in disagreements(rows).collect()}
+    assert wrong == {(0, "b", 0): (3, 2), (0, "c", 1): (10**30, 10**30 + 1), (1, "z", 0): (None, 5)}
+
+
+def test_records_of_every_schema_version_are_read(spark: Any) -> None:
+    """One topic with records by today's writer, by an older one and by one with fields in another order."""
+    today = json.loads(json.dumps(dict(EVENTS["TradeExecuted"].schema)))
+    older = {**today, "fields": [f for f in today["fields"] if f["name"] != "tax"]}
+    today["fields"] = [{**f, "default": 0} if f["name"] == "tax" else f for f in today["fields"]]
+    mixed = {**today, "fields": today["fields"][::-1]}
+    record = {"run": 1, "instrument": 2, "seq": 3, "tick": 4, "price": 5, "quantity": 6, "maker_agent": 7,
+              "maker_order": 8, "taker_agent": 9, "taker_order": 10, "taker_side": "sell", "use": "investment",
+              "instrument_class": "good", "notional": 2**60, "tax": 12}  # fmt: skip
+    known = {900: ("TradeExecuted", older), 901: ("TradeExecuted", today), 902: ("TradeExecuted", mixed)}
+    rows = []
+    for n, (number, (_, schema)) in enumerate(known.items()):
+        body = io.BytesIO()
+        wanted = {f["name"] for f in schema["fields"]}
+        written = {k: v for k, v in (record | {"seq": n}).items() if k in wanted}
+        fastavro.schemaless_writer(body, fastavro.parse_schema(schema), written)
+        rows.append((b"\0" + number.to_bytes(4, "big") + body.getvalue(),))
+    records = spark.createDataFrame(rows, "value binary").select(*wire())
+    found = {row.seq: row.asDict() for row in decoded(records, "TradeExecuted", known, reader=today).collect()}
+    assert found == {n: record | {"seq": n, "tax": 0 if n == 0 else 12} for n in range(3)}
+
+
+def test_square_roots_are_exact(spark: Any) -> None:
+    roots = [0, 1, 2, 3, 10**9, 10**15, 10**15 - 1, 123_456_789_012_345]
+    squares = [x for r in roots for x in (r * r - 1, r * r, r * r + 1) if x >= 0]
+    frame = spark.createDataFrame([(str(x),) for x in squares], "x string").selectExpr("cast(x as decimal(38,0)) x")
+    found = {int(r.x): int(r.r) for r in frame.selectExpr("x", f"{square_root('x')} r").collect()}
+    assert found == {x: math.isqrt(x) for x in squares}
 
 
 def test_quotients_are_floored_beyond_int64_and_below_zero(spark: Any) -> None:

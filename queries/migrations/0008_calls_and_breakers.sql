@@ -1,0 +1,16 @@
+ALTER TABLE trading_halted ADD COLUMN IF NOT EXISTS `price` Int64 COMMENT 'Price at which the next trade would have printed, 0 = halted by hand [price steps (10^-price_scale)]' AFTER `reason`;
+ALTER TABLE trading_halted ADD COLUMN IF NOT EXISTS `until` Int64 COMMENT 'Last tick of the call; the auction ends it, 0 = open end [tick]' AFTER `price`;
+ALTER TABLE trading_resumed ADD COLUMN IF NOT EXISTS `price` Int64 COMMENT 'Price of the auction, the new reference; 0 = nothing traded [price steps (10^-price_scale)]' AFTER `tick`;
+ALTER TABLE trading_resumed ADD COLUMN IF NOT EXISTS `quantity` Int64 COMMENT 'Quantity traded in the auction [lots (10^-quantity_scale)]' AFTER `price`;
+ALTER TABLE instrument_listed ADD COLUMN IF NOT EXISTS `breaker_bp` Int64 COMMENT 'A trade further than this from the reference halts trading instead, 0 = never [0.0001]' AFTER `band_bp`;
+ALTER TABLE instrument_listed ADD COLUMN IF NOT EXISTS `halt_ticks` Int64 COMMENT 'Length of the call after a halt [ticks]' AFTER `breaker_bp`;
+ALTER TABLE instrument_listed ADD COLUMN IF NOT EXISTS `open_ticks` Int64 COMMENT 'Length of the call before trading opens, 0 = none [ticks]' AFTER `halt_ticks`;
+ALTER TABLE instrument_listed COMMENT COLUMN IF EXISTS `reference_price` 'First valuation price and first reference of bands and auctions [price steps]';
+ALTER TABLE instrument_listed COMMENT COLUMN IF EXISTS `band_bp` 'Width of the price band around the reference: limits outside are rejected, 0 = none [0.0001]';
+ALTER TABLE trade_executed COMMENT COLUMN IF EXISTS `price` 'Price of the resting order, or of the auction [price steps (10^-price_scale)]';
+ALTER TABLE trade_executed COMMENT COLUMN IF EXISTS `maker_agent` 'Agent whose order rested; in an auction the older of the two';
+ALTER TABLE price_band_changed COMMENT COLUMN IF EXISTS `low` 'Lowest price accepted [price steps (10^-price_scale)]';
+ALTER TABLE price_band_changed COMMENT COLUMN IF EXISTS `high` 'Highest price accepted [price steps (10^-price_scale)]';
+ALTER TABLE trading_halted MODIFY COMMENT 'Trading is interrupted; a call collects limit orders until TradingResumed';
+ALTER TABLE trading_resumed MODIFY COMMENT 'A call ended with its auction; trading is continuous again';
+ALTER TABLE price_band_changed MODIFY COMMENT 'The price band moved with its reference: limits outside are rejected';
