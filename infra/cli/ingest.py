@@ -211,6 +211,52 @@ def _keep(names: Sequence[str], path: Path) -> Path:
     return path
 
 
+@app.command("lobster")
+@guarded
+def lobster_command(
+    message_file: Annotated[Path, typer.Argument(help="A message file of LOBSTER, as it comes (also .gz).")],
+    symbol: Annotated[str | None, typer.Option(help="Name of the stock.", show_default="from the file's name")] = None,
+    no_store: NoStore = False,
+    state: State = None,
+    namespace: Namespace = None,
+    json_: Json = False,
+) -> None:
+    """A day of a NASDAQ stock from LOBSTER, and the trades beside the executions that the file tells of.
+
+    Every execution of a visible order is made again by an immediate-or-cancel order of its size; it matches when it
+    meets the same resting order at the same price. Partial cancels keep their place in the queue. Orders from before
+    the file's start are placed by their age. Hidden executions, crosses and halts are left out and counted.
+    """
+    from infra.stored import wait_until_stored
+    from runs.tapes import lobster
+
+    chosen = settings(state, namespace)
+    tape = lobster.read_tape(message_file, symbol)
+    trades = _Trades()
+    with using_stack(chosen, store=not no_store) as stack:
+        done = _send(chosen, stack, tape.flow(), len(tape.records), trades)
+        compared = lobster.compare(tape, trades.rows())
+        told = _told(done) | {
+            "prints": compared.prints,
+            "matched": compared.matched,
+            "orders_from_before": tape.unseen,
+            "left_out": tape.left_out,
+            "differences_by_reason": compared.by_reason,
+            "differences": compared.differences,
+        }
+        _store(stack, told)
+        wait_until_stored(stack, done.run)
+    if json_:
+        emit(told)
+        return
+    print(f"run {done.run}: {done.orders:,} orders, {done.trades:,} trades, {compared.matched:,} of the file's")
+    print(f"{compared.prints:,} executions with the same resting order, price and size")
+    for reason, count in compared.by_reason.items():
+        print(f"{count:,} others: {reason}")
+    for what, count in tape.left_out.items():
+        print(f"{count:,} {what} left out")
+
+
 def register(main: typer.Typer) -> None:
     """Add the commands of this module."""
     main.add_typer(app, name="ingest")

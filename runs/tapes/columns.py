@@ -29,8 +29,7 @@ def read_columns(path: Path, names: Sequence[str], header: bool = True) -> Itera
     """The named columns as texts, batch by batch; a missing value is an empty text. Other columns are not read.
 
     A file that begins as Parquet is read as such, any other as CSV, compressed if its name says so. Without a `header`
-    the file's columns are taken to be the named ones. Raises InputError for a file that cannot be read, or lacks a
-    column.
+    the first columns of a CSV are the named ones. Raises InputError for a file that cannot be read or lacks a column.
     """
     try:
         with open(path, "rb") as file:
@@ -50,12 +49,16 @@ def _check(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
 
 
 def _csv(path: Path, names: Sequence[str], header: bool) -> Iterator[list[Texts]]:
-    reading = pcsv.ReadOptions(block_size=BLOCK, column_names=None if header else list(names))
+    reading = pcsv.ReadOptions(block_size=BLOCK, autogenerate_column_names=not header)
+    with pcsv.open_csv(pa.input_stream(str(path)), reading) as reader:
+        there = reader.schema.names
     if header:
-        with pcsv.open_csv(pa.input_stream(str(path)), reading) as reader:
-            _check(path, reader.schema.names, names)
-    types = dict.fromkeys(names, pa.string())
-    converting = pcsv.ConvertOptions(column_types=types, include_columns=list(names), strings_can_be_null=False)
+        _check(path, there, names)
+    elif len(there) < len(names):
+        raise InputError(f"{path.name} columns", len(there), f"needed are {', '.join(names)}, without a header")
+    read = list(names) if header else there[: len(names)]
+    types = dict.fromkeys(read, pa.string())
+    converting = pcsv.ConvertOptions(column_types=types, include_columns=read, strings_can_be_null=False)
     with pcsv.open_csv(pa.input_stream(str(path)), reading, convert_options=converting) as reader:
         for batch in reader:
             yield batch.columns
@@ -110,7 +113,7 @@ def integers(texts: Texts) -> tuple[NDArray[np.int64], Mask]:
 
 @dataclass
 class Faults:
-    """The wrong cells of a batch; `check` raises InputError for the first. Rows count from 1 below the header."""
+    """The wrong cells of a batch; `check` raises InputError for the first. Rows count from 1, below a header."""
 
     file: str
     rows_before: int

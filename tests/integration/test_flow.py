@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.commands import answer, escape, refused
+from tests.lobster import synthetic, write
 from tests.tapes import book_options, facade_trades, random_rows, write_csv
 
 pytestmark = pytest.mark.integration
@@ -51,3 +52,13 @@ def test_a_wrong_tape_leaves_nothing_on_the_log(state: str, told: dict[str, obje
     path = write_csv(tmp_path / "wrong.csv", rows)
     refused(escape("ingest", "tape", str(path), *book_options(), **settings(state)), 2, "wrong.csv row 4000 action")
     assert "wrong.csv" not in [run["scenario"] for run in answer("runs", "list", "--json", **settings(state))]
+
+
+def test_a_lobster_day_goes_through_the_stream(state: str, tmp_path: Path) -> None:
+    messages = synthetic(21, 2000)[500:]
+    path = write(tmp_path / "ACME_2024-01-02_34200000_57600000_message_5.csv", messages)
+    told = answer("ingest", "lobster", str(path), "--json", **settings(state))
+    assert told["trades"] == told["prints"] == told["matched"] == sum(m[1] == 4 for m in messages)
+    assert told["orders_from_before"] > 0
+    assert (told["rejected"], told["differences"]) == (0, [])
+    refused(escape("ingest", "lobster", str(tmp_path / "none.csv"), **settings(state)), 2, "none.csv")
