@@ -55,7 +55,7 @@ def test_wrong_settings_and_scenarios(state: str, tmp_path: Path) -> None:
     refused(escape("run", "village", "--set", "calendar.rounds=2", state=state), 2, "targets.debt_ratio")
     refused(escape("run", "nowhere", "--carrier", "local", state=state), 2, "nowhere", "village")
     refused(escape("run", "village", "--carrier", "pigeon", state=state), 2, "pigeon", "kafka or local")
-    refused(escape("ingest", "nowhere", state=state), 2, "nowhere", "bitstamp")
+    refused(escape("ingest", "tape", "nowhere.csv", state=state), 2, "nowhere.csv")
 
 
 def test_an_unknown_run(broker: Broker, namespace: str, state: str) -> None:
