@@ -19,9 +19,9 @@ from economy import rng
 from economy.draws import Draw
 from economy.errors import InputError
 from economy.events import Events, Parameter, Policy, Rows, Series, Side
-from economy.market import tax_of
 from economy.opening import EVERYBODY, PRICE, Constant
 from economy.population import population_of
+from economy.reports import tax_of
 from economy.scenario import RECIPE_SCALE, Scenario
 from economy.steady import Rates, Technology
 from economy.units import RATE

@@ -31,8 +31,8 @@ _REFUSED_CANCEL: Final = -(int(RejectReason.MALFORMED) + 1)
 def ops_of(orders: Rows, cancels: Rows, ids: NDArray[np.int64], static: Rows) -> tuple[Rows, Rows]:
     """Kernel ops (orders first), and per op (instrument, tick, agent, n, use, tax rate).
 
-    `ids` (slots,) are the listed instruments, rising; `static` (slots, 5) their money per price step and lot, tick
-    size, lot size and price band. The op of an instrument that is not listed has slot -1.
+    `ids` (slots,) are the listed instruments, rising; `static` (slots, 3) their money per price step and lot, tick
+    size and lot size. The op of an instrument that is not listed has slot -1.
     """
     o, c = OrderSubmitted, OrderCancelRequested
     n = len(orders)
@@ -72,7 +72,7 @@ def _submit(
             rules = static[slot]
             reason = _refusal(
                 tick[i], side[i], kind[i], tif[i], post_only[i], limit, quantity[i], expires[i], cap[i], use[i],
-                tax[i], rules[0], rules[1], rules[2], rules[3], rules[4],
+                tax[i], rules[0], rules[1], rules[2],
             )  # fmt: skip
             if reason >= 0:
                 code = -(reason + 1)
@@ -90,7 +90,7 @@ def _submit(
 @njit(cache=True)
 def _refusal(
     tick: int, side: int, kind: int, tif: int, post_only: int, price: int, quantity: int, expires: int, cap: int,
-    use: int, tax: int, multiplier: int, grid: int, lot: int, low: int, high: int,
+    use: int, tax: int, multiplier: int, grid: int, lot: int,
 ) -> int:  # fmt: skip
     """RejectReason of an order, the first of this list; -1 when the book takes it."""
     limit = kind == OrderType.LIMIT
@@ -115,8 +115,6 @@ def _refusal(
         return RejectReason.PRICE_OUT_OF_RANGE.value
     if price % grid != 0:
         return RejectReason.OFF_TICK.value
-    if price < low or price > high:
-        return RejectReason.OUTSIDE_PRICE_BAND.value
     if quantity > INT64_MAX // (price * multiplier):
         return RejectReason.NOTIONAL_OVERFLOW.value
     return -1

@@ -561,7 +561,7 @@ class PolicyChanged:
 
 
 class PriceBandChanged:
-    """Limits outside the band are refused."""
+    """The price band moved with its reference: limits outside are rejected."""
 
     name: Final = "PriceBandChanged"
     width: Final = 6
@@ -690,23 +690,27 @@ class TradeExecuted:
 
 
 class TradingHalted:
-    """Orders are refused until TradingResumed."""
+    """Trading is interrupted; a call collects limit orders until TradingResumed."""
 
     name: Final = "TradingHalted"
-    width: Final = 5
+    width: Final = 7
     RUN: Final = 0
     INSTRUMENT: Final = 1
     SEQ: Final = 2
     TICK: Final = 3
     REASON: Final = 4
+    PRICE: Final = 5
+    UNTIL: Final = 6
 
 
 class TradingResumed:
-    """Orders are accepted again."""
+    """A call ended with its auction; trading is continuous again."""
 
     name: Final = "TradingResumed"
-    width: Final = 4
+    width: Final = 6
     RUN: Final = 0
     INSTRUMENT: Final = 1
     SEQ: Final = 2
     TICK: Final = 3
+    PRICE: Final = 4
+    QUANTITY: Final = 5

@@ -9,33 +9,28 @@ quantity, OrderClosed, OrderRejected.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.admission import TAX_MASK, USE_SHIFT, ops_of
+from economy.admission import ops_of
 from economy.errors import InputError
 from economy.events import (
     BookUpdated,
-    CloseReason,
     Events,
-    OrderClosed,
     OrderRejected,
     PriceFixed,
     RejectReason,
     Rows,
-    TimeInForce,
     TradeExecuted,
 )
 from economy.instruments import Instrument
 from economy.matching.books import Books
 from economy.matching.ids import Counters, OrderIds
-from economy.matching.layout import CLOCK, CLOSE, REJECT, TRADE
+from economy.matching.layout import CLOCK
+from economy.reports import Batch
 from economy.units import INT64_MAX
-
-BP: Final = 10_000  # tax rates and bands are in 0.0001
 
 
 @njit(cache=True)
@@ -53,11 +48,6 @@ def lottery(seed: int, ticks: NDArray[np.int64], agents: NDArray[np.int64]) -> N
     return out
 
 
-def tax_of(notional: NDArray[np.int64], rate: NDArray[np.int64]) -> NDArray[np.int64]:
-    """floor(notional x rate / 10,000) without overflow for any int64 notional and rates below 16,384."""
-    return notional // BP * rate + notional % BP * rate // BP
-
-
 class Market:
     """Order books of one run's instruments in one partition, with sequence numbers and valuation prices."""
 
@@ -71,26 +61,20 @@ class Market:
             raise InputError("instrument", ids, "list each instrument once")
         self._ids = np.array(ids, np.int64)
         self._static = np.array(
-            [
-                (i.multiplier, i.tick_size, i.lot_size, *self._band(i), int(i.instrument_class))
-                for i in self.instruments
-            ],
+            [(i.multiplier, i.tick_size, i.lot_size, int(i.instrument_class)) for i in self.instruments],
             np.int64,
-        ).reshape(-1, 6)
+        ).reshape(-1, 4)
         self._books = Books(max(1, len(ids)))
         self._order_ids = OrderIds()
         self._unlisted = Counters()  # next seq of instruments that are not listed
         self._prices = np.array([i.reference_price for i in self.instruments], np.int64)
         # Since the last fixing: notional and quantity, each as its high and low 32 bits, so that no sum overflows.
         self._turnover = np.zeros((len(ids), 4), np.int64)
-        self._closed_levels = np.empty((0, 3), np.int64)  # (slot, side, price) of the last batch's closes
-
-    @staticmethod
-    def _band(instrument: Instrument) -> tuple[int, int]:
-        if not instrument.band_bp:
-            return 1, INT64_MAX
-        width = instrument.reference_price * instrument.band_bp // BP
-        return max(1, instrument.reference_price - width), instrument.reference_price + width
+        for slot, i in enumerate(self.instruments):
+            self._books.set_reference(slot, i.reference_price)
+            self._books.protect(slot, i.band_bp, i.breaker_bp, i.halt_ticks, i.tick_size)
+            if i.open_ticks:
+                self._books.begin_call(slot, i.open_ticks - 1)
 
     # ---- matching
     def match_epoch(self, epoch: int, orders: Rows, cancels: Rows) -> Events:
@@ -99,15 +83,15 @@ class Market:
         orders: OrderSubmitted rows, cancels: OrderCancelRequested rows, all with ticks of this epoch. Returns the
         rows of market.trades.v1, seq dense per instrument from 0.
         """
-        ops, source = ops_of(orders, cancels, self._ids, self._static[:, :5])
+        ops, source = ops_of(orders, cancels, self._ids, self._static[:, :3])
         order = np.lexsort(
             (source[:, 3], source[:, 2], lottery(self.seed, source[:, 1], source[:, 2]), source[:, 1], ops[:, 1])
         )
         after = (epoch + 1) * self.epoch_ticks
         clock = np.zeros((len(self.instruments), 8), np.int64)
         clock[:, 0], clock[:, 1], clock[:, 6] = CLOCK, np.arange(len(self.instruments)), after
-        out = self._run(ops[order], source[order], clock)
-        self._add_levels(out, ops, after - 1)
+        out, batch = self._run(ops[order], source[order], clock)
+        self._add_levels(out, batch.levels(), after - 1)
         self._fix(out, epoch)
         return out
 
@@ -117,31 +101,31 @@ class Market:
         `arrival` (len(orders) + len(cancels),) holds the place of each row, orders first. Where one call ends and the
         next begins does not show in the result, so levels and fixings, which belong to epochs, are not published.
         """
-        ops, source = ops_of(orders, cancels, self._ids, self._static[:, :5])
+        ops, source = ops_of(orders, cancels, self._ids, self._static[:, :3])
         order = np.argsort(arrival, kind="stable")
-        return self._run(ops[order], source[order], np.zeros((0, 8), np.int64))
+        return self._run(ops[order], source[order], np.zeros((0, 8), np.int64))[0]
 
-    def _run(self, ops: Rows, source: Rows, clock: Rows) -> Events:
-        self._closed_levels = np.empty((0, 3), np.int64)
+    def _run(self, ops: Rows, source: Rows, clock: Rows) -> tuple[Events, Batch]:
         listed = ops[:, 1] >= 0
-        out: dict[str, list[Rows]] = {}
+        out: Events = {}
         if not listed.all():
-            out.setdefault(OrderRejected.name, []).append(self._reject_unlisted(ops[~listed], source[~listed]))
+            out[OrderRejected.name] = self._reject_unlisted(ops[~listed], source[~listed])
             ops, source = ops[listed], source[listed]
         self._order_ids.mark(ops)
-        events = self._books.apply(np.concatenate((ops, clock)) if len(clock) else ops)
-        if len(events):
-            kind = events[:, 0] & 255
-            all_ops = np.concatenate((ops, clock)) if len(clock) else ops
-            for wanted, name, build in (
-                (TRADE, TradeExecuted.name, self._trades),
-                (REJECT, OrderRejected.name, self._rejects),
-                (CLOSE, OrderClosed.name, self._closes),
-            ):
-                chosen = events[kind == wanted]
-                if len(chosen):
-                    out.setdefault(name, []).append(build(chosen, all_ops, source))
-        return {name: np.concatenate(parts) for name, parts in out.items()}
+        all_ops = np.concatenate((ops, clock)) if len(clock) else ops
+        batch = Batch(self._books.apply(all_ops), all_ops, source)
+        for name, rows in batch.records(self.run, self._ids, self._static[:, 0], self._static[:, 3]).items():
+            out[name] = np.concatenate((out[name], rows)) if name in out else rows
+        if TradeExecuted.name in out:
+            self._count(out[TradeExecuted.name])
+        return out, batch
+
+    def _count(self, trades: Rows) -> None:
+        t = TradeExecuted
+        slot = np.searchsorted(self._ids, trades[:, t.INSTRUMENT])
+        for column, amount in ((0, trades[:, t.NOTIONAL]), (2, trades[:, t.QUANTITY])):
+            np.add.at(self._turnover[:, column], slot, amount >> 32)
+            np.add.at(self._turnover[:, column + 1], slot, amount & 0xFFFFFFFF)
 
     def _reject_unlisted(self, ops: Rows, source: Rows) -> Rows:
         r = OrderRejected
@@ -153,73 +137,9 @@ class Market:
         rows[:, r.REASON] = RejectReason.UNKNOWN_INSTRUMENT
         return rows
 
-    def _trades(self, events: Rows, ops: Rows, source: Rows) -> Rows:
-        t = TradeExecuted
-        op, who = ops[events[:, 1]], source[events[:, 1]]
-        side = (events[:, 0] >> 16) & 1
-        rows = np.empty((len(events), t.width), np.int64)
-        rows[:, t.RUN] = self.run
-        rows[:, t.INSTRUMENT] = who[:, 0]
-        rows[:, [t.SEQ, t.PRICE, t.QUANTITY, t.MAKER_ORDER, t.MAKER_AGENT]] = events[:, 2:7]
-        rows[:, t.TICK] = who[:, 1]
-        rows[:, t.TAKER_AGENT] = op[:, 3]
-        rows[:, t.TAKER_ORDER] = op[:, 2]
-        rows[:, t.TAKER_SIDE] = side
-        buys = side == 0
-        rows[:, t.USE] = np.where(buys, who[:, 4], events[:, 7] >> USE_SHIFT)
-        rows[:, t.INSTRUMENT_CLASS] = self._static[op[:, 1], 5]
-        notional = rows[:, t.PRICE] * rows[:, t.QUANTITY] * self._static[op[:, 1], 0]
-        rows[:, t.NOTIONAL] = notional
-        rows[:, t.TAX] = tax_of(notional, np.where(buys, who[:, 5], events[:, 7] & TAX_MASK))
-        for column, amount in ((0, notional), (2, rows[:, t.QUANTITY])):
-            np.add.at(self._turnover[:, column], op[:, 1], amount >> 32)
-            np.add.at(self._turnover[:, column + 1], op[:, 1], amount & 0xFFFFFFFF)
-        return rows
-
-    def _rejects(self, events: Rows, ops: Rows, source: Rows) -> Rows:
-        r = OrderRejected
-        who = source[events[:, 1]]
-        rows = np.empty((len(events), r.width), np.int64)
-        rows[:, r.RUN] = self.run
-        rows[:, [r.INSTRUMENT, r.TICK, r.AGENT, r.N]] = who[:, :4]
-        rows[:, r.SEQ] = events[:, 2]
-        rows[:, r.ORDER] = ops[events[:, 1], 2]
-        rows[:, r.REASON] = ((events[:, 0] >> 8) & 255) - 1
-        return rows
-
-    def _closes(self, events: Rows, ops: Rows, source: Rows) -> Rows:
-        c = OrderClosed
-        rows = np.empty((len(events), c.width), np.int64)
-        rows[:, c.RUN] = self.run
-        rows[:, c.INSTRUMENT] = self._ids[ops[events[:, 1], 1]]
-        rows[:, [c.SEQ, c.QUANTITY, c.ORDER, c.AGENT]] = events[:, [2, 4, 5, 6]]
-        rows[:, c.REASON] = ((events[:, 0] >> 8) & 255) - 1
-        rested = rows[:, c.REASON] <= CloseReason.EXPIRED  # cancelled or expired; the others never stood in the book
-        self._closed_levels = np.column_stack((ops[events[:, 1], 1], (events[:, 0] >> 16) & 1, events[:, 3]))[rested]
-        # An expired order closed at the end of its last tick, whichever op made the book look.
-        expired = rows[:, c.REASON] == CloseReason.EXPIRED
-        rows[:, c.TICK] = np.where(expired, events[:, 7], ops[events[:, 1], 6])
-        return rows
-
     # ---- levels and valuation prices
-    def _add_levels(self, out: Events, ops: Rows, tick: int) -> None:
-        """BookUpdated for every level at which an order rested, traded, was cancelled or expired."""
-        touched: list[Rows] = []
-        resting = ops[(ops[:, 0] >= 0) & ((ops[:, 0] & 3) == 0) & (((ops[:, 0] >> 3) & 3) == TimeInForce.GTC)]
-        if len(resting):
-            touched.append(np.column_stack((resting[:, 1], (resting[:, 0] >> 2) & 1, resting[:, 4])))
-        t = TradeExecuted
-        if t.name in out:
-            rows = out[t.name]
-            slot = np.searchsorted(self._ids, rows[:, t.INSTRUMENT])
-            touched.append(np.column_stack((slot, 1 - rows[:, t.TAKER_SIDE], rows[:, t.PRICE])))
-        closed = self._closed_levels
-        if len(closed):
-            touched.append(closed)
-        if not touched:
-            return
-        levels = np.unique(np.concatenate(touched), axis=0)
-        levels = levels[levels[:, 0] >= 0]
+    def _add_levels(self, out: Events, levels: Rows, tick: int) -> None:
+        """BookUpdated for every level (slot, side, price)."""
         b = BookUpdated
         rows = np.empty((len(levels), b.width), np.int64)
         rows[:, b.RUN] = self.run

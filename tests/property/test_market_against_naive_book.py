@@ -23,8 +23,9 @@ from economy.events import (
     TradeExecuted,
 )
 from economy.instruments import Instrument
-from economy.market import Market, tax_of
+from economy.market import Market
 from economy.matching.ids import OrderIds
+from economy.reports import tax_of
 from tests.property.naive_book import NaiveBook
 
 NO_CANCELS = np.empty((0, OrderCancelRequested.width), np.int64)

@@ -12,7 +12,7 @@ from economy.errors import InputError
 from economy.events import InstrumentClass
 from economy.exact import count_up, share_out, sum_by
 from economy.instruments import Instrument
-from economy.market import tax_of
+from economy.reports import tax_of
 from economy.units import notional_multiplier
 
 

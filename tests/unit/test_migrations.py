@@ -14,6 +14,11 @@ from schemas.catalogue import EVENTS, MARKERS
 from schemas.clickhouse import native_block
 
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n\(\n(.*?)\n\)\n(.*)", re.DOTALL)
+_CHANGE = re.compile(
+    r"ALTER TABLE (\w+) "
+    r"(?:ADD COLUMN IF NOT EXISTS `(?P<new>\w+)` (?P<type>\w+) COMMENT '(?P<said>.+)' AFTER `(?P<after>\w+)`"
+    r"|COMMENT COLUMN IF EXISTS `(?P<old>\w+)` '(?P<says>.+)'|MODIFY COMMENT '.+')"
+)
 _COLUMN = re.compile(r"    `?(\w+)`? (.+?) (?:DEFAULT \S+ )?COMMENT '((?:[^'\\]|\\.)+)',?")
 # Records of the transport and of the clock: they are read from the log, not from tables.
 _UNTABLED = MARKERS | {
@@ -30,9 +35,12 @@ _ELSEWHERE = {"RunStarted", "RunFinished", "RunAborted", "WindowMeasured"}  # ru
 
 def tables() -> dict[str, tuple[dict[str, tuple[str, str]], str]]:
     """Table -> ({column: (type, comment)}, what follows the columns), read from the committed files."""
-    found = {}
+    found: dict[str, tuple[dict[str, tuple[str, str]], str]] = {}
     for migration in load():
         for statement in migration.statements:
+            if changed := _CHANGE.fullmatch(statement):
+                _change(found[changed[1]][0], changed)
+                continue
             match = _TABLE.match(statement)
             if match is None:
                 assert "AS batch_indicators" in statement or statement.startswith("DROP TABLE IF EXISTS")
@@ -44,6 +52,16 @@ def tables() -> dict[str, tuple[dict[str, tuple[str, str]], str]]:
                 columns[column[1]] = (column[2], column[3].replace("\\'", "'"))
             found[match[1]] = (columns, match[3])
     return found
+
+
+def _change(columns: dict[str, tuple[str, str]], change: re.Match[str]) -> None:
+    if change["old"]:
+        columns[change["old"]] = (columns[change["old"]][0], change["says"])
+    elif change["new"]:
+        behind = list(columns).index(change["after"]) + 1
+        rest = [(name, columns.pop(name)) for name in list(columns)[behind:]]
+        columns[change["new"]] = (change["type"], change["said"])
+        columns.update(rest)
 
 
 def test_every_event_has_its_table_with_all_fields_and_units() -> None:

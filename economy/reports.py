@@ -1,0 +1,167 @@
+"""Execution reports: from the events of the matching kernel to the records of market.trades.v1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from economy.admission import TAX_MASK, USE_SHIFT
+from economy.canonical import sort_traded
+from economy.events import (
+    CloseReason,
+    Events,
+    HaltReason,
+    OrderClosed,
+    OrderRejected,
+    PriceBandChanged,
+    Rows,
+    TimeInForce,
+    TradeExecuted,
+    TradingHalted,
+    TradingResumed,
+)
+from economy.matching.layout import BAND, CALL_TAKER, CALL_TRADE, CLOSE, HALT, REJECT, RESUME, STOOD, TRADE
+
+BP: Final = 10_000  # tax rates are in 0.0001
+
+
+def tax_of(notional: NDArray[np.int64], rate: NDArray[np.int64]) -> NDArray[np.int64]:
+    """floor(notional x rate / 10,000) without overflow for any int64 notional and rates below 16,384."""
+    return notional // BP * rate + notional % BP * rate // BP
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the kernel made of a batch: events (m, 8), the ops (n, 8) that it ran, and per op, clocks at the end left
+    out, (instrument, tick, agent, n, use, tax rate)."""
+
+    events: Rows
+    ops: Rows
+    source: Rows
+
+    def of(self, kind: int) -> Rows:
+        """The events of a kind."""
+        return self.events[self.events[:, 0] & 255 == kind]
+
+    def records(self, run: int, ids: NDArray[np.int64], multiplier: Rows, classes: Rows) -> Events:
+        """The records, by name; those of an instrument in the order of seq.
+
+        `ids`, `multiplier` and `classes` (slots,): number, money per price step and lot, and class of each instrument.
+        """
+        if not len(self.events):
+            return {}
+        happened = np.bincount(self.events[:, 0] & 255, minlength=BAND + 1)
+        found: Events = {}
+        if happened[TRADE]:
+            found[TradeExecuted.name] = self._trades()
+        if happened[REJECT]:
+            found[OrderRejected.name] = self._rejects()
+        if happened[CLOSE]:
+            found[OrderClosed.name] = self._closes()
+        if happened[HALT]:
+            found[TradingHalted.name] = self._halts()
+        if happened[CALL_TRADE]:
+            calls = self._call_trades()
+            rows = np.concatenate((found[TradeExecuted.name], calls)) if happened[TRADE] else calls
+            found[TradeExecuted.name] = sort_traded(rows)
+        if happened[RESUME]:
+            found[TradingResumed.name] = self._stamped(RESUME, TradingResumed.width)
+        if happened[BAND]:
+            found[PriceBandChanged.name] = self._stamped(BAND, PriceBandChanged.width)
+        if TradeExecuted.name in found:
+            trades = found[TradeExecuted.name]
+            _value(trades, multiplier[trades[:, 1]], classes[trades[:, 1]])
+        for rows in found.values():
+            rows[:, 0], rows[:, 1] = run, ids[rows[:, 1]]
+        return found
+
+    def levels(self) -> Rows:
+        """(slot, side, price) of every level at which an order came to rest, traded, was cancelled, withdrawn or
+        expired."""
+        ops, slot = self.ops, self.ops[self.events[:, 1], 1]
+        rests = ops[(ops[:, 0] >= 0) & (ops[:, 0] & 3 == 0) & (ops[:, 0] >> 3 & 3 == TimeInForce.GTC)]
+        code, side = self.events[:, 0], self.events[:, 0] >> 16 & 1
+        kind, reason = code & 255, (code >> 8 & 255) - 1
+        touched = [np.column_stack((rests[:, 1], rests[:, 0] >> 2 & 1, rests[:, 4]))]
+        for chosen, of, price in (
+            (kind == TRADE, 1 - side, 3),
+            (kind == CALL_TAKER, 1 - side, 3),
+            (kind == CALL_TAKER, side, 4),
+            ((kind == CLOSE) & ((reason <= CloseReason.EXPIRED) | (code & STOOD != 0)), side, 3),
+        ):
+            touched.append(np.column_stack((slot, of, self.events[:, price]))[chosen])
+        return np.unique(np.concatenate(touched), axis=0)
+
+    # ---- records with the slot in place of the instrument, and the run still open
+    def _trades(self) -> Rows:
+        t, events = TradeExecuted, self.of(TRADE)
+        op, who = self.ops[events[:, 1]], self.source[events[:, 1]]
+        rows = np.empty((len(events), t.width), np.int64)
+        rows[:, t.INSTRUMENT] = op[:, 1]
+        rows[:, [t.SEQ, t.PRICE, t.QUANTITY, t.MAKER_ORDER, t.MAKER_AGENT]] = events[:, 2:7]
+        rows[:, t.TICK] = who[:, 1]
+        rows[:, t.TAKER_AGENT], rows[:, t.TAKER_ORDER] = op[:, 3], op[:, 2]
+        rows[:, t.TAKER_SIDE] = events[:, 0] >> 16 & 1
+        buys = rows[:, t.TAKER_SIDE] == 0
+        rows[:, t.USE] = np.where(buys, who[:, 4], events[:, 7] >> USE_SHIFT)
+        rows[:, t.TAX] = np.where(buys, who[:, 5], events[:, 7] & TAX_MASK)
+        return rows
+
+    def _call_trades(self) -> Rows:
+        t, events, takers = TradeExecuted, self.of(CALL_TRADE), self.of(CALL_TAKER)
+        rows = np.empty((len(events), t.width), np.int64)
+        rows[:, t.INSTRUMENT] = self.ops[events[:, 1], 1]
+        rows[:, [t.SEQ, t.PRICE, t.QUANTITY, t.MAKER_ORDER, t.MAKER_AGENT]] = events[:, 2:7]
+        rows[:, [t.TICK, t.TAKER_ORDER, t.TAKER_AGENT]] = takers[:, [2, 5, 6]]
+        rows[:, t.TAKER_SIDE] = events[:, 0] >> 16 & 1
+        tag = np.where(rows[:, t.TAKER_SIDE] == 0, takers[:, 7], events[:, 7])
+        rows[:, t.USE], rows[:, t.TAX] = tag >> USE_SHIFT, tag & TAX_MASK
+        return rows
+
+    def _rejects(self) -> Rows:
+        r, events = OrderRejected, self.of(REJECT)
+        rows = np.empty((len(events), r.width), np.int64)
+        rows[:, [r.TICK, r.AGENT, r.N]] = self.source[events[:, 1], 1:4]
+        rows[:, [r.ORDER, r.INSTRUMENT]] = self.ops[events[:, 1]][:, [2, 1]]
+        rows[:, r.SEQ] = events[:, 2]
+        rows[:, r.REASON] = (events[:, 0] >> 8 & 255) - 1
+        return rows
+
+    def _closes(self) -> Rows:
+        c, events = OrderClosed, self.of(CLOSE)
+        op = self.ops[events[:, 1]]
+        rows = np.empty((len(events), c.width), np.int64)
+        rows[:, c.INSTRUMENT] = op[:, 1]
+        rows[:, [c.SEQ, c.QUANTITY, c.ORDER, c.AGENT]] = events[:, [2, 4, 5, 6]]
+        rows[:, c.REASON] = (events[:, 0] >> 8 & 255) - 1
+        # An expired order closed at the end of its last tick, whichever op made the book look.
+        own = (rows[:, c.REASON] == CloseReason.EXPIRED) | (events[:, 0] & STOOD != 0)
+        rows[:, c.TICK] = np.where(own, events[:, 7], op[:, 6])
+        return rows
+
+    def _halts(self) -> Rows:
+        h, events = TradingHalted, self.of(HALT)
+        rows = np.empty((len(events), h.width), np.int64)
+        rows[:, [h.INSTRUMENT, h.TICK]] = self.ops[events[:, 1]][:, [1, 6]]
+        rows[:, [h.SEQ, h.PRICE, h.UNTIL]] = events[:, 2:5]
+        rows[:, h.REASON] = HaltReason.CIRCUIT_BREAKER
+        return rows
+
+    def _stamped(self, kind: int, width: int) -> Rows:
+        """TradingResumed and PriceBandChanged: run, instrument, seq, tick and two numbers."""
+        events = self.of(kind)
+        rows = np.empty((len(events), width), np.int64)
+        rows[:, 1] = self.ops[events[:, 1], 1]
+        rows[:, [2, 3, 4, 5]] = events[:, [2, 7, 3, 4]]
+        return rows
+
+
+def _value(rows: Rows, multiplier: Rows, classes: Rows) -> None:
+    """Fill in what a trade is worth; its tax column holds the rate so far."""
+    t = TradeExecuted
+    rows[:, t.INSTRUMENT_CLASS] = classes
+    rows[:, t.NOTIONAL] = rows[:, t.PRICE] * rows[:, t.QUANTITY] * multiplier
+    rows[:, t.TAX] = tax_of(rows[:, t.NOTIONAL], rows[:, t.TAX])
