@@ -322,17 +322,17 @@ class MatchingWorker:
             ]
             if missing:
                 stage("assigned")
-                async with Readback(self.bootstrap) as log_:
+                async with Readback(self.bootstrap, self.orders, self.trades, self.books, missing) as readback:
                     for partition in missing:
-                        await self._restore(log_, partition, number)
+                        await self._restore(readback, partition, number)
                 stage("restored")
             for tp in sorted(assigned):
                 await consumer.seek(tp, self.partitions[tp.partition].state.next_offset)
             self.generation = (number, assigned)
 
-    async def _restore(self, log_: Readback, partition: int, generation: int) -> None:
+    async def _restore(self, readback: Readback, partition: int, generation: int) -> None:
         began = time.monotonic()
-        part = Partition.of(await log_.restored(self.orders, self.trades, self.books, partition), generation)
+        part = Partition.of(await readback.restored(partition), generation)
         assert part.tail is not None
         self.partitions[partition] = part
         log.info(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import aiokafka
+from aiokafka import TopicPartition
 
 from economy.errors import ProtocolError
 from schemas.log import snapshots
@@ -30,9 +32,15 @@ class Restored:
 
 
 class Readback:
-    """Reads partitions by offset, outside of the group. Use as an asynchronous context manager."""
+    """Reads some partitions by offset, outside of the group. Use as an asynchronous context manager.
 
-    def __init__(self, bootstrap: str) -> None:
+    `trades` must be hooked by streams.rawfetch, `books` must not.
+    """
+
+    def __init__(self, bootstrap: str, orders: str, trades: str, books: str, partitions: Iterable[int]) -> None:
+        self._orders, self._trades, self._books = orders, trades, books
+        # All together: one look at the broker's metadata instead of one per topic, a tenth of a second each.
+        self._places = [TopicPartition(name, p) for name in (orders, trades, books) for p in partitions]
         self._consumer = aiokafka.AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             group_id=None,
@@ -44,6 +52,10 @@ class Readback:
 
     async def __aenter__(self) -> Readback:
         await self._consumer.start()
+        self._consumer.assign(self._places)
+        for place in self._places:
+            self._consumer.seek(place, 0)
+        self._consumer.pause(*self._places)
         return self
 
     async def __aexit__(
@@ -51,45 +63,43 @@ class Readback:
     ) -> None:
         await self._consumer.stop()
 
-    async def bounds(self, name: str, partition: int) -> tuple[int, int]:
+    async def _bounds(self, place: TopicPartition) -> tuple[int, int]:
         """(first offset that is still there, offset behind the last)."""
-        place = aiokafka.TopicPartition(name, partition)
-        begin, end = (
-            await self._consumer.beginning_offsets([place]),
-            await self._consumer.end_offsets([place]),
-        )
+        begin, end = await self._consumer.beginning_offsets([place]), await self._consumer.end_offsets([place])
         return begin[place], end[place]
 
-    async def read(self, name: str, partition: int, start: int) -> tuple[list[Any], int]:
+    async def _read(self, name: str, partition: int, start: int) -> tuple[list[Any], int]:
         """(what the consumer fetched from `start` to the present end, offset behind it)."""
-        place = aiokafka.TopicPartition(name, partition)
-        begin, end = await self.bounds(name, partition)
+        place = TopicPartition(name, partition)
+        begin, end = await self._bounds(place)
         if start > end:
             raise ProtocolError(
                 f"partition {partition} of {name} ends at {end}, but a snapshot knows of offset {start}",
                 "the log was cut off; restore it, or use another namespace",
             )
-        self._consumer.assign([place])
         self._consumer.seek(place, max(begin, start))
+        self._consumer.resume(place)
         found: list[Any] = []
         while await self._consumer.position(place) < end:
             found += (await self._consumer.getmany(place, timeout_ms=200)).get(place, [])
+        self._consumer.pause(place)
         return found, await self._consumer.position(place)
 
-    async def restored(self, orders: str, trades: str, books: str, partition: int) -> Restored:
-        """State, and the output to compare with; `trades` must be hooked by streams.rawfetch, `books` must not.
+    async def restored(self, partition: int) -> Restored:
+        """State of a partition, and the output to compare with.
 
         Raises ProtocolError when the log contradicts itself or lacks what the snapshot goes on from.
         """
-        saved, _ = await self.read(books, partition, 0)
+        saved, _ = await self._read(self._books, partition, 0)
         found = snapshots.newest((record.value for record in saved), partition)
         state = PartitionMatching.load(partition, found[1]) if found else PartitionMatching(partition)
-        fetched, tail_end = await self.read(trades, partition, state.output_offset)
+        fetched, tail_end = await self._read(self._trades, partition, state.output_offset)
         tail = Tail(decode(records.buffer, records.starts, records.ends).rows for records in fetched)
-        begin, until = await self.bounds(orders, partition)
+        begin, until = await self._bounds(TopicPartition(self._orders, partition))
         if state.next_offset > until:
             raise ProtocolError(
-                f"partition {partition} of {orders} ends at {until}, but its snapshot goes on at {state.next_offset}",
+                f"partition {partition} of {self._orders} ends at {until}, but a snapshot knows of offset "
+                f"{state.next_offset}",
                 "the log was cut off; restore it, or use another namespace",
             )
         state.next_offset = max(begin, state.next_offset)  # deleted runs are not waited for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +97,11 @@ def equal(a: Events, b: Events) -> bool:
 
 
 def start_worker(
-    bootstrap: str, namespace: str, partitions: int, folder: Path, name: str = "w0"
+    bootstrap: str, namespace: str, partitions: int, folder: Path, name: str = "w0", options: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
     command = [
         sys.executable, "-m", "streams.worker", "matching", "--bootstrap", bootstrap, "--namespace", namespace,
-        "--partitions", str(partitions), "--data", str(folder), "--name", name,
+        "--partitions", str(partitions), "--data", str(folder), "--name", name, *options,
     ]  # fmt: skip
     with open(folder / f"{name}.log", "ab") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -1,0 +1,134 @@
+"""Several workers share the partitions of a group: whoever joins, leaves, dies or comes back, nothing changes."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.broker import Broker
+from infra.jars import broker_classpath
+from infra.java import java_home
+from infra.settings import load_settings
+from schemas.catalogue import TRADES
+from schemas.log import topics
+from schemas.log.reader import end_offsets
+from schemas.log.writer import LogWriter
+from tests.integration.flow import Crew, Flow, collect
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+PARTITIONS = 4
+
+
+def _random_kills(broker: Broker, namespace: str, folder: Path, count: int, kills: int, seed: int) -> None:
+    """Two workers under a stream of orders, one of which is killed and started again at random moments."""
+    flow, luck = Flow(21, count, PARTITIONS), random.Random(seed)
+    topics.create(broker.bootstrap, namespace, PARTITIONS, 1)
+    writer = LogWriter(broker.bootstrap, namespace)
+    steps = 4 * kills
+    with Crew(broker.bootstrap, namespace, PARTITIONS, folder) as crew:
+        crew.start("a", "b")
+        crew.wait_restored("a")
+        crew.wait_restored("b")
+        flow.open(writer)
+        for step in range(steps):
+            flow.send(writer, step * count // steps, (step + 1) * count // steps)
+            if step % 4 == 2:
+                time.sleep(luck.uniform(0, 1))
+                name = luck.choice("ab")
+                crew.kill(name)
+                time.sleep(luck.uniform(0, 0.5))
+                crew.start(name)
+        flow.close(writer)
+        got = collect(broker.bootstrap, namespace, flow)
+    assert got.records == flow.expected()
+    print(f"{len(got.records)} records, {got.duplicates} of them twice on the log, {kills} kills")
+
+
+def test_three_kills_change_nothing(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    _random_kills(broker, namespace, tmp_path, 30_000, 3, seed=1)
+
+
+@pytest.mark.soak
+def test_twenty_four_kills_over_a_million_orders_change_nothing(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    _random_kills(broker, namespace, tmp_path, 1_000_000, 24, seed=2)
+
+
+def test_joining_and_leaving_change_nothing(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    flow = Flow(22, 12_000, PARTITIONS)
+    topics.create(broker.bootstrap, namespace, PARTITIONS, 1)
+    writer = LogWriter(broker.bootstrap, namespace)
+    with Crew(broker.bootstrap, namespace, PARTITIONS, tmp_path) as crew:
+        crew.start("a")
+        crew.wait_restored("a", PARTITIONS)
+        flow.open(writer)
+        flow.send(writer, 0, 3000)
+        crew.start("b")
+        flow.send(writer, 3000, 6000)
+        crew.wait_restored("b")
+        flow.send(writer, 6000, 9000)
+        crew.stop("a")
+        flow.send(writer, 9000, 12_000)
+        flow.close(writer)
+        got = collect(broker.bootstrap, namespace, flow)
+        # Nobody died: whoever left had written a last snapshot, and nothing was left to compare.
+        assert got.duplicates == 0
+    assert got.records == flow.expected()
+
+
+def test_a_stopped_worker_that_comes_back_harms_nothing(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    flow = Flow(23, 24_000, PARTITIONS)
+    topics.create(broker.bootstrap, namespace, PARTITIONS, 1)
+    writer = LogWriter(broker.bootstrap, namespace)
+    with Crew(broker.bootstrap, namespace, PARTITIONS, tmp_path, session=1.5) as crew:
+        crew.start("a")
+        crew.wait_restored("a", PARTITIONS)
+        flow.open(writer)
+        crew.start("b")
+        crew.wait_restored("b", PARTITIONS // 2)
+        flow.send(writer, 0, 6000)
+        crew.members["a"].send_signal(signal.SIGSTOP)  # in the midst of its batches
+        before = crew.restored("b")
+        flow.send(writer, 6000, 12_000)
+        crew.wait_restored("b", before + PARTITIONS)  # the group has given it up: all is b's
+        flow.send(writer, 12_000, 18_000)
+        crew.members["a"].send_signal(signal.SIGCONT)  # it goes on where it was, until it learns
+        flow.send(writer, 18_000, 24_000)
+        flow.close(writer)
+        got = collect(broker.bootstrap, namespace, flow)
+    assert got.records == flow.expected()
+
+
+def test_a_killed_broker_that_starts_again_loses_nothing(namespace: str, tmp_path: Path) -> None:
+    settings = load_settings()
+    home = java_home(settings.java_home, settings.cache_folder)
+    flow = Flow(24, 16_000, PARTITIONS)
+    with Broker(
+        tmp_path / "broker", home, broker_classpath(settings.cache_folder, home),
+        options=("-XX:TieredStopAtLevel=1",), archive=settings.cache_folder / "broker-c1.jsa",
+    ) as broker:  # fmt: skip
+        topics.create(broker.bootstrap, namespace, PARTITIONS, 1)
+        writer = LogWriter(broker.bootstrap, namespace)
+        with Crew(broker.bootstrap, namespace, PARTITIONS, tmp_path) as crew:
+            crew.start("a", "b")
+            crew.wait_restored("a")
+            crew.wait_restored("b")
+            flow.open(writer)
+            flow.send(writer, 0, 8000)
+            places = [(TRADES, p) for p in range(PARTITIONS)]
+            limit = time.monotonic() + 30
+            while not all(end_offsets(broker.bootstrap, namespace, places).values()):
+                assert time.monotonic() < limit
+                time.sleep(0.05)
+            assert broker.process is not None
+            broker.process.kill()
+            broker.process.wait()
+            broker.start()
+            flow.send(writer, 8000, 16_000)
+            flow.close(writer)
+            got = collect(broker.bootstrap, namespace, flow)
+            assert all(member.poll() is None for member in crew.members.values())  # nobody had to be started again
+    assert got.records == flow.expected()
