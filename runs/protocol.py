@@ -59,6 +59,17 @@ def environment(model: str) -> dict[str, str]:
     }
 
 
+def unlike_here(started: Mapping[str, Any]) -> str:
+    """Why a run cannot be computed again here with the same result; "" when it can."""
+    then, now = started["environment"], environment(started["environment"].get("model", ""))
+    if started["rules_version"] != RunSpec.rules_version:
+        return f"the run has rules version {started['rules_version']}, this program {RunSpec.rules_version}"
+    for key, what in (("lock", "locked environment"), ("machine", "CPU architecture")):
+        if then.get(key) != now[key]:
+            return f"the run was computed with another {what}: {then.get(key) or 'unknown'}, here {now[key]}"
+    return "" if now["model"] else "the run does not name its model"
+
+
 def places(spec_partitions: int, flow_partitions: int) -> list[Place]:
     """Every partition that holds a run's records, the clock's apart."""
     counts = {DECISIONS: flow_partitions, FLOWS: flow_partitions, ORDERS: spec_partitions, TRADES: spec_partitions}

@@ -1,4 +1,4 @@
-"""escape verify: the log of a run as its own proof."""
+"""escape verify, replay: the log of a run as its own proof."""
 
 from __future__ import annotations
 
@@ -42,6 +42,36 @@ def verify(
         raise ProtocolError(f"the log of run {run} is damaged", first)
 
 
+@guarded
+def replay(
+    run: RunId,
+    until_tick: Annotated[int | None, typer.Option(min=0, help="Stop at the cut before this tick.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Exit with code 4 where anything diverges.")] = False,
+    state: State = None,
+    namespace: Namespace = None,
+    json_: Json = False,
+) -> None:
+    """Prove a run from its log: integrity, state and re-execution, each up to the first divergence."""
+    from runs.replay import replay as replayed
+
+    with using_stack(settings(state, namespace), store=False) as stack, progress() as bar:
+        task = bar.add_task("replaying", total=None, detail="records")
+        found = replayed(
+            stack.bootstrap, stack.namespace, run, until_tick,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if json_:
+        emit(found.to_json())
+    else:
+        for name, answer in found.answers.items():
+            print(f"{name:18s} {answer}")
+    if verify and not found.proven:
+        name, answer = next(each for each in found.answers.items() if each[1].status == "diverged")
+        raise ProtocolError(f"run {run} is not proven by its {name}: it is identical through epoch {answer.through}",
+                            answer.reason)  # fmt: skip
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    app.command()(verify)
+    """Add the commands of this module."""
+    for command in (verify, replay):
+        app.command()(command)

@@ -7,7 +7,7 @@ of different agents within one epoch, which has no meaning: readers sort them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
@@ -160,6 +160,12 @@ class PlaceAudit:
 
     def _find(self, fault: Fault, offset: int, writer: int, epoch: int, detail: str, until: int = -1) -> None:
         self.findings.append(Finding(fault, self.family, self.partition, offset, until, writer, epoch, detail))
+
+    def markers(self) -> Iterator[tuple[int, int, int, int]]:
+        """(epoch, writer, count, digest) of every epoch that a writer closed, the opening's apart."""
+        for (writer, epoch), group in self._groups.items():
+            if group.marker is not None and epoch != OPENING:
+                yield epoch, writer, group.marker.count, group.marker.digest
 
     # ---- taking in
     def feed(self, chunk: Chunk) -> None:

@@ -1,0 +1,191 @@
+"""Re-execution of a run in a process beside: `python -m runs.reexecution`, a job on stdin, markers on stdout.
+
+What is computed again is compared with the log by the digests that every writer closed its epochs with, so that no
+record has to travel between the processes.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from agents.model import Intervention, model_of
+from economy import canonical
+from economy import events as e
+from economy.digest import mark
+from economy.errors import ProtocolError
+from economy.events import ChainScope, Events, Rows
+from runs.execution import Execution
+from schemas.catalogue import DECISIONS, EVENTS, FLOWS, ORDERS, TRADES, partition_of
+from schemas.log.history import Segment, read_chunks
+
+ORDER: Final = (DECISIONS, ORDERS, FLOWS, TRADES)  # in which an epoch's records come about
+_KINDS: Final = {
+    DECISIONS: (ChainScope.DECISIONS, canonical.DECISION_TYPES, canonical.AGENT),
+    FLOWS: (ChainScope.FLOWS, canonical.FLOW_TYPES, canonical.AGENT),
+    ORDERS: (ChainScope.ORDERS, canonical.ORDER_TYPES, e.OrderSubmitted.INSTRUMENT),
+    TRADES: (ChainScope.TRADES, canonical.TRADE_TYPES, canonical.INSTRUMENT),
+}
+Key = tuple[int, str, int, int]  # epoch, topic, partition, writer
+_COLUMNS: Final = 6
+
+
+def group(events: Events, family: str, partition: int, partitions: int, writer: int, shards: int) -> Events:
+    """Records of one writer in one partition, out of an epoch's."""
+    _, names, column = _KINDS[family]
+    found = {}
+    for name, rows in canonical.select(events, names).items():
+        mine = np.ones(len(rows), np.bool_)
+        if partitions > 1:
+            mine &= partition_of(rows[:, column], partitions) == partition
+        if family != TRADES and shards > 1:
+            mine &= rows[:, canonical.AGENT] % shards == writer
+        if mine.any():
+            found[name] = rows if mine.all() else rows[mine]
+    return found
+
+
+def markers(events: Events, epoch: int, started: Mapping[str, Any]) -> Rows:
+    """(epoch, topic's number, partition, writer, count, digest) of every marker that closes an epoch."""
+    out = []
+    for number, family in enumerate(ORDER):
+        partitions = started["partitions" if family in (ORDERS, TRADES) else "flow_partitions"]
+        shards = 1 if family == TRADES else started["shards"]
+        for partition in range(partitions):
+            for writer in range(shards):
+                part = group(events, family, partition, partitions, writer, shards)
+                count, digest, _ = mark(part, _KINDS[family][0], 0)
+                out.append((epoch, number, partition, writer, count, digest))
+    return np.array(out, np.int64)
+
+
+def execution_of(
+    started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], chained: bool = True
+) -> Execution:
+    """The run as this process computes it, on as many shards and partitions."""
+    model = model_of(started["environment"]["model"], started["scenario"], started["seed"])
+    return Execution(model, started["run"], started["shards"], started["partitions"], changed, chained)
+
+
+class Job:
+    """A re-execution that goes on in a process of its own."""
+
+    def __init__(self, started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], until: int) -> None:
+        self.started, self.changed = started, changed
+        keys = ("run", "environment", "scenario", "seed", "shards", "partitions", "flow_partitions")
+        told = {key: started[key] for key in keys}
+        told |= {"changed": {str(epoch): list(found) for epoch, found in changed.items()}, "until": until}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "runs.reexecution"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, cwd=Path(__file__).parent.parent,
+        )  # fmt: skip
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(told).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def result(self) -> dict[Key, tuple[int, int]]:
+        """(count, digest) of every marker. Raises ProtocolError when the process failed."""
+        out, errors = self._process.communicate()
+        if self._process.returncode:
+            last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
+            raise ProtocolError(f"re-execution ended with code {self._process.returncode}", last[0])
+        rows = np.frombuffer(out, "<i8").reshape(-1, _COLUMNS).tolist()
+        return {(epoch, ORDER[number], p, writer): (count, digest) for epoch, number, p, writer, count, digest in rows}
+
+    def stop(self) -> None:
+        """End the process, if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+def start(started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], until: int) -> Job:
+    """Begin to compute a run again, up to the cut of `until`."""
+    return Job(started, changed, until)
+
+
+def logged(bootstrap: str, namespace: str, segment: Segment, key: Key) -> Events:
+    """Unique records of one writer, epoch and partition, as they stand on the log."""
+    epoch, family, partition, writer = key
+    started = segment.started
+    partitions = started["partitions" if family in (ORDERS, TRADES) else "flow_partitions"]
+    parts: list[Events] = []
+    for chunk in read_chunks(bootstrap, namespace, segment, (family,)):
+        mine = {}
+        for name, rows in canonical.select(chunk.rows, _KINDS[family][1]).items():
+            now = (rows[:, 0] == segment.run) & (canonical.ticks(rows, name) // started["epoch_ticks"] == epoch)
+            if now.any():
+                mine[name] = rows[now]
+        if chunk.partition == partition and mine:
+            parts.append(group(mine, family, partition, partitions, writer, started["shards"]))
+    return {name: np.unique(rows, axis=0) for name, rows in canonical.merge(parts).items()}
+
+
+Sides = tuple[dict[str, Any] | None, dict[str, Any] | None]  # an event as recorded and as computed
+
+
+def difference(
+    bootstrap: str, namespace: str, segments: Sequence[Segment], job: Job, suspects: Sequence[Key]
+) -> tuple[Key, Sides] | None:
+    """The first of the groups, in the order given, with records that differ, and the first event that does."""
+    again = execution_of(job.started, job.changed, chained=False)
+    again.open()
+    for epoch in dict.fromkeys(key[0] for key in suspects):
+        *_, (_, events) = again.epochs(epoch)
+        segment = next(s for s in segments if s.first <= epoch <= s.last)
+        for key in (key for key in suspects if key[0] == epoch):
+            _, family, partition, writer = key
+            partitions = segment.started["partitions" if family in (ORDERS, TRADES) else "flow_partitions"]
+            computed = group(events, family, partition, partitions, writer, segment.started["shards"])
+            sides = first_difference(logged(bootstrap, namespace, segment, key), computed, family)
+            if sides is not None:
+                return key, sides
+    return None
+
+
+def first_difference(recorded: Events, computed: Events, family: str) -> Sides | None:
+    """The first event in canonical order that is not on both sides, as each side has it; None where all are alike."""
+    ours, theirs = _keyed(computed, family), _keyed(recorded, family)
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            return _event(theirs.get(key)), _event(ours.get(key))
+    return None
+
+
+def _keyed(events: Events, family: str) -> dict[tuple[int, ...], tuple[str, tuple[int, ...]]]:
+    """(name, fields but the run) of each record by its place in the canonical order."""
+    found: dict[tuple[int, ...], tuple[str, tuple[int, ...]]] = {}
+    for name, rows in events.items():
+        for row in rows.tolist():
+            key = (row[3], row[1], row[2]) if family == TRADES else (row[1], row[2], row[3])
+            found[key] = name, tuple(row[1:])
+    return found
+
+
+def _event(record: tuple[str, tuple[int, ...]] | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    name, values = record
+    fields = EVENTS[name].fields[1:]
+    told = {f.name: f.symbols[v] if f.symbols else v for f, v in zip(fields, values, strict=True)}
+    return {"event": name, **told}
+
+
+def main() -> None:
+    """Compute the run that stdin describes and write its markers."""
+    told = json.loads(sys.stdin.buffer.readline())
+    changed = {int(epoch): [(key, value) for key, value in found] for epoch, found in told["changed"].items()}
+    again = execution_of(told, changed, chained=False)
+    again.open()
+    parts = [markers(events, epoch, told).astype("<i8").tobytes() for epoch, events in again.epochs(told["until"])]
+    sys.stdout.buffer.write(b"".join(parts))  # at the end: nobody reads the pipe before
+
+
+if __name__ == "__main__":
+    main()

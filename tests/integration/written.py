@@ -1,0 +1,124 @@
+"""A whole run written to a real log by one process: as shards, matching and clock would, with room to lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from agents.model import Model
+from economy import canonical
+from economy import events as e
+from economy.digest import Chains, mark, run_digest, seal
+from economy.errors import AccountingError
+from economy.events import ChainScope, Events
+from economy.indicators import WindowProjection
+from runs.protocol import RunSpec, by_family, close_run, open_run, places
+from runs.reexecution import execution_of, group
+from runs.verify import Audit
+from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
+from schemas.log import topics
+from schemas.log.founding import founding
+from schemas.log.history import read_chunks, read_epochs, read_history
+from schemas.log.reader import end_offsets
+from schemas.log.writer import LogWriter
+from streams.projection import village_of
+
+Alter = Callable[[int, Events], Events]
+_SCOPES = {
+    DECISIONS: ChainScope.DECISIONS, FLOWS: ChainScope.FLOWS, ORDERS: ChainScope.ORDERS, TRADES: ChainScope.TRADES,
+}  # fmt: skip
+
+
+def unaltered(epoch: int, events: Events) -> Events:
+    return events
+
+
+class Written:
+    """Writes a run to a namespace of its own. `alter` changes an epoch's events before they are hashed and sent."""
+
+    def __init__(
+        self, bootstrap: str, namespace: str, model: Model, factory: str, alter: Alter = unaltered, shards: int = 2,
+        figures: Callable[[int, str, int], int] = lambda window, name, value: value, rules_version: int = 0,
+    ) -> None:  # fmt: skip
+        topics.create(bootstrap, namespace, 2, 2)
+        self.bootstrap, self.namespace = bootstrap, namespace
+        self.writer = LogWriter(bootstrap, namespace)
+        self.spec = RunSpec(7, factory, model.scenario_json(), model.seed, shards, 2, 2)
+        if rules_version:
+            self.spec = RunSpec(7, factory, model.scenario_json(), model.seed, shards, 2, 2, rules_version)
+        self.writer.send_rows("ClockStarted", np.array([[7, 1]], np.int64), 0)
+        self.started = open_run(bootstrap, namespace, self.writer, self.spec, model)
+        self.marks: dict[tuple[str, int, int], int] = {}
+        self.chains = Chains()
+        again = execution_of(self.started, {}, chained=False)
+        again.open()
+        for epoch, events in again.epochs():
+            self._epoch(epoch, alter(epoch, events), epoch == model.last_epoch)
+        close_run(self.writer, 7, 2, 2)
+        self._finish()
+        (segment,) = read_history(bootstrap, namespace, 7)
+        if village_of(segment.clock):
+            self._project(segment, figures)
+
+    def _epoch(self, epoch: int, events: Events, last: bool) -> None:
+        self.chains.update(epoch, events)
+        granted = {"run": 7, "epoch": epoch, "incarnation": 1, "offsets": [0, 0]}
+        self.writer.send_record("EpochGranted", granted, 0)
+        for family, partition in places(2, 2):
+            for writer in range(1 if family == TRADES else self.spec.shards):
+                part = group(events, family, partition, 2, writer, self.spec.shards)
+                place = (family, partition, writer)
+                count, digest, self.marks[place] = mark(part, _SCOPES[family], self.marks.get(place, 0))
+                if family == TRADES:
+                    if part:
+                        names = list(part)
+                        keys = np.concatenate([part[name][:, [canonical.INSTRUMENT, canonical.SEQ]] for name in names])
+                        order = np.lexsort((keys[:, 1], keys[:, 0]))
+                        self.writer.send_interleaved(part, order, partition)
+                    row = [7, epoch, partition, count, digest, self.marks[place], int(last)]
+                    self.writer.send_rows("EpochMatched", np.array([row], np.int64), partition)
+                else:
+                    for name, rows in part.items():
+                        self.writer.send_rows(name, rows, partition)
+                    row = [7, epoch, writer, partition, count, digest, self.marks[place], int(last), 1]
+                    self.writer.send_rows("EpochClosed", np.array([row], np.int64), partition, family)
+        self.writer.flush()
+
+    def _finish(self) -> None:
+        self.writer.send_rows("ChainSealed", seal(self.chains.rows(), 7, 0), 0, FLOWS)
+        self.writer.flush()
+        ends = by_family(end_offsets(self.bootstrap, self.namespace, places(2, 2)))
+        (segment,) = read_history(self.bootstrap, self.namespace, 7)
+        root = (
+            Audit(segment, chained=False).feed_all(read_chunks(self.bootstrap, self.namespace, segment)).verdict().root
+        )
+        digest = run_digest(tuple(row) for row in self.chains.rows().tolist())
+        last = self.started["last_epoch"] + 1
+        finished = {"run": 7, "incarnation": 1, "end_offsets": ends, "digest": digest, "root": root,
+                    "ticks": last * self.started["epoch_ticks"]}  # fmt: skip
+        self.writer.send_record("RunFinished", finished, 0)
+        self.writer.flush()
+
+    def _project(self, segment: Any, figures: Callable[[int, str, int], int]) -> None:
+        scenario = village_of(segment.clock)
+        assert scenario is not None
+        founded = founding(self.bootstrap, self.namespace, self.started)
+        projection = WindowProjection(7, scenario, founded.roles, founded.instruments)
+        for epoch, families in read_epochs(self.bootstrap, self.namespace, [segment], (FLOWS, TRADES)):
+            try:
+                window = projection.feed(
+                    epoch, {name: rows for part in families.values() for name, rows in part.items()}
+                )
+            except AccountingError:
+                break  # the projection gives up such a run as well
+            if window is None:
+                continue
+            self.writer.send_rows(e.BalanceRecorded.name, window.balances, 0)
+            for (name, item), value in window.figures.items():
+                record = {"run": 7, "window": window.window, "indicator": name, "item": item}
+                told = figures(window.window, name, value)
+                self.writer.send_record("WindowMeasured", {**record, "value": Decimal(told)}, 0)
+        self.writer.flush()
