@@ -82,9 +82,11 @@ class Tail:
         known = np.flatnonzero(at >= 0)
         if len(known):
             found = at[known]
-            number = self._names.index(name) if name in self._names else -1
-            same = self._kind[found] == number
-            same[same] = (self._rows[number][self._place[found[same]]] == rows[known[same]]).all(1)
+            same = np.zeros(len(found), np.bool_)
+            if name in self._names:
+                number = self._names.index(name)
+                same = self._kind[found] == number
+                same[same] = (self._rows[number][self._place[found[same]]] == rows[known[same]]).all(1)
             if not same.all():
                 wrong = int(np.argmin(same))
                 raise NonDeterministicError(

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from economy.errors import ProtocolError, SetupError
-from streams import rawfetch, rawproduce, recordbatch
+from streams import burial, rawfetch, rawproduce, recordbatch
+from streams.recordbatch import Records
 
 maybe = st.none() | st.binary(max_size=90)
 headers = st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=9)), max_size=3)
@@ -65,6 +66,30 @@ def test_aiokafka_reads_what_we_wrote(rows: list[tuple[bool, bytes]], limit: int
         total += count
     pair = [struct.pack(">qq", -5, i) if paired else struct.pack(">q", -5) for i, (paired, _) in enumerate(rows)]
     assert got == [(key, value, 1234, i) for i, (key, (_, value)) in enumerate(zip(pair, rows, strict=True))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.binary(max_size=60), st.integers(0, 2), st.integers(0, 10**15)), min_size=1, max_size=40),
+    st.integers(400, 2000),
+)
+def test_dead_letters_are_whole_records_with_headers_and_no_key(rows: list[tuple[bytes, int, int]], limit: int) -> None:
+    reasons = ("TRUNCATED", "UNKNOWN_SCHEMA", "a text of any kind: é")
+    ends = np.cumsum([5, *(len(value) for value, _, _ in rows)])
+    buffer = np.frombuffer(b"other" + b"".join(value for value, _, _ in rows), np.uint8)
+    which, offsets = np.array([r for _, r, _ in rows]), np.sort(np.array([o for _, _, o in rows]))
+    found = Records(buffer, ends[:-1], ends[1:], offsets, offsets, 0, 10**16)
+    chosen = [(np.flatnonzero(which == k), reason) for k, reason in enumerate(reasons) if (which == k).any()]
+    starts, stops, headers = burial.letters(found, chosen, "t.orders", 3)
+    keys, sizes = np.zeros((len(rows), 1), np.uint8), np.full(len(rows), -1)
+    got = []
+    for made, _ in recordbatch.write(buffer, starts, stops, keys, sizes, 1234, limit, headers):
+        got += [(r.key, r.value, dict(r.headers)) for r in DefaultRecordBatch(recordbatch.seal(made, -1, -1, -1))]
+    place = {"topic": b"t.orders", "partition": b"3"}
+    assert got == [
+        (None, value, {"error": reasons[k].encode(), **place, "offset": str(offset).encode()})
+        for (value, k, _), offset in zip(rows, offsets.tolist(), strict=True)
+    ]
 
 
 def test_control_and_aborted_batches_are_left_out_as_aiokafka_does() -> None:
