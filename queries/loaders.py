@@ -12,6 +12,8 @@ from queries.cache import Fingerprint
 
 Row = dict[str, Any]
 
+# Tables that jobs publish to, each with the columns of their lineage.
+RESULTS: Final = ("batch_indicators", "liquidity", "price_stability", "agent_performance", "reconciliation")
 _AT_ONCE: Final = 8  # statements in flight: more would only queue inside ClickHouse
 BATCH: Final = 500  # look-ups in one statement
 
@@ -178,9 +180,9 @@ class Loaders:
 
 def fingerprint(reader: Reader, run: int) -> Fingerprint | None:
     """What a run's answers depend on, None when there is no such run: its state, digest and newest batch results."""
+    newest = ", ".join(f"(SELECT max(computed_at) FROM {table} WHERE run = {{run:Int64}})" for table in RESULTS)
     rows = reader.rows(
-        "SELECT toString(state) AS state, digest, "
-        "(SELECT toString(max(computed_at)) FROM batch_indicators WHERE run = {run:Int64}) AS computed "
+        f"SELECT toString(state) AS state, digest, toString(arrayMax([{newest}])) AS computed "
         "FROM runs FINAL WHERE run = {run:Int64}",
         {"run": run},
     )

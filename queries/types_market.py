@@ -112,6 +112,33 @@ def connect(
     )
 
 
+async def page_of(
+    info: Info, run: int, table: str, columns: str, keys: tuple[str, ...], first: int, after: str | None, only: Row,
+    one: str = "", *, final: bool = True,
+) -> list[Row]:  # fmt: skip
+    """Up to first + 1 rows of a run after the cursor, in the order of `keys`: one statement, found by primary key.
+
+    `final` is for tables of records, which may stand twice until they are merged; results of jobs never do.
+    """
+    clauses = ["run = {run:Int64}"]
+    parameters: dict[str, Any] = {"run": int(run), "limit": first + 1}
+    for i, (name, value) in enumerate(only.items()):
+        if value is not None:
+            clauses.append(f"{name} = {{only_{i}:{'String' if isinstance(value, str) else 'Int64'}}}")
+            parameters[f"only_{i}"] = value
+    if after is not None:
+        values = decode_cursor(after, len(keys))
+        parameters |= {f"after_{i}": value for i, value in enumerate(values)}
+        bound = ", ".join(f"{{after_{i}:Int64}}" for i in range(len(keys)))
+        # The first part says again what the second implies: it lets ClickHouse skip by primary key.
+        clauses.append(f"{keys[0]} >= {{after_0:Int64}} AND ({', '.join(keys)}) > ({bound})")
+    return await info.context.loaders.rows(
+        f"SELECT {columns} FROM {table} {'FINAL' if final else ''} WHERE {' AND '.join(clauses)} "
+        f"ORDER BY {', '.join(keys)} {one} LIMIT {{limit:UInt32}}",
+        **parameters,
+    )
+
+
 @strawberry.type(description="Something that is traded.")
 class Instrument:
     """An instrument; prices count steps of 10^-priceScale, quantities lots of 10^-quantityScale."""

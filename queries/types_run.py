@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import strawberry
 
@@ -13,6 +13,7 @@ from queries.loaders import (
     DECISION_COLUMNS,
     INSTRUMENT_COLUMNS,
     ORDER_COLUMNS,
+    RESULTS,
     TRADE_COLUMNS,
     Row,
 )
@@ -27,9 +28,10 @@ from queries.types_market import (
     Order,
     Trade,
     connect,
-    decode_cursor,
+    page_of,
     page_size,
 )
+from queries.types_results import JobResults
 
 WINDOWS: Final = 400  # of one answer: a century
 _DOCUMENTS: Final = ("environment", "start_offsets", "end_offsets")
@@ -63,7 +65,7 @@ class Lineage:
     end_offsets: JSON = strawberry.field(description="Offset after the last, per topic and partition")
     computed_at: str = strawberry.field(description="When; UTC")
     windows: int = strawberry.field(description="Number of windows with a result")
-    figures: int = strawberry.field(description="Number of figures")
+    figures: int = strawberry.field(description="Number of figures, or of rows of a table of its own")
 
 
 @strawberry.type(description="A replayed exchange tape beside the exchange's own trades.")
@@ -96,10 +98,9 @@ class Book:
 
 
 @strawberry.type(description="One run of a scenario or of a tape.")
-class Run:
+class Run(JobResults):
     """A run."""
 
-    id: BigInt = strawberry.field(description="Number of the run")
     state: str = strawberry.field(
         description="open, paused, finished or aborted; then projected, stored, published as its results appear"
     )
@@ -169,36 +170,14 @@ class Run:
         )
         return [Instrument.of(row) for row in rows]
 
-    async def _page(
-        self, info: Info, table: str, columns: str, keys: tuple[str, ...], first: int, after: str | None, only: Row,
-        one: str = "",
-    ) -> list[Row]:  # fmt: skip
-        """Up to first + 1 rows after the cursor, in the order of `keys`: one statement, found by primary key."""
-        clauses = ["run = {run:Int64}"]
-        parameters: dict[str, Any] = {"run": int(self.id), "limit": first + 1}
-        for i, (name, value) in enumerate(only.items()):
-            if value is not None:
-                clauses.append(f"{name} = {{only_{i}:{'String' if isinstance(value, str) else 'Int64'}}}")
-                parameters[f"only_{i}"] = value
-        if after is not None:
-            values = decode_cursor(after, len(keys))
-            parameters |= {f"after_{i}": value for i, value in enumerate(values)}
-            bound = ", ".join(f"{{after_{i}:Int64}}" for i in range(len(keys)))
-            # The first part says again what the second implies: it lets ClickHouse skip by primary key.
-            clauses.append(f"{keys[0]} >= {{after_0:Int64}} AND ({', '.join(keys)}) > ({bound})")
-        return await info.context.loaders.rows(
-            f"SELECT {columns} FROM {table} FINAL WHERE {' AND '.join(clauses)} ORDER BY {', '.join(keys)} "
-            f"{one} LIMIT {{limit:UInt32}}",
-            **parameters,
-        )
-
     @resolver("Trades in the order of (instrument, seq)")
     async def trades(
         self, info: Info, first: int = 20, after: str | None = None, instrument: BigInt | None = None
     ) -> Connection[Trade]:
         size = page_size(info, first)
         keys = ("instrument", "seq")
-        rows = await self._page(info, "trade_executed", TRADE_COLUMNS, keys, size, after, {"instrument": instrument})
+        only = {"instrument": instrument}
+        rows = await page_of(info, self.id, "trade_executed", TRADE_COLUMNS, keys, size, after, only)
         return connect(rows, size, after, keys, Trade.of)
 
     @resolver("Orders in the order of (agent, n)")
@@ -209,7 +188,7 @@ class Run:
         size = page_size(info, first)
         keys = ("agent", "n")
         only = {"agent": agent, "instrument": instrument}
-        rows = await self._page(info, "order_submitted", ORDER_COLUMNS, keys, size, after, only)
+        rows = await page_of(info, self.id, "order_submitted", ORDER_COLUMNS, keys, size, after, only)
         return connect(rows, size, after, keys, Order.of)
 
     @resolver("Decisions in the order of (agent, n)")
@@ -220,7 +199,7 @@ class Run:
         size = page_size(info, first)
         keys = ("agent", "n")
         only = {"agent": agent, "toString(action)": action}
-        rows = await self._page(info, "agent_decided", DECISION_COLUMNS, keys, size, after, only)
+        rows = await page_of(info, self.id, "agent_decided", DECISION_COLUMNS, keys, size, after, only)
         return connect(rows, size, after, keys, Decision.of)
 
     @resolver("Agents by number, all or of one role")
@@ -228,9 +207,10 @@ class Run:
         self, info: Info, first: int = 100, after: str | None = None, role: str | None = None
     ) -> Connection[Agent]:
         size = page_size(info, first)
-        only = {"toString(role)": role}
-        rows = await self._page(info, "agent_founded", AGENT_COLUMNS, ("agent",), size, after, only, "LIMIT 1 BY agent")
-        return connect(rows, size, after, ("agent",), Agent.of)
+        keys = ("agent",)
+        only, one = {"toString(role)": role}, "LIMIT 1 BY agent"
+        rows = await page_of(info, self.id, "agent_founded", AGENT_COLUMNS, keys, size, after, only, one)
+        return connect(rows, size, after, keys, Agent.of)
 
     @resolver("Stocks at the end of a window in the order of (agent, account, item)")
     async def balances(
@@ -241,7 +221,7 @@ class Run:
         keys = ("agent", "account_number", "item")
         columns = f"{BALANCE_COLUMNS}, toInt64(balance_recorded.account) AS account_number"
         only = {"window": window, "agent": agent, "toString(balance_recorded.account)": account}
-        rows = await self._page(info, "balance_recorded", columns, keys, size, after, only)
+        rows = await page_of(info, self.id, "balance_recorded", columns, keys, size, after, only)
         return connect(rows, size, after, keys, Balance.of)
 
     @resolver("The order book of an instrument as of a tick")
@@ -275,14 +255,18 @@ class Run:
         counts = {name: BigInt(int(rows[0][name])) for name in ("orders", "trades", "prints", "matched")}
         return TapeComparison(**counts, explanation=JSON(rows[0]["explanation"]))
 
-    @resolver("Jobs that computed the batch figures, with the range of the log that they read")
+    @resolver("Jobs that computed the batch results, with the range of the log that they read")
     async def lineage(self, info: Info) -> list[Lineage]:
         info.context.spend(10)
+        each = " UNION ALL ".join(
+            "SELECT toString(job) AS name, job_version, toString(start_offsets) AS start, "
+            f"toString(end_offsets) AS end, computed_at, window FROM {table} WHERE run = {{run:Int64}}"
+            for table in RESULTS
+        )
         rows = await info.context.loaders.rows(
-            "SELECT toString(job) AS job, job_version, toString(start_offsets) AS start_offsets, "
-            "toString(end_offsets) AS end_offsets, toString(max(computed_at)) AS computed, "
-            "uniqExact(window) AS windows, count() AS figures FROM batch_indicators WHERE run = {run:Int64} "
-            "GROUP BY job, job_version, start_offsets, end_offsets ORDER BY job, job_version LIMIT 100",
+            "SELECT name AS job, job_version, start AS start_offsets, end AS end_offsets, "
+            "toString(max(computed_at)) AS computed, uniqExact(window) AS windows, count() AS figures "
+            f"FROM ({each}) GROUP BY name, job_version, start, end ORDER BY name, job_version LIMIT 100",
             run=int(self.id),
         )
         return [

@@ -72,7 +72,7 @@ def test_accounts_of_every_window(client: Client, tables: LocalTables) -> None:
             assert all(abs(parts[p]) == known[w, p] for p in parts)
             assert sum(parts.values()) == known[w, f"gdp_{name}"]
         assert window["giniIncome"]["stream"] == str(known[w, "gini_income"])
-    assert len(tables.statements) == 3  # fingerprint, run, all figures of all windows
+    assert len(tables.statements) == 2  # the run, all figures of all windows
 
 
 def test_figures_that_differ_or_miss_are_told(client: Client, tables: LocalTables) -> None:
@@ -122,7 +122,7 @@ def test_from_a_trade_to_its_decision_in_one_statement_per_kind(client: Client, 
         assert decision["agent"]["name"] == node["buyer"]["name"]
         assert node["makerOrder"] is None
     assert len(nodes) == 48
-    assert len(tables.statements) == 2 + 1 + 4  # run, trades, then agents, instruments, orders, decisions
+    assert len(tables.statements) == 1 + 1 + 4  # run, trades, then agents, instruments, orders, decisions
 
 
 def test_orders_decisions_agents_balances(client: Client, tables: LocalTables) -> None:
@@ -141,7 +141,7 @@ def test_orders_decisions_agents_balances(client: Client, tables: LocalTables) -
     cash = {h["agent"]: h["balances"] for h in run["households"]["nodes"]}
     assert cash == {str(a): [{"account": "cash", "quantity": str((a + 1) * UNIT)}] for a in range(6, 6 + HOUSEHOLDS)}
     assert [b["quantity"] for b in run["balances"]["nodes"]] == [str(UNIT), str(2 * UNIT), str(3 * UNIT)]
-    assert len(tables.statements) == 2 + 4 + 2  # the lists, then instruments and the balances of all households
+    assert len(tables.statements) == 1 + 4 + 2  # the lists, then instruments and the balances of all households
     after = run["balances"]["pageInfo"]["endCursor"]
     query = "query ($a: String) { run(id: 7) { balances(window: 1, first: 1, after: $a) { nodes { agentId } } } }"
     assert client.ask(query, a=after)["run"]["balances"]["nodes"] == [{"agentId": "3"}]
@@ -158,7 +158,7 @@ def test_series_are_columns_in_one_statement(client: Client, tables: LocalTables
     for s in series:
         assert s["windows"] == list(range(WINDOWS))
         assert s["values"] == [str(known[w, s["measure"]["name"], int(s["item"])]) for w in range(WINDOWS)]
-    assert len(tables.statements) == 3
+    assert len(tables.statements) == 2
 
 
 def test_book_before_and_after_a_level_is_gone(client: Client) -> None:
@@ -168,6 +168,71 @@ def test_book_before_and_after_a_level_is_gone(client: Client) -> None:
     assert [b["price"] for b in early["bids"]] == ["10000", "9999", "9998"]
     assert late["bids"][0] == {"price": "9999", "quantity": "51"}
     assert [a["price"] for a in late["asks"]] == ["10010", "10011", "10012"]
+
+
+def test_results_of_jobs(client: Client, tables: LocalTables) -> None:
+    run, many = 12, 10**25
+    lineage = {"run": run, "job_version": 3, "start_offsets": "{}", "end_offsets": "{}", "computed_at": "2026-01-02"}
+    places = [(w, i) for w in range(2) for i in range(4)]
+    quotes = {"trades": 3, "traded_quantity": 5, "traded_value": many, "quoted_epochs": 1, "best_bid_depth": 2,
+              "best_ask_depth": 3, "bid_depth": 4, "ask_depth": 5, "illiquidity": 6, "price_impact": -many}  # fmt: skip
+    prices = {"opening_price": 4, "closing_price": 5, "inflation": -9, "realised_volatility": 8, "max_drawdown": 7}
+    worth = {"change": -1, "trades": 2, "bought": 3, "sold": many}
+    roles = ("bank", "bank", "bank", "shop")
+    filled = synthetic_run(run, 2)
+    filled["liquidity"] = [
+        {**lineage, **quotes, "job": "liquidity", "window": w, "instrument": i, "quoted_spread": i or None}
+        for w, i in places
+    ]
+    filled["price_stability"] = [
+        {**lineage, **prices, "job": "price-stability", "window": w, "instrument": i} for w, i in places
+    ]
+    filled["agent_performance"] = [
+        {**lineage, **worth, "job": "agent-performance", "window": w, "agent": i, "role": roles[i],
+         "net_worth": many * i, "growth": None if i == 0 else -i}
+        for w, i in places
+    ]  # fmt: skip
+    filled["reconciliation"] = [
+        {**lineage, "job": "reconcile", "window": w, "indicator": "gdp_real", "item": i, "stream": many,
+         "batch": many + i if i < 3 else None, "equal": int(i == 0)}
+        for w, i in places
+    ]  # fmt: skip
+    tables.fill(filled)
+    tables.statements.clear()
+    found = client.ask(
+        """{ run(id: 12) { liquidity(first: 3, window: 1) {
+        nodes { instrumentId instrument { symbol } quotedSpread tradedValue priceImpact } pageInfo { endCursor } }
+        priceStability(instrument: 2) { nodes { window instrument { symbol } inflation maxDrawdown } }
+        agentPerformance(role: "bank", window: 0) { nodes { agent { name } netWorth growth sold } }
+        rolePerformance(window: 1) { role agents netWorth medianNetWorth trades sold }
+        reconciliation { figures equal disagreements { window item stream batch } }
+        lineage { job jobVersion windows figures } } }"""
+    )["run"]
+    assert len(tables.statements) <= 2 + 7 + 2  # the lists, then all instruments and all agents
+    page = found["liquidity"]
+    assert [(n["instrumentId"], n["quotedSpread"]) for n in page["nodes"]] == [("0", None), ("1", "1"), ("2", "2")]
+    one = page["nodes"][1]
+    assert (one["instrument"], one["tradedValue"], one["priceImpact"]) == ({"symbol": "food"}, str(many), str(-many))
+    query = "query ($a: String) { run(id: 12) { liquidity(after: $a, window: 1) { nodes { instrumentId } } } }"
+    rest = client.ask(query, a=page["pageInfo"]["endCursor"])["run"]["liquidity"]["nodes"]
+    assert rest == [{"instrumentId": "3"}]
+    assert found["priceStability"]["nodes"] == [
+        {"window": w, "instrument": {"symbol": "care"}, "inflation": "-9", "maxDrawdown": "7"} for w in range(2)
+    ]
+    assert [(n["netWorth"], n["growth"]) for n in found["agentPerformance"]["nodes"]] == [
+        ("0", None), (str(many), "-1"), (str(2 * many), "-2")
+    ]  # fmt: skip
+    assert found["rolePerformance"][0] == {
+        "role": "bank", "agents": 3, "netWorth": str(3 * many), "medianNetWorth": str(many), "trades": "6",
+        "sold": str(3 * many),
+    }  # fmt: skip
+    assert (found["reconciliation"]["figures"], found["reconciliation"]["equal"]) == ("8", "2")
+    assert found["reconciliation"]["disagreements"][:3] == [
+        {"window": 0, "item": str(i), "stream": str(many), "batch": str(many + i) if i < 3 else None} for i in (1, 2, 3)
+    ]
+    assert {"job": "liquidity", "jobVersion": 3, "windows": 2, "figures": 8} in found["lineage"]
+    missing = client.ask("{ run(id: 7) { reconciliation { figures } liquidity { nodes { window } } } }")["run"]
+    assert missing == {"reconciliation": None, "liquidity": {"nodes": []}}
 
 
 def test_tape_lineage_and_runs(client: Client) -> None:
