@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -22,7 +23,7 @@ from agents.model import Model, Shard, model_of
 from economy import canonical
 from economy import events as e
 from economy.digest import Chains, mark, seal
-from economy.errors import ProtocolError
+from economy.errors import ProtocolError, SetupError
 from economy.events import ChainScope, Events, Rows
 from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log import snapshots
@@ -300,7 +301,7 @@ def start_ray(address: str, folder: str, cpus: int = 2) -> None:
     """Start Ray on loopback only, or join the cluster at `address`.
 
     Without RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 Ray turns 127.0.0.1 into the host's address and listens on all
-    interfaces.
+    interfaces. Raises SetupError when Ray does not start, or does not answer at `address`.
     """
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -313,17 +314,39 @@ def start_ray(address: str, folder: str, cpus: int = 2) -> None:
     if ray.is_initialized():
         return
     if address:
+        _reach(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
-    ray.init(
-        num_cpus=cpus,
-        object_store_memory=80 << 20,  # nothing travels by the object store
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-    )
+    for attempts_left in (1, 0):  # Ray gives its node 30 seconds, too few while a machine is overloaded
+        try:
+            ray.init(
+                num_cpus=cpus,
+                object_store_memory=80 << 20,  # nothing travels by the object store
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
+            return
+        except Exception as error:  # Ray raises nothing narrower
+            ray.shutdown()
+            if not attempts_left:
+                why = str(error).partition("\n")[0]
+                raise SetupError(
+                    f"Ray did not start: {why}", "is the machine overloaded or short of memory?"
+                ) from error
+
+
+def _reach(address: str) -> None:
+    """Refuse a cluster that nothing answers for; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise SetupError(
+            f"no Ray cluster answers at {address}", "start it, or leave ray_address empty for one of our own"
+        ) from error
 
 
 def stop_ray() -> None:
