@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from queries.memory import Bounded
 
 # A run that is merely finished may still be on its way from the log into the tables.
 FINAL_STATES: Final = frozenset({"stored", "published"})
@@ -26,6 +27,7 @@ class Fingerprint:
     state: str
     digest: str
     computed: str
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of the table of runs
 
     @property
     def final(self) -> bool:
@@ -62,26 +64,27 @@ class ResponseCache:
     ) -> None:
         self._read = read
         self._limit = entries
-        self._size = size
         self._fresh = fresh_seconds
         self._clock = clock
-        self._known: OrderedDict[Key, Entry] = OrderedDict()
-        self._seen: dict[int, tuple[float, Fingerprint | None]] = {}
-        self.bytes = 0
+        self._known: Bounded[Key, Entry] = Bounded(entries, size)
+        self._seen: dict[int, tuple[float, asyncio.Future[Fingerprint | None]]] = {}
         self.hits = 0
         self.misses = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of all answers."""
+        return self._known.bytes
+
     async def fingerprint(self, run: int) -> Fingerprint | None:
-        """A run's fingerprint, at most `fresh_seconds` old."""
+        """A run's fingerprint, at most `fresh_seconds` old; those who ask at once share one reading."""
         now = self._clock()
         seen = self._seen.get(run)
-        if seen is not None and now - seen[0] < self._fresh:
-            return seen[1]
-        read = await asyncio.to_thread(self._read, run)
-        if len(self._seen) > self._limit:
-            self._seen.clear()
-        self._seen[run] = (now, read)
-        return read
+        if seen is None or now - seen[0] >= self._fresh or _failed(seen[1]):
+            if len(self._seen) > self._limit:
+                self._seen.clear()
+            seen = self._seen[run] = now, asyncio.ensure_future(asyncio.to_thread(self._read, run))
+        return await asyncio.shield(seen[1])
 
     async def get(self, key: Key) -> bytes | None:
         """The answer, when its runs are as they were."""
@@ -89,30 +92,23 @@ class ResponseCache:
         if entry is not None:
             for run, before in entry.runs.items():
                 if await self.fingerprint(run) != before:
-                    self._drop(key)
+                    self._known.drop(key)
                     entry = None
                     break
-        if entry is None or key not in self._known:
+        if entry is None:
             self.misses += 1
             return None
-        self._known.move_to_end(key)
         self.hits += 1
         return entry.body
 
     def put(self, key: Key, body: bytes, runs: Mapping[int, Fingerprint]) -> None:
         """Keep an answer, read from runs with these fingerprints before it; the least recently used make room."""
-        if not runs or not all(run.final for run in runs.values()) or len(body) > self._size // 4:
-            return
-        self._drop(key)
-        self._known[key] = Entry(body, dict(runs))
-        self.bytes += len(body)
-        while len(self._known) > self._limit or self.bytes > self._size:
-            self._drop(next(iter(self._known)))
-
-    def _drop(self, key: Key) -> None:
-        entry = self._known.pop(key, None)
-        if entry is not None:
-            self.bytes -= len(entry.body)
+        if runs and all(run.final for run in runs.values()):
+            self._known.put(key, Entry(body, dict(runs)), len(body))
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def _failed(reading: asyncio.Future[Any]) -> bool:
+    return reading.done() and (reading.cancelled() or reading.exception() is not None)

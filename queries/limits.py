@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from graphql import GraphQLError, NoSchemaIntrospectionCustomRule
+from graphql import DocumentNode, GraphQLError, NoSchemaIntrospectionCustomRule
 from strawberry.extensions import (
     AddValidationRules,
     MaxAliasesLimiter,
@@ -17,6 +17,7 @@ from strawberry.extensions import (
 )
 
 from economy.errors import EscapeError, InputError, SetupError
+from queries.memory import Bounded
 
 log = logging.getLogger("escape.queries")
 
@@ -26,6 +27,10 @@ TOKENS: Final = 2_000
 BODY_BYTES: Final = 100_000
 ROWS: Final = 10_000  # of all lists of one request
 SECONDS: Final = 30.0
+
+DOCUMENTS: Final = 500  # texts whose parsed form is remembered
+DOCUMENT_BYTES: Final = 32 << 20
+NODE_BYTES: Final = 100  # estimated bytes of a parsed text per character of it
 
 
 class RefusedError(EscapeError):
@@ -64,14 +69,40 @@ class PublicErrors(SchemaExtension):
             result.errors = [public_error(error) for error in result.errors]
 
 
+class Documents(SchemaExtension):
+    """Parses and checks a text once: what is found is remembered, bounded, for all requests with the same text."""
+
+    def __init__(self, known: Bounded[str, tuple[DocumentNode, list[GraphQLError]]]) -> None:
+        super().__init__()
+        self._known = known
+
+    def on_parse(self) -> Iterator[None]:
+        found = self._known.get(self.execution_context.query or "")
+        if found is not None:
+            self.execution_context.graphql_document = found[0]
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        asked = self.execution_context
+        found = self._known.get(asked.query or "")
+        if found is not None:
+            asked.pre_execution_errors = found[1]
+        yield
+        if found is None and asked.graphql_document is not None:
+            errors = list(asked.pre_execution_errors or ())
+            text = asked.query or ""
+            self._known.put(text, (asked.graphql_document, errors), NODE_BYTES * (1 + len(text)))
+
+
 def extensions(introspection: bool) -> list[Callable[[], SchemaExtension]]:
     """The schema's extensions; without introspection the schema cannot be asked for."""
-    found: list[Callable[[], SchemaExtension]] = [
+    known: Bounded[str, tuple[DocumentNode, list[GraphQLError]]] = Bounded(DOCUMENTS, DOCUMENT_BYTES)
+    rules = [*QueryDepthLimiter(DEPTH).validation_rules, *MaxAliasesLimiter(ALIASES).validation_rules]
+    if not introspection:
+        rules.append(NoSchemaIntrospectionCustomRule)
+    return [
         lambda: MaxTokensLimiter(TOKENS),
-        lambda: QueryDepthLimiter(DEPTH),
-        lambda: MaxAliasesLimiter(ALIASES),
+        lambda: AddValidationRules(rules),
+        lambda: Documents(known),
         PublicErrors,
     ]
-    if not introspection:
-        found.append(lambda: AddValidationRules([NoSchemaIntrospectionCustomRule]))
-    return found

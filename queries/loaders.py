@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from strawberry.dataloader import DataLoader
 
 from queries.cache import Fingerprint
+from queries.memory import Memory
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+V = TypeVar("V")
+Figures = dict[tuple[str, str], int]  # (source, indicator) -> value
+Points = list[tuple[int, list[int], list[int]]]  # (item, windows, values), ascending
 
 # Tables that jobs publish to, each with the columns of their lineage.
 RESULTS: Final = ("batch_indicators", "liquidity", "price_stability", "agent_performance", "reconciliation")
 _AT_ONCE: Final = 8  # statements in flight: more would only queue inside ClickHouse
 BATCH: Final = 500  # look-ups in one statement
+INSTRUMENTS: Final = 10_000  # of one run at most
+BLOCK: Final = 100  # windows that are read and remembered together
+
+# Estimated bytes in memory.
+_ROW: Final = 1_000
+_FIGURE: Final = 150
+_POINT: Final = 80
 
 RUN_COLUMNS: Final = (
     "run, toString(scenario) AS scenario, seed, toString(state) AS state, digest, root, epochs, ticks, shards, "
@@ -47,7 +58,7 @@ INSTRUMENT_COLUMNS: Final = (
 class Reader(Protocol):
     """What reads the tables: queries.store in a deployment, ClickHouse's engine in-process in tests."""
 
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The result of a SELECT; `{name:Type}` in the text are bound by the server."""
 
 
@@ -58,34 +69,46 @@ def in_list(name: str, kind: str, values: Sequence[Any]) -> tuple[str, dict[str,
 
 
 class Loaders:
-    """The reads of one request: statements run in threads, a few at once; single records are batched and remembered."""
+    """The reads of one request: statements run in threads, a few at once; single records are batched and remembered.
 
-    def __init__(self, reader: Reader) -> None:
+    What is read of a run that never changes again is remembered for later requests too, under the authorisation and the
+    run's fingerprint, which `runs` holds as it was before anything else was read.
+    """
+
+    def __init__(self, reader: Reader, memory: Memory | None = None, authorisation: str = "") -> None:
         self._reader = reader
         self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._memory = memory if memory is not None else Memory(0)
+        self._authorisation = authorisation
+        self.runs: dict[int, Fingerprint] = {}
         self.statements = 0
         self.instrument = self._loader(self._instruments)
         self.agent = self._loader(self._agents)
         self.order = self._loader(self._orders)
         self.decision = self._loader(self._decisions)
-        self.run = self._loader(self._runs)
         self.balance: DataLoader[Any, list[Row]] = DataLoader(load_fn=self._balances, max_batch_size=BATCH)
 
     async def rows(self, sql: str, **parameters: Any) -> list[Row]:
         """Run one SELECT."""
         async with self._gate:
             self.statements += 1
-            return await asyncio.to_thread(self._reader.rows, sql, parameters)
+            return list(await asyncio.to_thread(self._reader.rows, sql, parameters))
+
+    def place(self, run: int, *what: Any) -> tuple[Any, ...] | None:
+        """Under what something of a run is remembered; None while the run may change."""
+        known = self.runs.get(run)
+        return (self._authorisation, run, known, *what) if known is not None and known.final else None
+
+    async def remembered(
+        self, run: int, what: tuple[Any, ...], load: Callable[[], Awaitable[V]], size: Callable[[V], int]
+    ) -> V:
+        """What `load` reads of a run, once for all requests while the run is final."""
+        place = self.place(run, *what)
+        return await load() if place is None else await self._memory.read(place, load, size)
 
     @staticmethod
     def _loader(load: Callable[[list[Any]], Awaitable[Sequence[Row | None]]]) -> DataLoader[Any, Row | None]:
         return DataLoader(load_fn=load, max_batch_size=BATCH)
-
-    async def _runs(self, keys: list[int]) -> Sequence[Row | None]:
-        text, values = in_list("run", "Int64", keys)
-        rows = await self.rows(f"SELECT {RUN_COLUMNS} FROM runs FINAL WHERE run IN {text}", **values)
-        known = {int(row["run"]): row for row in rows}
-        return [known.get(key) for key in keys]
 
     async def _pairs(self, table: str, columns: str, fields: tuple[str, str], keys: list[Any]) -> Sequence[Row | None]:
         """Records by (run, a, b); the keys of one request rarely span runs, so each run is one statement."""
@@ -104,19 +127,35 @@ class Loaders:
             known.update({(run, int(row[first]), int(row[second])): row for row in rows})
         return [known.get(key) for key in keys]
 
-    async def _singles(self, table: str, columns: str, field: str, keys: list[Any]) -> Sequence[Row | None]:
-        known: dict[tuple[int, int], Row] = {}
-        for run in sorted({key[0] for key in keys}):
-            text, values = in_list("id", "Int64", sorted({key[1] for key in keys if key[0] == run}))
-            sql = f"SELECT {columns} FROM {table} FINAL WHERE run = {{run:Int64}} AND {field} IN {text}"
-            known.update({(run, int(row[field])): row for row in await self.rows(sql, run=run, **values)})
-        return [known.get(key) for key in keys]
+    async def instruments(self, run: int) -> dict[int, Row]:
+        """All instruments of a run by number."""
+
+        async def load() -> dict[int, Row]:
+            rows = await self.rows(
+                f"SELECT {INSTRUMENT_COLUMNS} FROM instrument_listed FINAL WHERE run = {{run:Int64}} "
+                f"ORDER BY instrument LIMIT {INSTRUMENTS}",
+                run=run,
+            )
+            return {int(row["instrument"]): row for row in rows}
+
+        return await self.remembered(run, ("instruments",), load, lambda found: _ROW * len(found))
 
     async def _instruments(self, keys: list[Any]) -> Sequence[Row | None]:
-        return await self._singles("instrument_listed", INSTRUMENT_COLUMNS, "instrument", keys)
+        known = {run: await self.instruments(run) for run in sorted({key[0] for key in keys})}
+        return [known[run].get(instrument) for run, instrument in keys]
 
     async def _agents(self, keys: list[Any]) -> Sequence[Row | None]:
-        return await self._singles("agent_founded", AGENT_COLUMNS, "agent", keys)
+        places = {key: self.place(key[0], "agent", key[1]) for key in keys}
+        known: dict[Any, Row | None] = {key: self._memory.get(place) for key, place in places.items() if place}
+        for run in sorted({key[0] for key in keys if known.get(key) is None}):
+            text, values = in_list("id", "Int64", sorted({k[1] for k in keys if k[0] == run and known.get(k) is None}))
+            sql = f"SELECT {AGENT_COLUMNS} FROM agent_founded FINAL WHERE run = {{run:Int64}} AND agent IN {text}"
+            for row in await self.rows(sql, run=run, **values):
+                key = (run, int(row["agent"]))
+                known[key] = row
+                if places[key] is not None:
+                    self._memory.put(places[key], row, _ROW)
+        return [known.get(key) for key in keys]
 
     async def _orders(self, keys: list[Any]) -> Sequence[Row | None]:
         return await self._pairs("order_submitted", ORDER_COLUMNS, ("agent", "order"), keys)
@@ -138,29 +177,59 @@ class Loaders:
                 known.setdefault((run, window, int(row["agent"])), []).append(row)
         return [known.get(key, []) for key in keys]
 
-    async def figures(
-        self, run: int, names: Sequence[str], first: int, after: int
-    ) -> dict[int, dict[tuple[str, str], int]]:
+    async def figures(self, run: int, names: Sequence[str], first: int, after: int) -> dict[int, Figures]:
         """Window -> (source, indicator) -> value, for indicators without items; `first` windows after `after`."""
+        lowest, highest = max(0, after + 1), max(0, after + first)
+        blocks = range(lowest // BLOCK, highest // BLOCK + 1) if self.place(run) is not None else ()
+        if not blocks:
+            return await self._figures(run, names, lowest, highest)
+        known = await asyncio.gather(*(self._block(run, names, block) for block in blocks))
+        return {w: figures for block in known for w, figures in block.items() if lowest <= w <= highest}
+
+    async def _block(self, run: int, names: Sequence[str], block: int) -> dict[int, Figures]:
+        return await self.remembered(
+            run, ("figures", tuple(names), block),
+            lambda: self._figures(run, names, BLOCK * block, BLOCK * block + BLOCK - 1),
+            lambda found: _ROW + _FIGURE * sum(map(len, found.values())),
+        )  # fmt: skip
+
+    async def _figures(self, run: int, names: Sequence[str], lowest: int, highest: int) -> dict[int, Figures]:
         text, values = in_list("name", "String", names)
         where = (
             f"run = {{run:Int64}} AND item = 0 AND indicator IN {text} "
-            "AND window > {after:Int32} AND window <= {last:Int32}"
+            "AND window >= {lowest:Int32} AND window <= {highest:Int32}"
         )
         rows = await self.rows(
             f"SELECT 'stream' AS source, window, indicator, toString(any(value)) AS value FROM stream_indicators "
             f"WHERE {where} GROUP BY window, indicator UNION ALL "
             f"SELECT 'batch' AS source, window, indicator, toString(argMax(value, computed_at)) AS value "
             f"FROM batch_indicators WHERE {where} GROUP BY window, indicator",
-            run=run, after=after, last=after + first, **values,
+            run=run, lowest=lowest, highest=highest, **values,
         )  # fmt: skip
-        found: dict[int, dict[tuple[str, str], int]] = {}
+        found: dict[int, Figures] = {}
         for row in rows:
             found.setdefault(int(row["window"]), {})[row["source"], row["indicator"]] = int(row["value"])
         return dict(sorted(found.items()))
 
-    async def series(self, run: int, names: Sequence[str], source: str) -> dict[tuple[str, int], list[tuple[int, int]]]:
-        """(indicator, item) -> [(window, value), ...], ascending: one statement for all."""
+    async def series(self, run: int, names: Sequence[str], source: str) -> dict[str, Points]:
+        """Indicator -> its series, one for each item; one statement for all that are not remembered."""
+        places = {name: self.place(run, "series", name, source) for name in names}
+        known: dict[str, Points] = {}
+        for name, place in places.items():
+            points = None if place is None else self._memory.get(place)
+            if points is not None:
+                known[name] = points
+        missing = [name for name in names if name not in known]
+        if missing:
+            known |= await self._series(run, missing, source)
+        for name in missing:
+            known.setdefault(name, [])
+            if places[name] is not None:
+                size = _ROW + sum(_ROW + _POINT * len(windows) for _, windows, _ in known[name])
+                self._memory.put(places[name], known[name], size)
+        return {name: known[name] for name in names}
+
+    async def _series(self, run: int, names: Sequence[str], source: str) -> dict[str, Points]:
         text, values = in_list("name", "String", names)
         table, chosen = {
             "stream": ("stream_indicators", "any(value)"),
@@ -171,10 +240,13 @@ class Loaders:
             f"AND indicator IN {text} GROUP BY indicator, item, window ORDER BY indicator, item, window",
             run=run, **values,
         )  # fmt: skip
-        found: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        found: dict[str, Points] = {}
         for row in rows:
-            key = (row["indicator"], int(row["item"]))
-            found.setdefault(key, []).append((int(row["window"]), int(row["value"])))
+            points = found.setdefault(row["indicator"], [])
+            if not points or points[-1][0] != int(row["item"]):
+                points.append((int(row["item"]), [], []))
+            points[-1][1].append(int(row["window"]))
+            points[-1][2].append(int(row["value"]))
         return found
 
 
@@ -182,8 +254,7 @@ def fingerprint(reader: Reader, run: int) -> Fingerprint | None:
     """What a run's answers depend on, None when there is no such run: its state, digest and newest batch results."""
     newest = ", ".join(f"(SELECT max(computed_at) FROM {table} WHERE run = {{run:Int64}})" for table in RESULTS)
     rows = reader.rows(
-        f"SELECT toString(state) AS state, digest, toString(arrayMax([{newest}])) AS computed "
-        "FROM runs FINAL WHERE run = {run:Int64}",
+        f"SELECT {RUN_COLUMNS}, toString(arrayMax([{newest}])) AS computed FROM runs FINAL WHERE run = {{run:Int64}}",
         {"run": run},
     )
-    return Fingerprint(rows[0]["state"], rows[0]["digest"], str(rows[0]["computed"])) if rows else None
+    return Fingerprint(rows[0]["state"], rows[0]["digest"], str(rows[0]["computed"]), rows[0]) if rows else None

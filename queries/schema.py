@@ -16,6 +16,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from economy.errors import UnknownRunError
+from queries.execution import PlainExecutor
 from queries.limits import extensions
 from queries.live import Subscription
 from queries.loaders import RUN_COLUMNS, Row
@@ -49,8 +50,7 @@ class Query:
         if known is None:
             raise UnknownRunError("run", int(id), "choose one from runs { nodes { id } }")
         info.context.runs[int(id)] = known
-        row = await info.context.loaders.run.load(int(id))
-        return None if row is None else Run.of(row)
+        return Run.of(known.row)
 
     @resolver("The catalogue of indicators with their units")
     def measures(self) -> list[Measure]:
@@ -71,6 +71,7 @@ def build_schema(introspection: bool = True) -> strawberry.Schema:
         query=Query,
         subscription=Subscription,
         extensions=extensions(introspection),
+        execution_context_class=PlainExecutor,
         config=StrawberryConfig(scalar_map=scalars, disable_field_suggestions=not introspection),
     )
 

@@ -36,6 +36,7 @@ from queries.guard import Guard
 from queries.limits import BODY_BYTES, SECONDS
 from queries.live import Live, LiveSettings
 from queries.loaders import Loaders, Reader, fingerprint
+from queries.memory import Memory
 from queries.reader import Stores
 from queries.schema import build_schema
 from queries.types_market import Context
@@ -60,7 +61,8 @@ class ApiConfig:
     production: bool = False
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
-    cache_bytes: int = 64 << 20
+    cache_bytes: int = 64 << 20  # whole answers
+    memory_bytes: int = 128 << 20  # figures, agents, instruments and books
     live: LiveSettings = field(default_factory=LiveSettings)
 
 
@@ -89,11 +91,12 @@ class Api:
         self.reader = reader
         self.schema = build_schema(introspection=not config.production)
         self.cache = ResponseCache(lambda run: fingerprint(reader, run), size=config.cache_bytes)
+        self.memory = Memory(config.memory_bytes)
         self.live = Live(reader, config.live)
 
-    def context(self) -> Context:
+    def context(self, authorisation: str = "") -> Context:
         """A context for one operation."""
-        return Context(Loaders(self.reader), self.cache.fingerprint, live=self.live)
+        return Context(Loaders(self.reader, self.memory, authorisation), self.cache.fingerprint, live=self.live)
 
     async def graphql(self, request: Request) -> Response:
         """POST /graphql: one operation as JSON; any other content type is refused, so no foreign form gets here."""
@@ -113,14 +116,15 @@ class Api:
         variables, operation = asked.get("variables"), asked.get("operationName")
         if not isinstance(variables, dict | None) or not isinstance(operation, str | None):
             return _refuse(400, "variables must be an object and operationName a string")
-        key = cache_key(asked["query"], variables, operation, request.headers.get("authorization", ""))
+        authorisation = request.headers.get("authorization", "")
+        key = cache_key(asked["query"], variables, operation, authorisation)
         try:
             known = await self.cache.get(key)
         except EscapeError:
             known = None  # executed below, where errors are told and logged
         if known is not None:
             return Response(known, media_type="application/json", headers={"X-Cache": "hit"})
-        context = self.context()
+        context = self.context(authorisation)
         try:
             result = await asyncio.wait_for(
                 self.schema.execute(asked["query"], variables, context, operation_name=operation), SECONDS
@@ -151,7 +155,7 @@ class Api:
         except Exception:  # whatever the reason: the answer is that the tables do not answer
             log.exception("the tables do not answer")
             return JSONResponse({"status": "unavailable"}, 503)
-        cache = {"entries": len(self.cache), "bytes": self.cache.bytes, "hits": self.cache.hits}
+        cache = {"entries": len(self.cache), "bytes": self.cache.size, "hits": self.cache.hits}
         return JSONResponse({"status": "ok", "subscriptions": self.live.active, "cache": cache})
 
     def _reports(self) -> dict[str, Path]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import strawberry
@@ -25,11 +25,15 @@ class Context:
     """What the resolvers of one request share."""
 
     loaders: Loaders
-    fingerprint: Callable[[int], Any]
-    runs: dict[int, Fingerprint] = field(default_factory=dict)
+    fingerprint: Callable[[int], Awaitable[Fingerprint | None]]
     live: Any = None
     volatile: bool = False  # the answer depends on more than finished runs
     rows_left: int = ROWS
+
+    @property
+    def runs(self) -> dict[int, Fingerprint]:
+        """The runs that the answer depends on, as they were before they were read."""
+        return self.loaders.runs
 
     def spend(self, rows: int) -> None:
         """Count the rows that a list may return. Raises InputError when the request asks for too many."""

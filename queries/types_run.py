@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import strawberry
 
@@ -11,7 +11,6 @@ from queries.loaders import (
     AGENT_COLUMNS,
     BALANCE_COLUMNS,
     DECISION_COLUMNS,
-    INSTRUMENT_COLUMNS,
     ORDER_COLUMNS,
     RESULTS,
     TRADE_COLUMNS,
@@ -154,21 +153,18 @@ class Run(JobResults):
         found = await info.context.loaders.series(self.id, sorted(set(check_names(names))), source.value)
         return [
             Series(
-                measure=CATALOGUE[name], item=BigInt(item), source=source, windows=[w for w, _ in points],
-                values=[BigInt(v) for _, v in points],
+                measure=CATALOGUE[name], item=BigInt(item), source=source, windows=windows,
+                values=cast("list[BigInt]", values),
             )
-            for (name, item), points in found.items()
+            for name, points in found.items()
+            for item, windows, values in points
         ]  # fmt: skip
 
     @resolver("What is traded, by number")
     async def instruments(self, info: Info) -> list[Instrument]:
         info.context.spend(100)
-        rows = await info.context.loaders.rows(
-            f"SELECT {INSTRUMENT_COLUMNS} FROM instrument_listed FINAL WHERE run = {{run:Int64}} "
-            "ORDER BY instrument LIMIT 1000",
-            run=int(self.id),
-        )
-        return [Instrument.of(row) for row in rows]
+        found = await info.context.loaders.instruments(int(self.id))
+        return [Instrument.of(row) for row in found.values()]
 
     @resolver("Trades in the order of (instrument, seq)")
     async def trades(
@@ -176,8 +172,9 @@ class Run(JobResults):
     ) -> Connection[Trade]:
         size = page_size(info, first)
         keys = ("instrument", "seq")
-        only = {"instrument": instrument}
-        rows = await page_of(info, self.id, "trade_executed", TRADE_COLUMNS, keys, size, after, only)
+        rows = await page_of(
+            info, self.id, "trade_executed", TRADE_COLUMNS, keys, size, after, {"instrument": instrument}
+        )
         return connect(rows, size, after, keys, Trade.of)
 
     @resolver("Orders in the order of (agent, n)")
@@ -207,10 +204,11 @@ class Run(JobResults):
         self, info: Info, first: int = 100, after: str | None = None, role: str | None = None
     ) -> Connection[Agent]:
         size = page_size(info, first)
-        keys = ("agent",)
-        only, one = {"toString(role)": role}, "LIMIT 1 BY agent"
-        rows = await page_of(info, self.id, "agent_founded", AGENT_COLUMNS, keys, size, after, only, one)
-        return connect(rows, size, after, keys, Agent.of)
+        only = {"toString(role)": role}
+        rows = await page_of(
+            info, self.id, "agent_founded", AGENT_COLUMNS, ("agent",), size, after, only, "LIMIT 1 BY agent"
+        )
+        return connect(rows, size, after, ("agent",), Agent.of)
 
     @resolver("Stocks at the end of a window in the order of (agent, account, item)")
     async def balances(

@@ -242,7 +242,7 @@ def test_cache_is_bounded_in_bytes_and_number() -> None:
     keys = [cache_key("q", {"n": n}, None, "") for n in range(6)]
     for key in keys:
         cache.put(key, b"x" * 90, {1: print_})
-    assert (len(cache), cache.bytes) == (3, 270)
+    assert (len(cache), cache.size) == (3, 270)
     assert asyncio.run(cache.get(keys[2])) is None
     assert asyncio.run(cache.get(keys[3])) == b"x" * 90
     cache.put(keys[0], b"x" * 101, {1: print_})  # more than a quarter of all
