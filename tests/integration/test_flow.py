@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
+import fastavro
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from runs.export_events import export_events
 from tests.integration.commands import answer, escape, refused
 from tests.lobster import synthetic, write
 from tests.tapes import book_options, facade_trades, random_rows, write_csv
@@ -62,3 +67,65 @@ def test_a_lobster_day_goes_through_the_stream(state: str, tmp_path: Path) -> No
     assert told["orders_from_before"] > 0
     assert (told["rejected"], told["differences"]) == (0, [])
     refused(escape("ingest", "lobster", str(tmp_path / "none.csv"), **settings(state)), 2, "none.csv")
+
+
+def _trades(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Exported trades with numbers for texts, and orders by their names, as the facade gives them."""
+    whole = ("seq", "tick")
+    return [
+        {name: Decimal(str(v)) if name in ("price", "quantity") else int(str(v)) if name in whole else v
+         for name, v in row.items()}
+        for row in rows
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "avro"])
+def test_the_trades_of_a_tape_come_out_as_the_facade_makes_them(
+    kind: str, state: str, told: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / f"trades.{kind}"
+    options = ("--events", "TradeExecuted", "--format", kind, "--out", str(path), "--json")
+    exported = answer("export", str(told["run"]), *options, **settings(state))
+    if kind == "avro":
+        with open(path, "rb") as file:
+            rows = list(fastavro.reader(file))
+    else:
+        frame = pd.read_csv(path, dtype=str) if kind == "csv" else pq.read_table(path).to_pandas()
+        rows = frame.to_dict("records")
+    names = Path(str(told["order_names"])).read_text().splitlines()
+    agents = list(dict.fromkeys(row["agent"] for row in ROWS))
+    for row in rows:
+        for side in ("maker", "taker"):
+            row[f"{side}_order"] = names[int(row[f"{side}_order"])]
+            row[f"{side}_agent"] = agents[int(row[f"{side}_agent"])]
+    expected, _ = facade_trades(ROWS)
+    assert list(rows[0]) == list(expected[0])
+    assert _trades(rows) == expected
+    assert exported["records"] == len(expected)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_other_events_come_out_with_their_own_columns(state: str, told: dict[str, object], tmp_path: Path) -> None:
+    found = {}
+    bootstrap, run = answer("status", "--json", **settings(state))["bootstrap"], int(str(told["run"]))
+    for name in ("OrderSubmitted", "OrderRejected", "InstrumentListed", "AgentFounded", "RunStarted", "EpochMatched"):
+        path = tmp_path / f"{name}.csv"
+        export_events(bootstrap, "escape", run, name, "csv", path)
+        found[name] = pd.read_csv(path, dtype=str, keep_default_na=False)
+    sent = [row for row in ROWS if row["action"] == "submit"]
+    orders = found["OrderSubmitted"]
+    # In canonical order: back to the tape's by the row number that n is.
+    orders = orders.assign(n=orders.n.astype(int)).sort_values("n")
+    assert orders.instrument.tolist() == [row["instrument"] for row in sent]
+    assert orders.quantity.map(Decimal).tolist() == [Decimal(row["quantity"]) for row in sent]
+    assert orders.tif.tolist() == [row["tif"] for row in sent]
+    assert len(found["OrderRejected"]) == told["rejected"]
+    assert sorted(found["InstrumentListed"].symbol) == sorted({row["instrument"] for row in ROWS})
+    named = found["AgentFounded"].assign(agent=found["AgentFounded"].agent.astype(int)).sort_values("agent")
+    assert named.name.tolist() == list(dict.fromkeys(row["agent"] for row in ROWS))
+    assert len(found["RunStarted"]) == 1
+    assert len(found["EpochMatched"]) == 2
+    refused(escape("export", str(told["run"]), "--events", "Trades", **settings(state)), 2, "'Trades'", "TradeExecuted")
+    options = ("--events", "TradeExecuted", "--format", "xlsx")
+    refused(escape("export", str(told["run"]), *options, **settings(state)), 2, "'xlsx'", "csv, parquet, avro")
+    refused(escape("export", "1", *options[:2], **settings(state)), 2, "run = 1")
