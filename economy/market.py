@@ -28,7 +28,7 @@ from economy.events import (
 from economy.instruments import Instrument
 from economy.matching.books import Books
 from economy.matching.ids import Counters, OrderIds
-from economy.matching.layout import CLOCK
+from economy.matching.layout import CLOCK, TAG_BITS
 from economy.reports import Batch
 from economy.units import INT64_MAX
 
@@ -176,6 +176,22 @@ class Market:
         """(bids, asks), each (price, quantity, orders) best first. Raises KeyError for an unlisted instrument."""
         slot = self._slot(instrument)
         return self._books.depth(slot, 0, levels), self._books.depth(slot, 1, levels)
+
+    def in_call(self, instrument: int) -> bool:
+        """Whether a call collects the instrument's orders. Raises KeyError for an unlisted instrument."""
+        return self._books.call_end(self._slot(instrument)) is not None
+
+    def reference_price(self, instrument: int) -> int:
+        """Price around which its bands lie, 0 = none. Raises KeyError for an unlisted instrument."""
+        return self._books.reference(self._slot(instrument))
+
+    def resting(self, instrument: int) -> tuple[Rows, Rows]:
+        """(bids, asks): price, order, agent, quantity, expiry and arrival of each order, in priority order."""
+        _, bids, asks = self._books.snapshot(self._slot(instrument))
+        for side, rows in enumerate((bids, asks)):
+            rows[:, 0] ^= side - 1
+            rows[:, 5] >>= TAG_BITS
+        return bids, asks
 
     def _slot(self, instrument: int) -> int:
         slot = int(np.searchsorted(self._ids, instrument))

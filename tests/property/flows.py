@@ -113,12 +113,12 @@ def told(events: Events) -> list[tuple[object, ...]]:
     return [what for _, what in found]
 
 
-def expected(naive: NaiveBook) -> list[tuple[object, ...]]:
+def expected(naive: NaiveBook, multiplier: int = LISTED.multiplier) -> list[tuple[object, ...]]:
     """The naive outputs with the tax rate turned into the tax on the notional."""
     out = []
     for what in naive.out:
         if what[0] == "trade":
-            notional = int(what[1]) * int(what[2]) * LISTED.multiplier  # type: ignore[call-overload]
+            notional = int(what[1]) * int(what[2]) * multiplier  # type: ignore[call-overload]
             out.append((*what[:8], notional * int(what[8]) // 10_000))  # type: ignore[call-overload]
         else:
             out.append(what)
