@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     partitions: int = Field(1, ge=1, le=64, description="order and trade partitions; fixed per namespace")
     flow_partitions: int = Field(1, ge=1, le=64, description="flow and decision partitions; fixed per namespace")
     shards: int = Field(2, ge=1, le=64, description="agent shards (Ray actors) of a run")
+    checkpoint_every: int = Field(
+        100, ge=1, description="epochs between the checkpoints of a run that `show` and `fork` keep"
+    )
     ray_address: str = Field("", description="address of a Ray cluster; empty = started for the run")
     spark_master: str = Field("local[2]", description="Spark master of the jobs")
     java_home: str = Field("", description="Java 17 or 21; empty = JAVA_HOME, PATH, then the bundled runtime")

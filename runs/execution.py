@@ -34,27 +34,27 @@ class Execution:
         self.chained, self.chains, self.cut = chained, Chains(), OPENING
         listed = model.instruments()
         self._listed = [[i for i in listed if partition_of(i.instrument, partitions) == p] for p in range(partitions)]
-        self._members: list[Shard] = []
-        self._markets: list[Market] = []
+        self.members: list[Shard] = []
+        self.markets: list[Market] = []
 
     def open(self) -> Events:
         """Make the cut of the opening; returns its records."""
         opening = canonical.sort_flows(self.model.opening(self.run)[0])
-        self._members = [self.model.new_shard(self.run, k, self.shards, opening) for k in range(self.shards)]
-        self._markets = [Market(self.run, self.model.seed, self.model.epoch_ticks, own) for own in self._listed]
+        self.members = [self.model.new_shard(self.run, k, self.shards, opening) for k in range(self.shards)]
+        self.markets = [Market(self.run, self.model.seed, self.model.epoch_ticks, own) for own in self._listed]
         return opening
 
     def advance(self) -> Events:
         """Compute the next epoch and make its cut; returns all its records."""
         epoch = self.cut + 1
         told = self.interventions.get(epoch, ())
-        sent = canonical.merge([member.step(epoch, told) for member in self._members])
-        matched = canonical.merge([self._match(market, p, epoch, sent) for p, market in enumerate(self._markets)])
+        sent = canonical.merge([member.step(epoch, told) for member in self.members])
+        matched = canonical.merge([self._match(market, p, epoch, sent) for p, market in enumerate(self.markets)])
         everything = {**sent, **matched}
         if self.chained:
             self.chains.update(epoch, everything)
         flows, trades = canonical.sort_flows(sent), canonical.sort_trades(matched)
-        for member in self._members:
+        for member in self.members:
             member.apply(epoch, flows, trades)
         self.cut = epoch
         return everything
@@ -77,8 +77,8 @@ class Execution:
     def dump(self) -> State:
         """State at the cut, as arrays."""
         state: State = {"cut": np.array([self.cut], np.int64), "chains": self.chains.rows()}
-        dumped = [("shard", k, member.dump()) for k, member in enumerate(self._members)]
-        dumped += [("market", p, market.dump()) for p, market in enumerate(self._markets)]
+        dumped = [("shard", k, member.dump()) for k, member in enumerate(self.members)]
+        dumped += [("market", p, market.dump()) for p, market in enumerate(self.markets)]
         for kind, number, part in dumped:
             state |= {f"{kind}/{number}/{name}": rows for name, rows in part.items()}
         return state
@@ -86,10 +86,10 @@ class Execution:
     def load(self, state: Mapping[str, NDArray[Any]]) -> Execution:
         """Go to the cut that `dump` gave."""
         self.cut, self.chains = int(state["cut"][0]), Chains.from_rows(state["chains"])
-        self._members = [
+        self.members = [
             self.model.load_shard(self.run, k, self.shards, part_of(state, "shard", k)) for k in range(self.shards)
         ]
-        self._markets = [
+        self.markets = [
             Market.load(self.run, self.model.seed, self.model.epoch_ticks, own, part_of(state, "market", p))
             for p, own in enumerate(self._listed)
         ]

@@ -1,4 +1,4 @@
-"""escape verify, replay: the log of a run as its own proof."""
+"""escape verify, replay, show: the log of a run as its own proof, and the run as it stood."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from economy.errors import ProtocolError
 from infra.cli.common import Json, Namespace, State, emit, err, guarded, progress, settings, table_of, using_stack
 
 RunId = Annotated[int, typer.Argument(help="Run id, see `escape runs list`.")]
+GRANTED_AHEAD = 5  # a clock grants at most so many epochs before they are matched
 _SHOWN = 20  # findings that people are shown; --json has all
 
 
@@ -71,7 +72,50 @@ def replay(
                             answer.reason)  # fmt: skip
 
 
+@guarded
+def show(
+    run: RunId,
+    at_tick: Annotated[int | None, typer.Option(min=0, help="The cut before this tick.", show_default="newest")] = None,
+    provenance: Annotated[
+        bool,
+        typer.Option("--provenance", help="Where the run comes from: code, lock, scenario, seed, schemas, parent."),
+    ] = False,
+    state: State = None,
+    namespace: Namespace = None,
+    json_: Json = False,
+) -> None:
+    """Show balances, books and contracts as they stood at a cut, or where a run comes from."""
+    from runs import show as shown
+    from runs.checkpoint import Checkpoints, world_at
+    from runs.replay import cut_at
+    from schemas.log.history import read_history
+
+    chosen = settings(state, namespace)
+    with using_stack(chosen, store=False) as stack:
+        segments = read_history(stack.bootstrap, stack.namespace, run)
+        own = segments[-1]
+        if provenance:
+            told = shown.provenance(segments)
+            emit(told) if json_ else table_of(told)
+            return
+        ticks = own.started["epoch_ticks"]
+        newest = own.last if own.clock.finished else max(-1, own.clock.granted - GRANTED_AHEAD)
+        tick = (newest + 1) * ticks if at_tick is None else at_tick
+        epoch = cut_at(tick, ticks, own.last)
+        kept = Checkpoints.of(chosen.state_folder, stack.namespace, own.started, chosen.checkpoint_every)
+        with progress() as bar:
+            task = bar.add_task("reading the log", total=None, detail="epochs")
+            world, founded = world_at(
+                stack.bootstrap, stack.namespace, segments, epoch, kept,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )  # fmt: skip
+    if json_:
+        emit(shown.world_json(world, founded, run, tick))
+    else:
+        print(shown.render(world, founded, run, tick))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (verify, replay):
+    for command in (verify, replay, show):
         app.command()(command)
