@@ -62,12 +62,6 @@ class Reader(Protocol):
         """The result of a SELECT; `{name:Type}` in the text are bound by the server."""
 
 
-def in_list(name: str, kind: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """SQL text and parameters of `(v1, v2, ...)`, every value bound by the server."""
-    names = [f"{name}_{i}" for i in range(len(values))]
-    return f"({', '.join(f'{{{n}:{kind}}}' for n in names)})", dict(zip(names, values, strict=True))
-
-
 class Loaders:
     """The reads of one request: statements run in threads, a few at once; single records are batched and remembered.
 
@@ -116,16 +110,26 @@ class Loaders:
         first, second = fields
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({key[1:] for key in keys if key[0] == run})
-            # Both lists in the text let ClickHouse skip by primary key; pairs are chosen below.
-            a_text, a_values = in_list("a", "Int64", sorted({a for a, _ in wanted}))
-            b_text, b_values = in_list("b", "Int64", sorted({b for _, b in wanted}))
+            # The first list lets ClickHouse skip by primary key where the pairs are no part of it.
             rows = await self.rows(
-                f"SELECT {columns} FROM {table} FINAL WHERE run = {{run:Int64}} AND {first} IN {a_text} "
-                f"AND {second} IN {b_text}",
-                run=run, **a_values, **b_values,
+                f"SELECT {columns} FROM {table} FINAL WHERE run = {{run:Int64}} AND {first} IN {{firsts:Array(Int64)}} "
+                f"AND ({first}, {second}) IN {{pairs:Array(Tuple(Int64, Int64))}}",
+                run=run, firsts=sorted({a for a, _ in wanted}), pairs=wanted,
             )  # fmt: skip
             known.update({(run, int(row[first]), int(row[second])): row for row in rows})
         return [known.get(key) for key in keys]
+
+    def known_instrument(self, run: int, instrument: int) -> Row | None:
+        """An instrument that is remembered."""
+        place = self.place(run, "instruments")
+        found: dict[int, Row] | None = None if place is None else self._memory.get(place)
+        return None if found is None else found.get(instrument)
+
+    def known_agent(self, run: int, agent: int) -> Row | None:
+        """An agent that is remembered."""
+        place = self.place(run, "agent", agent)
+        found: Row | None = None if place is None else self._memory.get(place)
+        return found
 
     async def instruments(self, run: int) -> dict[int, Row]:
         """All instruments of a run by number."""
@@ -148,9 +152,12 @@ class Loaders:
         places = {key: self.place(key[0], "agent", key[1]) for key in keys}
         known: dict[Any, Row | None] = {key: self._memory.get(place) for key, place in places.items() if place}
         for run in sorted({key[0] for key in keys if known.get(key) is None}):
-            text, values = in_list("id", "Int64", sorted({k[1] for k in keys if k[0] == run and known.get(k) is None}))
-            sql = f"SELECT {AGENT_COLUMNS} FROM agent_founded FINAL WHERE run = {{run:Int64}} AND agent IN {text}"
-            for row in await self.rows(sql, run=run, **values):
+            rows = await self.rows(
+                f"SELECT {AGENT_COLUMNS} FROM agent_founded FINAL WHERE run = {{run:Int64}} "
+                "AND agent IN {agents:Array(Int64)}",
+                run=run, agents=sorted({k[1] for k in keys if k[0] == run and known.get(k) is None}),
+            )  # fmt: skip
+            for row in rows:
                 key = (run, int(row["agent"]))
                 known[key] = row
                 if places[key] is not None:
@@ -167,11 +174,11 @@ class Loaders:
         """Stocks by (run, window, agent); one statement per window that a request names."""
         known: dict[tuple[int, int, int], list[Row]] = {}
         for run, window in sorted({key[:2] for key in keys}):
-            text, values = in_list("agent", "Int64", sorted({k[2] for k in keys if k[:2] == (run, window)}))
+            agents = sorted({k[2] for k in keys if k[:2] == (run, window)})
             rows = await self.rows(
                 f"SELECT {BALANCE_COLUMNS} FROM balance_recorded FINAL WHERE run = {{run:Int64}} "
-                f"AND window = {{window:Int64}} AND agent IN {text} ORDER BY agent, account, item",
-                run=run, window=window, **values,
+                "AND window = {window:Int64} AND agent IN {agents:Array(Int64)} ORDER BY agent, account, item",
+                run=run, window=window, agents=agents,
             )  # fmt: skip
             for row in rows:
                 known.setdefault((run, window, int(row["agent"])), []).append(row)
@@ -194,9 +201,8 @@ class Loaders:
         )  # fmt: skip
 
     async def _figures(self, run: int, names: Sequence[str], lowest: int, highest: int) -> dict[int, Figures]:
-        text, values = in_list("name", "String", names)
         where = (
-            f"run = {{run:Int64}} AND item = 0 AND indicator IN {text} "
+            "run = {run:Int64} AND item = 0 AND indicator IN {names:Array(String)} "
             "AND window >= {lowest:Int32} AND window <= {highest:Int32}"
         )
         rows = await self.rows(
@@ -204,7 +210,7 @@ class Loaders:
             f"WHERE {where} GROUP BY window, indicator UNION ALL "
             f"SELECT 'batch' AS source, window, indicator, toString(argMax(value, computed_at)) AS value "
             f"FROM batch_indicators WHERE {where} GROUP BY window, indicator",
-            run=run, lowest=lowest, highest=highest, **values,
+            run=run, lowest=lowest, highest=highest, names=list(names),
         )  # fmt: skip
         found: dict[int, Figures] = {}
         for row in rows:
@@ -230,15 +236,14 @@ class Loaders:
         return {name: known[name] for name in names}
 
     async def _series(self, run: int, names: Sequence[str], source: str) -> dict[str, Points]:
-        text, values = in_list("name", "String", names)
         table, chosen = {
             "stream": ("stream_indicators", "any(value)"),
             "batch": ("batch_indicators", "argMax(value, computed_at)"),
         }[source]
         rows = await self.rows(
             f"SELECT indicator, item, window, toString({chosen}) AS value FROM {table} WHERE run = {{run:Int64}} "
-            f"AND indicator IN {text} GROUP BY indicator, item, window ORDER BY indicator, item, window",
-            run=run, **values,
+            "AND indicator IN {names:Array(String)} GROUP BY indicator, item, window ORDER BY indicator, item, window",
+            run=run, names=list(names),
         )  # fmt: skip
         found: dict[str, Points] = {}
         for row in rows:

@@ -183,8 +183,8 @@ class Balance:
     run: strawberry.Private[int]
 
     @resolver("The owner")
-    async def agent(self, info: Info) -> Agent | None:
-        return await agent_of(info, self.run, self.agent_id)
+    def agent(self, info: Info) -> Agent | None:
+        return agent_of(info, self.run, self.agent_id)
 
     @classmethod
     def of(cls, row: Row) -> Balance:
@@ -216,15 +216,25 @@ class Agent:
         return cls(agent=BigInt(int(row["agent"])), name=row["name"], role=row["role"], run=int(row["run"]))
 
 
-async def agent_of(info: Info, run: int, agent: int) -> Agent | None:
-    """An agent by number; all of a request are read together."""
-    row = await info.context.loaders.agent.load((run, int(agent)))
+def agent_of(info: Info, run: int, agent: int) -> Any:
+    """An agent by number, or a promise of one: all that are not remembered are read together."""
+    row = info.context.loaders.known_agent(run, agent)
+    return _agent_of(info, run, agent) if row is None else Agent.of(row)
+
+
+async def _agent_of(info: Info, run: int, agent: int) -> Agent | None:
+    row = await info.context.loaders.agent.load((run, agent))
     return None if row is None else Agent.of(row)
 
 
-async def instrument_of(info: Info, run: int, instrument: int) -> Instrument | None:
-    """An instrument by number; all of a request are read together."""
-    row = await info.context.loaders.instrument.load((run, int(instrument)))
+def instrument_of(info: Info, run: int, instrument: int) -> Any:
+    """An instrument by number, or a promise of one: all that are not remembered are read together."""
+    row = info.context.loaders.known_instrument(run, instrument)
+    return _instrument_of(info, run, instrument) if row is None else Instrument.of(row)
+
+
+async def _instrument_of(info: Info, run: int, instrument: int) -> Instrument | None:
+    row = await info.context.loaders.instrument.load((run, instrument))
     return None if row is None else Instrument.of(row)
 
 
@@ -243,8 +253,8 @@ class Decision:
     run: strawberry.Private[int]
 
     @resolver("Who decided")
-    async def agent(self, info: Info) -> Agent | None:
-        return await agent_of(info, self.run, self.agent_id)
+    def agent(self, info: Info) -> Agent | None:
+        return agent_of(info, self.run, self.agent_id)
 
     @classmethod
     def of(cls, row: Row) -> Decision:
@@ -279,12 +289,12 @@ class Order:
     cause: strawberry.Private[int]
 
     @resolver("Who sent it")
-    async def agent(self, info: Info) -> Agent | None:
-        return await agent_of(info, self.run, self.agent_id)
+    def agent(self, info: Info) -> Agent | None:
+        return agent_of(info, self.run, self.agent_id)
 
     @resolver("What was ordered")
-    async def instrument(self, info: Info) -> Instrument | None:
-        return await instrument_of(info, self.run, self.instrument_id)
+    def instrument(self, info: Info) -> Instrument | None:
+        return instrument_of(info, self.run, self.instrument_id)
 
     @resolver("The decision that it follows from; null where there was none")
     async def decision(self, info: Info) -> Decision | None:
@@ -327,16 +337,16 @@ class Trade:
     taker_id: strawberry.Private[int]
 
     @resolver("What was traded")
-    async def instrument(self, info: Info) -> Instrument | None:
-        return await instrument_of(info, self.run, self.instrument_id)
+    def instrument(self, info: Info) -> Instrument | None:
+        return instrument_of(info, self.run, self.instrument_id)
 
     @resolver("Who bought")
-    async def buyer(self, info: Info) -> Agent | None:
-        return await agent_of(info, self.run, self.taker_agent if self.taker_side == "buy" else self.maker_agent)
+    def buyer(self, info: Info) -> Agent | None:
+        return agent_of(info, self.run, self.taker_agent if self.taker_side == "buy" else self.maker_agent)
 
     @resolver("Who sold")
-    async def seller(self, info: Info) -> Agent | None:
-        return await agent_of(info, self.run, self.maker_agent if self.taker_side == "buy" else self.taker_agent)
+    def seller(self, info: Info) -> Agent | None:
+        return agent_of(info, self.run, self.maker_agent if self.taker_side == "buy" else self.taker_agent)
 
     @resolver("The resting order")
     async def maker_order(self, info: Info) -> Order | None:

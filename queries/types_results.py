@@ -56,8 +56,8 @@ class Liquidity:
     run: strawberry.Private[int]
 
     @resolver("The instrument")
-    async def instrument(self, info: Info) -> Instrument | None:
-        return await instrument_of(info, self.run, self.instrument_id)
+    def instrument(self, info: Info) -> Instrument | None:
+        return instrument_of(info, self.run, self.instrument_id)
 
     @classmethod
     def of(cls, row: Row) -> Liquidity:
@@ -88,8 +88,8 @@ class PriceStability:
     run: strawberry.Private[int]
 
     @resolver("The instrument")
-    async def instrument(self, info: Info) -> Instrument | None:
-        return await instrument_of(info, self.run, self.instrument_id)
+    def instrument(self, info: Info) -> Instrument | None:
+        return instrument_of(info, self.run, self.instrument_id)
 
     @classmethod
     def of(cls, row: Row) -> PriceStability:
@@ -123,8 +123,8 @@ class AgentPerformance:
     run: strawberry.Private[int]
 
     @resolver("The agent")
-    async def agent(self, info: Info) -> Agent | None:
-        return await agent_of(info, self.run, self.agent_id)
+    def agent(self, info: Info) -> Agent | None:
+        return agent_of(info, self.run, self.agent_id)
 
     @classmethod
     def of(cls, row: Row) -> AgentPerformance:
