@@ -27,7 +27,7 @@ from infra.components import Child
 from infra.jars import broker_classpath
 from infra.java import java_home
 from infra.settings import Settings, load_settings
-from infra.supervisor import Registry, Supervisor, alive
+from infra.supervisor import Registry, Supervisor, alive, check
 from schemas.log import topics
 
 if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
@@ -160,6 +160,10 @@ class Stack:
             "processes": self.supervisor.status(),
         }
 
+    def check(self) -> None:
+        """Raise SetupError when a component was given up; whoever waits for one calls this now and then."""
+        check(self.supervisor.status(), self.logs)
+
     def stop(self) -> None:
         """Stop everything within ten seconds."""
         self._stopping.set()
@@ -199,6 +203,13 @@ class Attached:
         if described["clickhouse"]:
             port = int(described["clickhouse"].rsplit(":", 1)[1])
             self.tables, self.reader = components.tables_of(settings, port)
+
+    def check(self) -> None:
+        """Raise SetupError when a component was given up, or the stack has ended."""
+        described = running(self.settings)
+        if described is None:
+            raise SetupError("the stack has ended meanwhile", f"see {self.logs / 'stack.log'}")
+        check(described["processes"], self.logs)
 
 
 def _file(settings: Settings) -> Path:

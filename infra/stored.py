@@ -16,7 +16,7 @@ COMPLETE: Final = ("stored", "published")
 def wait_until_stored(stack: Stack | Attached, run: int, timeout: float = 180.0) -> None:
     """Return when every record of a finished run and its last window are in the tables; at once where there are none.
 
-    Raises SetupError when the sink or the projection does not get there in time.
+    Raises SetupError when the sink or the projection does not get there in time, or was given up.
     """
     if stack.tables is None:
         return
@@ -26,6 +26,7 @@ def wait_until_stored(stack: Stack | Attached, run: int, timeout: float = 180.0)
             found = store.rows("SELECT state, config, ticks FROM runs FINAL WHERE run = {run:Int64}", {"run": run})
             if found and found[0]["state"] in COMPLETE and _measured(store, run, found[0]):
                 return
+            stack.check()
             if time.monotonic() > limit:
                 logs = f"{stack.logs / 'sink.log'} and projection.log"
                 raise SetupError(f"run {run} is not complete in ClickHouse", f"see {logs}")

@@ -14,8 +14,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ import psutil
 from economy.errors import SetupError
 
 log = logging.getLogger("escape.supervisor")
-_RESTART_PAUSE = 0.2  # seconds between looks at the children
-_GIVE_UP_AFTER = 20  # restarts of one child within a minute
+_LOOK_SECONDS = 0.1  # between looks at the children
+_GIVE_UP_AFTER = 8  # failures of one child in a row; one that is killed from outside is always started again
+_SETTLED_SECONDS = 60.0  # of life after which a child has not failed at its start
+_LONGEST_PAUSE = 2.0  # seconds before a child that failed is started again, from 0.1 doubling up to this
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
 def alive(pid: int, created: float) -> psutil.Process | None:
@@ -134,15 +138,27 @@ class Registry:
         draft.replace(self._path)
 
 
+@dataclass
+class _Child:
+    """A process that shall keep running."""
+
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+    began: float = field(default_factory=time.monotonic)
+    restarts: int = 0
+    failures: int = 0  # in a row
+    restart_at: float | None = None
+    failed: str = ""  # why it is not started any more
+
+
 class Supervisor:
-    """Starts children and keeps them running until `stop`."""
+    """Starts children and keeps them running until `stop`; gives up one that fails again and again."""
 
     def __init__(self, folder: Path, registry: Registry) -> None:
         self._folder = folder
         self._registry = registry
-        self._wanted: dict[str, tuple[list[str], dict[str, str]]] = {}
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._restarts: dict[str, list[float]] = {}
+        self._children: dict[str, _Child] = {}
         self._stopping = threading.Event()
         self._lock = threading.RLock()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
@@ -150,15 +166,17 @@ class Supervisor:
     def spawn(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
         """Start a child that shall keep running; its output goes to <name>.log."""
         with self._lock:
-            self._wanted[name] = (list(command), environment or {})
-            self._start(name)
+            process = self._start(name, list(command), environment or {})
+            self._children[name] = _Child(list(command), environment or {}, process)
             if not self._thread.is_alive():
                 self._thread.start()
 
-    def _start(self, name: str) -> None:
-        command, environment = self._wanted[name]
-        with open(self._folder / f"{name}.log", "ab") as output:
-            child = subprocess.Popen(
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+    def _start(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        with open(self._log(name), "ab") as output:
+            process = subprocess.Popen(
                 command,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
@@ -166,46 +184,68 @@ class Supervisor:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for the command line, which then stops things in order
             )
-        self._running[name] = child
-        self._registry.add(name, child.pid)
+        self._registry.add(name, process.pid)
+        return process
 
     def _watch(self) -> None:
-        while not self._stopping.wait(_RESTART_PAUSE):
+        while not self._stopping.wait(_LOOK_SECONDS):
             with self._lock:
-                for name, child in list(self._running.items()):
-                    if child.poll() is None:
-                        continue
-                    recent = [t for t in self._restarts.get(name, []) if time.monotonic() - t < 60]
-                    self._restarts[name] = [*recent, time.monotonic()]
-                    if len(recent) < _GIVE_UP_AFTER:
-                        self._start(name)
+                for name, child in self._children.items():
+                    if child.process.poll() is not None and not child.failed:
+                        self._revive(name, child)
+
+    def _revive(self, name: str, child: _Child) -> None:
+        """Start a dead child again, at once when it was killed, after a growing pause when it failed by itself."""
+        now, code = time.monotonic(), child.process.returncode
+        if child.restart_at is None:
+            child.restart_at = now
+            if code not in _KILLED:
+                child.failures = 1 if now - child.began > _SETTLED_SECONDS else child.failures + 1
+                child.restart_at = now + min(_LONGEST_PAUSE, 0.1 * 2**child.failures)
+            if child.failures >= _GIVE_UP_AFTER:
+                child.failed = f"{name} failed {child.failures} times in a row, the last time with exit code {code}"
+                log.error("%s; see %s", child.failed, self._log(name))
+                return
+        if now >= child.restart_at:
+            child.process = self._start(name, child.command, child.environment)
+            child.began, child.restart_at = time.monotonic(), None
+            child.restarts += 1
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """Per child: pid, whether it runs, how often it was restarted."""
+        """Per child: pid, whether it runs, how often it was restarted, why it is not started any more."""
         with self._lock:
             return {
                 name: {
-                    "pid": child.pid,
-                    "running": child.poll() is None,
-                    "restarts": len(self._restarts.get(name, [])),
+                    "pid": child.process.pid,
+                    "running": child.process.poll() is None,
+                    "restarts": child.restarts,
+                    "failed": child.failed,
                 }
-                for name, child in self._running.items()
+                for name, child in self._children.items()
             }
 
     def stop(self, timeout: float = 6.0) -> None:
         """End all children together."""
         self._stopping.set()
         with self._lock:
-            for child in self._running.values():
-                if child.poll() is None:
-                    child.send_signal(signal.SIGTERM)
+            processes = {name: child.process for name, child in self._children.items()}
+            for process in processes.values():
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
             limit = time.monotonic() + timeout
-            for child in self._running.values():
+            for process in processes.values():
                 try:
-                    child.wait(max(0.1, limit - time.monotonic()))
+                    process.wait(max(0.1, limit - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    child.kill()
-                    child.wait()
-            for name, child in self._running.items():
-                log.info("%s (pid %d) has ended with %s", name, child.pid, child.returncode)
-            self._running.clear()
+                    process.kill()
+                    process.wait()
+            for name, process in processes.items():
+                log.info("%s (pid %d) has ended with %s", name, process.pid, process.returncode)
+            self._children.clear()
+
+
+def check(status: Mapping[str, Mapping[str, Any]], logs: Path) -> None:
+    """Raise SetupError when a child was given up: who waits for it would wait for ever. `status`: Supervisor.status."""
+    for name, child in status.items():
+        if child["failed"]:
+            raise SetupError(child["failed"], f"see the end of {logs / name}.log")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from agents.actor import ShardConfig, start_actor
-from economy.errors import ProtocolError
+from economy.errors import EscapeError, ProtocolError
 from runs.local import RunResult
 from runs.log import DELETED
 from runs.protocol import RunSpec, close_run
@@ -86,8 +86,13 @@ class StreamRun:
                 continue
         return found
 
-    def wait(self, on_progress: OnProgress | None = None, every: float = 0.3) -> RunResult:
-        """Supervise until RunFinished. Raises ProtocolError when the run was aborted or its clock cannot go on."""
+    def wait(
+        self, on_progress: OnProgress | None = None, every: float = 0.3, watch: Callable[[], None] | None = None
+    ) -> RunResult:
+        """Supervise until RunFinished. Raises ProtocolError when the run was aborted or its clock cannot go on.
+
+        `watch` is called at every look and may raise: the run is aborted with that reason.
+        """
         deaths, granted = 0, -2
         while True:
             code = self.clock.poll()
@@ -104,6 +109,12 @@ class StreamRun:
                         f"the clock of run {self.spec.run} ends again and again", f"see {self._folder / 'clock.log'}"
                     )
                 self.clock = self._start_clock()  # it died: a successor goes on from the log
+            if watch:
+                try:
+                    watch()
+                except EscapeError as error:
+                    self.abort(error.message)
+                    raise
             status = self.status()
             if on_progress and len(status) == self.spec.shards:
                 on_progress(self._progress(status))

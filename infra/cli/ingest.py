@@ -33,9 +33,14 @@ def _send(
 
     with progress() as bar:
         task = bar.add_task(flow.name, total=records, detail="")
+
+        def show(sent: int, trades: int) -> None:
+            stack.check()
+            bar.update(task, completed=sent, detail=f"{trades:,} trades")
+
         return ingest(
             stack.bootstrap, stack.namespace, chosen.partitions, chosen.flow_partitions, new_run_id(), flow, on_output,
-            lambda sent, trades: bar.update(task, completed=sent, detail=f"{trades:,} trades"),
+            show,
         )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Att
                 bar.update(task, total=p.last_epoch + 1, completed=p.epoch + 1, detail=detail)
 
             try:
-                return stream.wait(show)
+                return stream.wait(show, watch=stack.check)
             except KeyboardInterrupt:
                 bar.update(task, detail="stopping")
                 stream.abort("interrupted by Ctrl-C")

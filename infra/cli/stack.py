@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -52,10 +52,14 @@ def status(state: State = None, json_: Json = False) -> None:
         table = Table("component", "pid", "running", "restarts")
         table.add_row("broker", str(described["broker"]["pid"] or ""), described["bootstrap"], "")
         for name, child in described["processes"].items():
-            table.add_row(name, str(child["pid"]), "yes" if child["running"] else "no", str(child["restarts"]))
+            table.add_row(name, str(child["pid"]), _state(child), str(child["restarts"]))
         out.print(table)
     if described is None:
         raise typer.Exit(1)
+
+
+def _state(child: dict[str, Any]) -> str:
+    return "given up" if child["failed"] else "yes" if child["running"] else "no"
 
 
 @guarded

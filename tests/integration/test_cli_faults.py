@@ -58,6 +58,15 @@ def test_wrong_settings_and_scenarios(state: str, tmp_path: Path) -> None:
     refused(escape("ingest", "tape", "nowhere.csv", state=state), 2, "nowhere.csv")
 
 
+@pytest.mark.chaos
+def test_a_worker_that_fails_at_every_start_ends_the_run_that_waits_for_it(state: str) -> None:
+    Path(state).mkdir()
+    (Path(state) / "faust").write_text("a file where the worker wants its folder")
+    told = escape("run", "village", "--no-store", "--json", state=state)
+    refused(told, 3, "matching failed 8 times in a row", "exit code 1", str(Path(state) / "logs" / "matching.log"))
+    assert "FileExistsError" in (Path(state) / "logs" / "matching.log").read_text()
+
+
 def test_an_unknown_run(broker: Broker, namespace: str, state: str) -> None:
     where = {"state": state, "bootstrap": broker.bootstrap, "namespace": namespace, "workers": "false"}
     for command in (("runs", "show"), ("watch",), ("pause",), ("stop",)):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from economy.errors import SetupError
 from infra.broker import Broker
 from runs.kafka import control
 from runs.local import run_local
@@ -81,13 +82,18 @@ def test_kill_9_of_shard_worker_and_clock(broker: Broker, namespace: str, tmp_pa
         lab.close()
 
 
-def test_abort_leaves_run_aborted_on_the_log(broker: Broker, namespace: str, tmp_path: Path) -> None:
+def test_what_the_watch_finds_leaves_run_aborted_on_the_log(broker: Broker, namespace: str, tmp_path: Path) -> None:
     lab = Lab(broker, namespace, 1, 1, tmp_path)
     try:
         run = lab.start(1, make(SCENARIO, SEED))
-        lab.wait_epoch(run, 3)
-        run.abort("interrupted by Ctrl-C")
-        assert read_clock(broker.bootstrap, namespace, run.spec.run).aborted == "interrupted by Ctrl-C"
+
+        def watch() -> None:
+            if min((s["cut"] for s in run.status()), default=-9) >= 3:
+                raise SetupError("matching failed", "see its log")
+
+        with pytest.raises(SetupError, match="see its log"):
+            run.wait(watch=watch)
+        assert read_clock(broker.bootstrap, namespace, run.spec.run).aborted == "matching failed"
         assert isinstance(run.clock, subprocess.Popen)
         assert run.clock.poll() is not None
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import infra.supervisor as supervision
 from economy.errors import SetupError
 from infra.supervisor import Registry, Supervisor
 
@@ -50,6 +51,30 @@ def test_a_child_that_dies_is_started_again_and_stop_ends_all(tmp_path: Path) ->
     assert not any(map(psutil.pid_exists, pids))
     registry.release()
     assert not (tmp_path / "processes.json").exists()
+
+
+def test_a_child_that_fails_at_every_start_is_given_up_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "_LONGEST_PAUSE", 0.01)
+    registry = Registry(tmp_path)
+    registry.claim()
+    supervisor = Supervisor(tmp_path, registry)
+    supervisor.spawn("good", _SLEEP)
+    supervisor.spawn("bad", [sys.executable, "-c", "print('why'); raise SystemExit(7)"])
+    supervision.check(supervisor.status(), tmp_path)
+    _until(lambda: supervisor.status()["bad"]["failed"])
+    assert supervisor.status()["bad"]["restarts"] == supervision._GIVE_UP_AFTER - 1
+    with pytest.raises(SetupError, match=r"bad failed 8 times in a row, the last time with exit code 7: see .*bad.log"):
+        supervision.check(supervisor.status(), tmp_path)
+    # One that is killed from outside, however often, is always started again.
+    for count in range(supervision._GIVE_UP_AFTER + 1):
+        _until(lambda count=count: supervisor.status()["good"]["restarts"] == count)  # type: ignore[misc]
+        os.kill(supervisor.status()["good"]["pid"], 9)
+    _until(lambda: supervisor.status()["good"]["running"])
+    assert not supervisor.status()["good"]["failed"]
+    supervisor.stop()
+    registry.release()
 
 
 _OWNER = """
