@@ -4,7 +4,8 @@ A synthetic run of N events lies in the tables of an embedded ClickHouse; the se
 it as a process of its own. Clients ask one request after the other, each over a connection of its own:
 
 - mix: dashboards and notebooks, which repeat their queries (the popular ones most), and 5 % that nobody asked before;
-- new: queries of the same kinds with variables that nobody asked before, so that no answer is known.
+- new: queries of the same kinds that nobody asked before, so that no answer is known: all have new variables, half of
+  them a new text.
 
 Clients, server and ClickHouse share the machine, so the figures are those of all three together.
 """
@@ -27,6 +28,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import psutil
+
 from bench.graphql_data import AGENTS, INSTRUMENTS, RUN, TICKS, WINDOWS, fill
 from economy.errors import EscapeError, SetupError
 from infra.clickhouse import EmbeddedClickHouse
@@ -34,6 +37,7 @@ from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 
 NEW_SHARE: Final = 0.05  # of the mix: queries that nobody asked before
+NEW_TEXTS: Final = 0.5  # of the queries that nobody asked before: the text is new too, not only its variables
 POOL: Final = 60  # requests that dashboards and notebooks repeat
 _SECONDS: Final = 10.0
 
@@ -101,7 +105,11 @@ class Requests:
             variables = {"run": str(RUN), **chosen.variables(self._rng)}
             if chosen.name == "orders":
                 variables["after"] = _cursor(variables["agent"], self._rng.randrange(10**6))
-            body = json.dumps({"query": chosen.query, "variables": variables}).encode()
+            # Every second text is new as well, as of somebody who writes it: then it is parsed and checked.
+            query = chosen.query
+            if self._rng.random() < NEW_TEXTS:
+                query = query.replace("(", f"{len(self._given)}(", 1)
+            body = json.dumps({"query": query, "variables": variables}).encode()
             if body not in self._given:
                 self._given.add(body)
                 return chosen.name, body
@@ -120,6 +128,7 @@ class Load:
 
     clients: int
     seconds: float = 0.0
+    cpu: dict[str, float] = field(default_factory=dict)  # seconds by process
     latencies: dict[str, list[float]] = field(default_factory=dict)
     errors: int = 0
     first_error: str = ""
@@ -130,6 +139,7 @@ class Load:
         return {
             "clients": self.clients, "requests": len(every), "requests_per_s": round(len(every) / self.seconds, 1),
             **_percentiles(every), "errors": self.errors, "first_error": self.first_error,
+            "cpu_ms_per_request": {name: round(1e3 * used / len(every), 2) for name, used in self.cpu.items()},
             "by_kind": {k: {"requests": len(v), **_percentiles(v)} for k, v in sorted(self.latencies.items())},
         }  # fmt: skip
 
@@ -168,12 +178,21 @@ async def _client(port: int, draw: Callable[[], tuple[str, bytes]], until: float
     writer.close()
 
 
-async def measure(port: int, draw: Callable[[], tuple[str, bytes]], clients: int, seconds: float) -> Load:
-    """Let clients ask for a while."""
+async def measure(
+    port: int, draw: Callable[[], tuple[str, bytes]], clients: int, seconds: float, processes: dict[str, psutil.Process]
+) -> Load:
+    """Let clients ask for a while. Processor time tells what an answer costs also on a machine with other work."""
     load, began = Load(clients), time.perf_counter()
+    before = {name: _cpu(process) for name, process in processes.items()}
     await asyncio.gather(*(_client(port, draw, began + seconds, load) for _ in range(clients)))
     load.seconds = time.perf_counter() - began
+    load.cpu = {name: _cpu(process) - before[name] for name, process in processes.items()}
     return load
+
+
+def _cpu(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return float(used.user + used.system)
 
 
 def served(url: str, password: str, log: Path) -> tuple[subprocess.Popen[str], int]:
@@ -209,13 +228,16 @@ def run(events: int, seconds: float, folder: Path, tell: Callable[[str], None]) 
         filled = time.perf_counter() - began
         process, port = served(clickhouse.url, clickhouse.password("reader"), folder / "server.log")
         try:
+            assert clickhouse.process is not None
+            processes = {"server": process.pid, "clickhouse": clickhouse.process.pid, "clients": os.getpid()}
+            watched = {name: psutil.Process(pid) for name, pid in processes.items()}
             requests = Requests(kinds(events, names))
             results = []
             # Once each, so that no figure holds the start of threads and connections.
-            asyncio.run(measure(port, requests.new, 8, min(2.0, seconds)))
+            asyncio.run(measure(port, requests.new, 8, min(2.0, seconds), watched))
             for name, draw, clients in scenarios(requests):
                 tell(f"{name}, {clients} clients")
-                load = asyncio.run(measure(port, draw, clients, seconds))
+                load = asyncio.run(measure(port, draw, clients, seconds, watched))
                 results.append({"scenario": name, **load.report()})
         finally:
             process.send_signal(signal.SIGTERM)

@@ -62,7 +62,7 @@ def _submit(
     random: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     out[at, 0], out[at, 1], out[at, 2], out[at, 4], out[at, 6], out[at, 7] = 0, book, order, side, quantity, tif
-    out[at, 3] = 2 * _below(random, 5000) + side
+    out[at, 3] = 2 * _below(random, 500) + side
     out[at, 5] = MIDDLE - away if side == 0 else MIDDLE + away
 
 

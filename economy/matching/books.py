@@ -32,7 +32,7 @@ class Books:
     The map's seed is random, so that nobody can choose order ids which collide; it never shows in results.
     """
 
-    def __init__(self, instruments: int, orders: int = 512, events: int = 4096) -> None:
+    def __init__(self, instruments: int, orders: int = 512, events: int = 16_384) -> None:
         self.instruments = instruments
         self.counters = np.zeros(16, np.int64)
         self.counters[[1, 3, 5]] = 1
@@ -109,6 +109,8 @@ class Books:
                     self.reserve(int(self.counters[8]) + 1, int(self.counters[10]) + 1)
                 elif m == 0:
                     self.events = _aligned(2 * self.events.size)
+        if len(out) == 1:
+            return out[0]
         return np.concatenate(out) if out else _NO_EVENTS
 
     # ---- bands, breakers and calls

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from economy.events import Rows
 from economy.matching.idmap import order_hash
-from economy.matching.layout import USED_ID, jit, u
+from economy.matching.layout import PF, USED_ID, jit, prefetch, u
+
+_FAR = 1 << 14  # rows from which prefetching pays: the nearer caches hold less
 
 
 @jit
@@ -25,7 +27,11 @@ def _place(seed, marks, slot, agent):
 @jit
 def _mark(ops, start, seed, marks, count):
     """Flag used ids in ops[start:] and raise the marks; returns (next op, marks), stopping before the table fills."""
+    mask = marks.shape[0] - 1
+    far = marks.shape[0] > _FAR
     for r in range(start, ops.shape[0]):
+        if far and r + PF < ops.shape[0]:  # ops are known ahead: fetch their rows
+            prefetch(marks, 3 * (order_hash(seed, ops[u(r + PF), 1], ops[u(r + PF), 3], 0) & mask))
         code = ops[u(r), 0]
         if code < 0 or code & 3 > 1:
             continue  # refused before it reached the book, a cancel or a clock
