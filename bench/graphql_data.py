@@ -71,16 +71,18 @@ def counts(events: int) -> dict[str, int]:
 def fill(config: ClickHouseConfig, events: int) -> tuple[dict[str, int], list[str]]:
     """Write the run into migrated tables; rows by table, and names of indicators with one figure a window."""
     rows = counts(events)
-    names = [m.name for m in measures.MEASURES if not m.item]
     with Store(config) as store:
         for table, number in rows.items():
             numbers = {"run": RUN, "ticks": TICKS, "agents": AGENTS, "instruments": INSTRUMENTS, **rows, "rows": number}
             select = _SELECTS[table].format(**numbers)
+            # Columns by name: those that a later version of the schema adds have their defaults.
+            names = [row["name"] for row in store.rows(f"DESCRIBE TABLE ({select} FROM numbers(1))")]
+            columns = ", ".join(f"`{name}`" for name in names if name not in ("taken", "rested"))
             for at in range(0, number, CHUNK):
-                store.command(
-                    f"INSERT INTO {table} SELECT * FROM ({select} FROM numbers({at}, {min(CHUNK, number - at)}))"
-                )
-        figures = _figures(names)
+                source = f"({select} FROM numbers({at}, {min(CHUNK, number - at)}))"
+                store.command(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {source}")
+        measured = [m.name for m in measures.MEASURES if not m.item]
+        figures = _figures(measured)
         store.insert("stream_indicators", figures)
         size = len(figures["run"])
         lineage: dict[str, list[Any]] = {
@@ -89,7 +91,7 @@ def fill(config: ClickHouseConfig, events: int) -> tuple[dict[str, int], list[st
         }  # fmt: skip
         store.insert("batch_indicators", {**figures, **lineage})
         store.insert("runs", {name: [value] for name, value in _run(sum(rows.values())).items()})
-    return rows, names
+    return rows, measured
 
 
 def _figures(names: list[str]) -> dict[str, list[Any]]:

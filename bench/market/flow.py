@@ -53,7 +53,7 @@ def _below(random: NDArray[np.uint64], n: int) -> int:
     x ^= x << np.uint64(25)
     x ^= x >> np.uint64(27)
     random[0] = x
-    return np.int64((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(33)) * n >> 31
+    return int((x * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(33)) * n >> 31
 
 
 @njit(cache=True)
