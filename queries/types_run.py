@@ -31,6 +31,7 @@ from queries.types_market import (
     page_size,
 )
 from queries.types_results import JobResults
+from queries.types_status import STATUS_COLUMNS, STATUS_TABLE, TradingStatus
 
 WINDOWS: Final = 400  # of one answer: a century
 _DOCUMENTS: Final = ("environment", "start_offsets", "end_offsets")
@@ -176,6 +177,16 @@ class Run(JobResults):
             info, self.id, "trade_executed", TRADE_COLUMNS, keys, size, after, {"instrument": instrument}
         )
         return connect(rows, size, after, keys, Trade.of)
+
+    @resolver("Halts, auctions behind calls and moves of price bands in the order of (instrument, seq)")
+    async def trading_statuses(
+        self, info: Info, first: int = 20, after: str | None = None, instrument: BigInt | None = None
+    ) -> Connection[TradingStatus]:
+        size = page_size(info, first)
+        keys = ("instrument", "seq")
+        only = {"instrument": instrument}
+        rows = await page_of(info, self.id, STATUS_TABLE, STATUS_COLUMNS, keys, size, after, only, final=False)
+        return connect(rows, size, after, keys, TradingStatus.of)
 
     @resolver("Orders in the order of (agent, n)")
     async def orders(

@@ -112,6 +112,11 @@ def synthetic_run(run: int = 7, windows: int = 8, state: str = "published", trad
         for a, role in enumerate(agents)
     ]
     tables |= _market(run, trades)
+    stamp = {"run": run, "instrument": 3, "tick": 400}
+    halt = {"reason": "circuit_breaker", "price": 12_000, "until": 460}
+    tables["trading_halted"] = [_place({**stamp, "seq": 500, **halt}, 500)]
+    tables["trading_resumed"] = [_place({**stamp, "seq": 501, "tick": 460, "price": 11_000, "quantity": 7}, 501)]
+    tables["price_band_changed"] = [_place({**stamp, "seq": 502, "tick": 460, "low": 9_900, "high": 12_100}, 502)]
     tables["balance_recorded"] = [
         _place({"run": run, "window": w, "agent": a, "account": "cash", "item": 0, "quantity": (a + 1) * UNIT}, a)
         for w in range(windows)

@@ -103,6 +103,21 @@ def test_pages_meet_without_gap_or_double(client: Client) -> None:
         assert seen == expected
 
 
+def test_a_halt_its_auction_and_the_new_band_in_one_list(client: Client) -> None:
+    query = """query ($first: Int!, $after: String) { run(id: 7) { tradingStatuses(first: $first, after: $after) {
+        nodes { instrumentId seq tick status reason price quantity until low high } pageInfo { endCursor } } } }"""
+    fields = ("instrumentId", "seq", "tick", "status", "reason", "price", "quantity", "until", "low", "high")
+    page = client.ask(query, first=2)["run"]["tradingStatuses"]
+    assert [tuple(node[name] for name in fields) for node in page["nodes"]] == [
+        ("3", "500", "400", "halted", "circuit_breaker", "12000", None, "460", None, None),
+        ("3", "501", "460", "resumed", None, "11000", "7", None, None, None),
+    ]
+    rest = client.ask(query, first=2, after=page["pageInfo"]["endCursor"])["run"]["tradingStatuses"]["nodes"]
+    assert [tuple(node[name] for name in fields) for node in rest] == [
+        ("3", "502", "460", "band_changed", None, None, None, None, "9900", "12100"),
+    ]
+
+
 def test_from_a_trade_to_its_decision_in_one_statement_per_kind(client: Client, tables: LocalTables) -> None:
     nodes = client.ask(
         """{ run(id: 7) { trades(first: 48) { nodes { instrumentId seq price quantity notional buyer { name role }
