@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
 log = logging.getLogger("escape.worker")
+_CONNECT_SECONDS: Final = 2.0
+_AGAIN_SECONDS: Final = 0.3
 
 
 def stage(name: str) -> None:
     """Log how long after the process began a stage of its start was reached."""
     log.info("stage %s: %.0f ms", name, 1000 * (time.time() - psutil.Process().create_time()))
+
+
+async def wait_for_broker(bootstrap: str, stopping: asyncio.Event) -> None:
+    """Return when a broker takes connections, or the end is asked for: a broker that starts again is no failure."""
+    told = False
+    while not stopping.is_set():
+        for address in bootstrap.split(","):
+            host, _, port = address.rpartition(":")
+            try:
+                _, writer = await asyncio.wait_for(
+                    asyncio.open_connection(host.strip("[]"), int(port)), _CONNECT_SECONDS
+                )
+            except (OSError, TimeoutError):
+                continue
+            writer.close()
+            return
+        if not told:
+            log.warning("no broker answers at %s: waiting for it", bootstrap)
+            told = True
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def end(error: BaseException) -> None:

@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Any
 
-from streams.process import end, stage
+from streams.process import end, stage, wait_for_broker
 
 log = logging.getLogger("escape.worker")
 
@@ -35,6 +35,7 @@ async def _run_matching(options: argparse.Namespace, stopping: asyncio.Event) ->
     warm_up()
     stage("warmed up")
     worker = MatchingWorker(options)
+    await wait_for_broker(options.bootstrap, stopping)
     await worker.app.start()
     timer = asyncio.ensure_future(worker.snapshots_on_time())
     log.info("matching started")
@@ -49,6 +50,7 @@ async def _run_projection(options: argparse.Namespace, stopping: asyncio.Event) 
     from streams.projection import ProjectionWorker
 
     worker = ProjectionWorker(options)
+    await wait_for_broker(options.bootstrap, stopping)
     await worker.app.start()
     log.info("projection started")
     await _until(stopping, worker.app)

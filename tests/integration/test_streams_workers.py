@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import time
@@ -24,24 +25,26 @@ PARTITIONS = 4
 
 
 def _random_kills(broker: Broker, namespace: str, folder: Path, count: int, kills: int, seed: int) -> None:
-    """Two workers under a stream of orders, one of which is killed and started again at random moments."""
+    """Two workers under a stream of orders; one that has partitions is killed at a random moment and started again."""
     flow, luck = Flow(21, count, PARTITIONS), random.Random(seed)
     topics.create(broker.bootstrap, namespace, PARTITIONS, 1)
     writer = LogWriter(broker.bootstrap, namespace)
-    steps = 4 * kills
+    cuts = sorted(luck.sample(range(count), 3 * kills - 1))
     with Crew(broker.bootstrap, namespace, PARTITIONS, folder) as crew:
         crew.start("a", "b")
-        crew.wait_restored("a")
-        crew.wait_restored("b")
         flow.open(writer)
-        for step in range(steps):
-            flow.send(writer, step * count // steps, (step + 1) * count // steps)
-            if step % 4 == 2:
-                time.sleep(luck.uniform(0, 1))
+        needed = {"a": 1, "b": 1}
+        for step, (start, end) in enumerate(itertools.pairwise([0, *cuts, count])):
+            if step % 3 == 1:
                 name = luck.choice("ab")
+                crew.wait_restored(name, needed[name])
+                time.sleep(luck.uniform(0, 1))
+                flow.send(writer, start, end)
                 crew.kill(name)
-                time.sleep(luck.uniform(0, 0.5))
+                needed[name] = crew.restored(name) + 1
                 crew.start(name)
+            else:
+                flow.send(writer, start, end)
         flow.close(writer)
         got = collect(broker.bootstrap, namespace, flow)
     assert got.records == flow.expected()
@@ -126,6 +129,8 @@ def test_a_killed_broker_that_starts_again_loses_nothing(namespace: str, tmp_pat
             assert broker.process is not None
             broker.process.kill()
             broker.process.wait()
+            crew.kill("b")
+            crew.start("b")  # it has to wait for the broker
             broker.start()
             flow.send(writer, 8000, 16_000)
             flow.close(writer)
