@@ -255,12 +255,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="length of each measurement")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
     given = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="escape-bench-") as folder:
             found = run(given.events, given.seconds, Path(folder), lambda text: print(text, file=sys.stderr))
     except EscapeError as error:
         print(f"escape: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     if given.json:
         print(json.dumps(found))
     else:
