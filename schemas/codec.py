@@ -35,6 +35,14 @@ def encode_record(name: str, record: Mapping[str, Any]) -> bytes:
     return out.getvalue()
 
 
+def written_as(value: bytes) -> str:
+    """Name of the record by its schema id, without decoding it; empty when the id is unknown."""
+    if len(value) < _HEAD.size:
+        return ""
+    magic, schema_id = _HEAD.unpack_from(value)
+    return versions()[schema_id][0] if magic == 0 and schema_id in versions() else ""
+
+
 def decode_record(value: bytes) -> tuple[str, dict[str, Any]]:
     """(record name, fields) of one record, read with today's schema. Raises UndecodableRecordError."""
     if len(value) < _HEAD.size:

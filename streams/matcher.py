@@ -24,7 +24,7 @@ from economy import events as e
 from economy.errors import ProtocolError
 from economy.events import Events
 from schemas.catalogue import ALSO_IN, BOOK_SNAPSHOTS, EVENTS, ORDERS, TRADES, dead_letter, topic
-from schemas.codec import UndecodableRecordError, decode_record
+from schemas.codec import UndecodableRecordError, decode_record, written_as
 from schemas.log import snapshots
 from schemas.log.reader import Chunk
 from schemas.rows import Defect, decode, encode
@@ -187,15 +187,14 @@ class MatchingWorker:
         chunk = Chunk(ORDERS, partition, records.offsets, rows, found.index)
         strange: dict[str, list[int]] = {}
         for i in found.cold.tolist():
+            value = records.value(i)
+            if written_as(value) not in _EXPECTED:
+                strange.setdefault(_UNEXPECTED, []).append(i)
+                continue
             try:
-                name, record = decode_record(records.value(i))
+                chunk.cold.append((i, *decode_record(value)))
             except UndecodableRecordError:
                 strange.setdefault(Defect.UNDECODABLE.name, []).append(i)
-                continue
-            if name in _EXPECTED:
-                chunk.cold.append((i, name, record))
-            else:
-                strange.setdefault(_UNEXPECTED, []).append(i)
         return chunk, buried + [(np.array(at, np.int64), why) for why, at in strange.items()]
 
     # ---- sending
