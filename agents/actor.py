@@ -70,7 +70,6 @@ class ShardLoop:
         self.doing = "start"
         self.finished = False
         self.stopping = False
-        self._version = 0
         self._marks: dict[tuple[str, int], int] = {}
         self._chains = Chains((ChainScope.DECISIONS, ChainScope.FLOWS))
         self._shard: Shard | None = None
@@ -103,7 +102,7 @@ class ShardLoop:
         ]
         found = snapshots.newest(values, self.owner)
         if found is not None:
-            self._version, state = found
+            _, state = found
             start |= self._load(state)
         self.assembler = EpochAssembler(
             config.run, self.shards, self.partitions, self.flow_partitions, self.model.epoch_ticks,
@@ -140,18 +139,10 @@ class ShardLoop:
         assert self._shard is not None
         self.doing = "snapshot"
         offsets = self.assembler.resume_offsets({p: o for p, o in self.reader.position.items() if p[0] != CLOCK})
-        families, places = (DECISIONS, FLOWS, ORDERS), (FLOWS, TRADES)
-        state: snapshots.State = {f"shard/{name}": value for name, value in self._shard.dump().items()}
-        state["loop/cut"] = np.array([self.cut], np.int64)
-        state["loop/counts"] = self.counts.copy()
-        state["loop/chains"] = self._chains.rows()
-        state["loop/marks"] = np.array(
-            [(families.index(f), p, value) for (f, p), value in self._marks.items()], np.int64
-        ).reshape(-1, 3)
-        state["loop/offsets"] = np.array([(places.index(f), p, o) for (f, p), o in offsets.items()], np.int64)
-        self._version = self.cut + 2
-        for key, value in snapshots.pack(self.owner, self._version, state):
-            self.writer.send(AGENT_SNAPSHOTS, 0, value, b"%d." % self.config.run + key)
+        send_snapshot(
+            self.writer, self.config.run, self.config.shard, self.cut, self._shard.dump(), self._chains.rows(),
+            offsets, self._marks, self.counts,
+        )  # fmt: skip
 
     # ---- one epoch
     def _poll(self, timeout: float = 0.5) -> None:
@@ -249,6 +240,24 @@ class ShardLoop:
             "shard": self.config.shard, "pid": os.getpid(), "cut": self.cut, "doing": self.doing,
             "finished": self.finished, "decisions": decisions, "flows": flows, "orders": orders, "trades": trades,
         }  # fmt: skip
+
+
+def send_snapshot(
+    writer: LogWriter, run: int, shard: int, cut: int, state: snapshots.State, chains: Rows,
+    offsets: Mapping[Place, int], marks: Mapping[Place, int], counts: Rows,
+) -> None:  # fmt: skip
+    """Queue the snapshot from which a shard goes on behind a cut; a fork's shards begin with one."""
+    families, places = (DECISIONS, FLOWS, ORDERS), (FLOWS, TRADES)
+    whole: snapshots.State = {f"shard/{name}": value for name, value in state.items()}
+    whole["loop/cut"] = np.array([cut], np.int64)
+    whole["loop/counts"] = counts.copy()
+    whole["loop/chains"] = chains
+    whole["loop/marks"] = np.array(
+        [(families.index(f), p, value) for (f, p), value in marks.items()], np.int64
+    ).reshape(-1, 3)
+    whole["loop/offsets"] = np.array([(places.index(f), p, o) for (f, p), o in offsets.items()], np.int64)
+    for key, value in snapshots.pack(run * _WORKER_OF + shard, cut + 2, whole):
+        writer.send(AGENT_SNAPSHOTS, 0, value, b"%d." % run + key)
 
 
 def split(events: Events, column: int, partition: int, partitions: int) -> Events:

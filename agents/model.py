@@ -45,6 +45,9 @@ class Model(Protocol):
     def opening(self, run: int) -> tuple[Events, Sequence[tuple[str, Mapping[str, Any]]]]:
         """Opening records of the flow topic: integer rows, and cold ones as (name, fields)."""
 
+    def check(self, key: str, value: str) -> None:
+        """Raises InputError for an intervention that the economy does not know or a value out of range."""
+
     def new_shard(self, run: int, shard: int, shards: int, opening: Events) -> Shard:
         """A shard at the cut of the opening."""
 

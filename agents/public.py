@@ -7,17 +7,16 @@ like everything else.
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.interventions import DECREES, Decree, parse
 from agents.state import Arrays
 from economy import events as e
 from economy import rng
 from economy.draws import Draw
-from economy.errors import InputError
 from economy.events import Events, Parameter, Policy, Rows, Series, Side
 from economy.opening import EVERYBODY, PRICE, Constant
 from economy.population import population_of
@@ -29,7 +28,6 @@ from economy.units import RATE
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 BASIS_POINT: Final = RATE // 10_000
-INTERVENTIONS: Final = ("supply.<product>", "government_demand", "income_tax", "policy_rate")
 
 
 class Static(Arrays):
@@ -134,6 +132,7 @@ class Public(Arrays):
         "value", "share_price", "employer", "skill", "income_tax_bp", "policy_rate", "deposit_rate", "spending",
         "inflation", "index", "final_sales", "unemployment", "market_wage", "mean_capital", "mean_sales", "dividend",
         "top_threshold", "top_sum", "taste", "confidence", "supply", "demand", "offers", "bankrupt", "bid", "ask",
+        "decrees", "silent",
     )  # fmt: skip
 
     def __init__(self, static: Static) -> None:
@@ -173,6 +172,8 @@ class Public(Arrays):
         self.taste = np.zeros(n)
         self.confidence = np.zeros(1)
         self.supply, self.demand = np.ones(n), np.ones(1)  # factors of shocks
+        self.decrees = np.full(len(Decree), np.nan)  # NaN where the rule decides
+        self.silent = np.zeros(p.size, np.int64)  # agents that were taken out
         self.offers = np.empty((0, 3), np.int64)  # (firm, labour lots, wage)
         self.bankrupt = np.empty((0, 2), np.int64)  # (firm, deposits sought)
         self.bid, self.ask = np.zeros(listed, np.int64), np.full(listed, np.iinfo(np.int64).max)
@@ -198,22 +199,36 @@ class Public(Arrays):
         self.confidence = luck.confidence_rho * self.confidence + luck.confidence_sd * shock
 
     def intervene(self, key: str, value: str) -> None:
-        """Apply an intervention (value is JSON). Raises InputError for an unknown key or a value out of range."""
-        number = json.loads(value)
-        known = [p.name for p in self.static.scenario.products]
-        kind, _, item = key.partition(".")
-        if not isinstance(number, int | float) or not 0 <= number <= 10:
-            raise InputError(key, value, "give a number from 0 to 10")
-        if kind == "supply" and item in known:
-            self.supply[known.index(item)] = number
-        elif key == "government_demand":
-            self.demand[0] = number
-        elif key == "income_tax":
-            self.income_tax_bp[0] = round(number * 10_000)
-        elif key == "policy_rate":
-            self.policy_rate[0] = number
+        """Apply an intervention of the menu (value is JSON). Raises InputError for one that is not on it."""
+        change = parse(key, value, self.static.scenario)
+        kind = change.key.partition(".")[0]
+        if kind in DECREES:
+            self.decrees[DECREES[kind]] = np.nan if change.value is None else change.value
+            if change.value is not None:
+                self._decree(DECREES[kind], change.value)
+            return
+        assert change.value is not None
+        if kind == "supply":
+            self.supply[change.item] = change.value
+        elif kind == "government_demand":
+            self.demand[0] = change.value
         else:
-            raise InputError("key", key, f"known are {', '.join(INTERVENTIONS)}")
+            self.silent[change.item] = change.value
+
+    def _decree(self, what: Decree, value: float) -> None:
+        """A decree is in force at once; from then on the rules leave it alone."""
+        if what == Decree.INCOME_TAX:
+            self.income_tax_bp[0] = round(value * 10_000)
+        elif what == Decree.POLICY_RATE:
+            self.policy_rate[0] = value
+            self.deposit_rate[0] = max(0.0, value - self.static.scenario.targets.deposit_spread)
+        else:
+            self.spending[0] = value
+
+    def decreed(self, what: Decree, rule: float) -> float:
+        """What is decreed, else what the rule says."""
+        value = float(self.decrees[what])
+        return rule if np.isnan(value) else value
 
     # ---- the fold
     def apply(self, flows: Events, trades: Events) -> None:

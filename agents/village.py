@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.agenda import Agenda
+from agents.interventions import parse
 from agents.model import Intervention
 from agents.outbox import Outbox
 from agents.public import Public, Static
@@ -26,8 +27,8 @@ from agents.roles.government import Government
 from agents.roles.household import Households
 from agents.roles.market_maker import MarketMakers
 from agents.roles.statistics_office import StatisticsOffice
+from economy import canonical, rng
 from economy import events as e
-from economy import rng
 from economy.calendar import PHASES
 from economy.draws import Draw
 from economy.events import Events
@@ -113,7 +114,15 @@ class VillageShard:
         self._out = Outbox(self.run, self.shards, self.counter)
         self._epoch = epoch
         self.agenda.run((epoch + 1) * self.scenario.calendar.epoch_ticks)
-        return self._out.events()
+        return self._heard(self._out.events())
+
+    def _heard(self, events: Events) -> Events:
+        """What the agents send that have not been taken out."""
+        silent = self.public.silent
+        if not silent.any():
+            return events
+        heard = {name: rows[silent[rows[:, canonical.AGENT]] == 0] for name, rows in events.items()}
+        return {name: rows for name, rows in heard.items() if len(rows)}
 
     def apply(self, epoch: int, flows: Events, trades: Events) -> None:
         """Make the cut. Agents book at the prices of the round, then everybody learns the new ones."""
@@ -286,6 +295,10 @@ class VillageModel:
     def opening(self, run: int) -> tuple[Events, Sequence[tuple[str, Mapping[str, Any]]]]:
         """Opening records, and who there is."""
         return self._opening.events(run), self._opening.founded(run)
+
+    def check(self, key: str, value: str) -> None:
+        """Raises InputError for an intervention that is not on the menu."""
+        parse(key, value, self.scenario)
 
     def new_shard(self, run: int, shard: int, shards: int, opening: Events) -> VillageShard:
         """A shard at the cut of the opening."""

@@ -13,6 +13,7 @@ from economy.scenario import scenario_from_json
 from runs.log import RunInfo, epochs_of
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.founding import Founding, founding
+from schemas.log.history import read_history
 
 Epochs = Iterable[tuple[int, Mapping[str, Events]]]
 
@@ -46,7 +47,8 @@ def accounts_of(epochs: Epochs, info: RunInfo, founded: Founding, window: int | 
 
 def read_accounts(bootstrap: str, namespace: str, info: RunInfo, window: int | None = None) -> Window:
     """The same, read from the log."""
-    founded = founding(bootstrap, namespace, info.started)
+    eldest = read_history(bootstrap, namespace, info.run)[0]
+    founded = founding(bootstrap, namespace, eldest.started)
     return accounts_of(epochs_of(bootstrap, namespace, info, (FLOWS, TRADES)), info, founded, window)
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from agents.model import model_of
 from economy import events as e
 from economy.digest import run_digest
+from runs.forking import open_fork
 from runs.protocol import RunSpec, by_family, close_run, open_run, places
 from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.clocklog import ClockLog, read_clock
@@ -66,12 +67,18 @@ class Clock:
         self.writer.flush()
         if self.state.started is None:
             model = model_of(spec.model, spec.scenario, spec.seed)
-            self.state.started = open_run(self.config.bootstrap, self.config.namespace, self.writer, spec, model)
+            if spec.parent:
+                self.state.started = open_fork(
+                    self.config.bootstrap, self.config.namespace, self.writer, spec, model, self.incarnation
+                )  # fmt: skip
+            else:
+                self.state.started = open_run(self.config.bootstrap, self.config.namespace, self.writer, spec, model)
             if self.config.pace:
                 pace = np.array([[spec.run, self.incarnation, self.config.pace]], np.int64)
                 self.writer.send_rows("PaceChanged", pace, 0)
         started = self.state.started
         self.epoch_ticks, self.last = started["epoch_ticks"], started["last_epoch"]
+        self.base = started["parent_epoch"]  # before the run's first epoch
         offsets = self.state.offsets or started["start_offsets"][TRADES]
         self.marked = dict(enumerate(offsets))
         start: dict[Place, int] = {(TRADES, p): offset for p, offset in enumerate(offsets)}
@@ -97,14 +104,14 @@ class Clock:
                 self.matched[row[m.PARTITION]], self.marked[row[m.PARTITION]] = row[m.EPOCH], offset
 
     def _grant_all(self, started: dict[str, Any]) -> None:
-        began, first = time.monotonic(), self.state.granted
+        began, first = time.monotonic(), max(self.base, self.state.granted)
         while not self.stopping and self.state.aborted is None:
-            done = min(self.matched.get(p, -1) for p in range(started["partitions"]))
+            done = min(self.matched.get(p, self.base) for p in range(started["partitions"]))
             if done >= self.last:
                 return
             if self.state.paused:
                 self._poll(0.2)
-                began, first = time.monotonic(), self.state.granted
+                began, first = time.monotonic(), max(self.base, self.state.granted)
                 continue
             upto = min(self.last, done + 1 + self.config.credit)
             if self.state.pace:
@@ -195,7 +202,7 @@ def main() -> None:
     parser.add_argument("--follow-parent", action="store_true", help="end when standard input does, with the parent")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    spec = RunSpec(**json.loads(options.spec.read_text()))
+    spec = RunSpec.from_json(options.spec.read_text())
     clock = Clock(ClockConfig(options.bootstrap, options.namespace, options.credit, options.pace), spec)
     signal.signal(signal.SIGTERM, clock.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle, which aborts the run

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from economy.errors import UnknownRunError
-from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
-from schemas.log.assembly import EpochAssembler
 from schemas.log.clocklog import ClockLog, read_clocks
-from schemas.log.reader import Place, end_offsets, read_range
+from schemas.log.history import FAMILIES, read_epochs, read_history
 
 DELETED = "deleted by `escape runs delete`"  # reason of the RunAborted that hides a run
-_FAMILIES = (FLOWS, DECISIONS, ORDERS, TRADES)
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,17 @@ class RunInfo:
     def to_json(self) -> dict[str, Any]:
         """As the command line prints it."""
         shown = {k: v for k, v in self.__dict__.items() if k != "started"}
-        keys = ("shards", "partitions", "flow_partitions", "rules_version", "wall_time", "start_offsets", "environment")
+        keys = (
+            "parent",
+            "parent_epoch",
+            "shards",
+            "partitions",
+            "flow_partitions",
+            "rules_version",
+            "wall_time",
+            "start_offsets",
+            "environment",
+        )
         return shown | {key: self.started[key] for key in keys}
 
 
@@ -70,18 +77,7 @@ def find_run(bootstrap: str, namespace: str, run: int) -> RunInfo:
 
 
 def epochs_of(
-    bootstrap: str, namespace: str, info: RunInfo, families: Sequence[str] = _FAMILIES
+    bootstrap: str, namespace: str, info: RunInfo, families: Sequence[str] = FAMILIES
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Unique records of a run epoch by epoch, the opening first: (epoch, family -> events in canonical order)."""
-    s = info.started
-    assembler = EpochAssembler(info.run, s["shards"], s["partitions"], s["flow_partitions"], s["epoch_ticks"], families)
-    start: dict[Place, int] = {
-        (family, p): offset for family in families for p, offset in enumerate(s["start_offsets"][family])
-    }
-    for chunk in read_range(bootstrap, namespace, start, end_offsets(bootstrap, namespace, list(start))):
-        assembler.add(chunk)
-        while assembler.complete():
-            number, taken, last = assembler.take()
-            yield number, taken
-            if last:
-                return
+    """Unique records of a run and its ancestors, epoch by epoch: (epoch, family -> events in canonical order)."""
+    yield from read_epochs(bootstrap, namespace, read_history(bootstrap, namespace, info.run), families)

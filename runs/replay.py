@@ -14,13 +14,13 @@ from enum import StrEnum
 from typing import Any
 
 from economy.calendar import Calendar
-from economy.errors import AccountingError, InputError, ProtocolError
+from economy.errors import AccountingError, ProtocolError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.scenario import Scenario
 from runs import reexecution
 from runs.derived import Derived, read_derived
-from runs.protocol import unlike_here
+from runs.protocol import cut_at, unlike_here
 from runs.verify import Audit, Verdict, heads_of, together
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.assembly import EpochAssembler
@@ -89,17 +89,6 @@ class Replay:
         answers = {name: answer.to_json() for name, answer in self.answers.items()}
         known = {"records": self.verdict.records, "retries": self.verdict.retries, "digest": self.verdict.digest}
         return {"run": self.run, "until_epoch": self.until, "proven": self.proven, **answers, **known}
-
-
-def cut_at(tick: int, epoch_ticks: int, last_epoch: int) -> int:
-    """Epoch whose cut is the state before a tick. Raises InputError for a tick that is no cut, naming both cuts."""
-    end = (last_epoch + 1) * epoch_ticks
-    if not 0 <= tick <= end:
-        raise InputError("tick", tick, f"give 0 to {end}")
-    if tick % epoch_ticks:
-        below = tick - tick % epoch_ticks
-        raise InputError("tick", tick, f"it lies inside an epoch: give {below} or {below + epoch_ticks}")
-    return tick // epoch_ticks - 1
 
 
 class StateProof:

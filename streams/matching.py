@@ -8,6 +8,7 @@ many runs share a partition and none waits for another.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +27,7 @@ from economy.market import Market
 from schemas.catalogue import ORDERS, partition_of
 from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import Chunk
-from schemas.log.snapshots import State
+from schemas.log.snapshots import State, unpacked
 
 MATCHING_WRITER: Final = -2  # shard number of ChainSealed records that matching writes
 _PARAMETERS: Final = e.RunOpened.width
@@ -39,6 +40,9 @@ REOPENED: Final = "RUN_OPENED_WITH_OTHER_PARAMETERS"
 RELISTED: Final = "INSTRUMENT_LISTED_WITH_OTHER_TERMS"
 LISTED_LATE: Final = "INSTRUMENT_LISTED_AFTER_THE_FIRST_ORDER"
 FOREIGN: Final = "INSTRUMENT_OF_ANOTHER_PARTITION"
+UNREADABLE: Final = "BOOKS_THAT_CANNOT_BE_RESTORED"
+_MARKET: Final = "market/"  # prefixes of names in a snapshot
+_PART: Final = "part/"
 Apply = Callable[[int], list[Events]]
 
 
@@ -54,6 +58,7 @@ class RunState:
     chain: int = 0
     applied: int = 0  # free mode: records below this offset were matched before the snapshot it was restored from
     count: int = 0  # free mode: records written so far
+    parts: dict[int, bytes] = field(default_factory=dict)  # of the books that a fork starts from
 
     @property
     def run(self) -> int:
@@ -73,6 +78,15 @@ class RunState:
             o = e.RunOpened
             self.market = Market(self.run, self.opened[o.SEED], self.opened[o.EPOCH_TICKS], self.instruments.values())
         return self.market
+
+    def restore(self, state: State) -> None:
+        """Put back market and chains."""
+        o = e.RunOpened
+        self.chains = Chains.from_rows(state["chains"], self.chains.scopes)
+        self.market = Market.load(
+            self.run, self.opened[o.SEED], self.opened[o.EPOCH_TICKS], list(self.instruments.values()),
+            {name.removeprefix(_MARKET): rows for name, rows in state.items() if name.startswith(_MARKET)},
+        )  # fmt: skip
 
     def epochs(self) -> EpochAssembler:
         if self.assembler is None:
@@ -123,7 +137,11 @@ class PartitionMatching:
             if name in chunk.rows:
                 pairs = zip(chunk.index[name].tolist(), chunk.rows[name].tolist(), strict=True)
                 found += [(at, partial(act, row)) for at, row in pairs]
-        found += [(at, partial(self._list, record)) for at, name, record in chunk.cold if name == "InstrumentListed"]
+        for at, name, record in chunk.cold:
+            if name == "InstrumentListed":
+                found.append((at, partial(self._list, record)))
+            elif name == "BooksRestored":
+                found.append((at, partial(self._restore, record)))
         return sorted(found, key=lambda control: control[0])
 
     def _match(self, chunk: Chunk) -> list[Events]:
@@ -174,6 +192,23 @@ class PartitionMatching:
             return self._refuse([position], LISTED_LATE)
         if run.instruments.setdefault(instrument.instrument, instrument) != instrument:
             return self._refuse([position], RELISTED)
+        return []
+
+    def _restore(self, record: Mapping[str, Any], position: int) -> list[Events]:
+        """Begin a fork with its parent's books, once all their parts are there."""
+        run = self.runs.get(record["run"])
+        if run is None or run.market is not None:
+            return []
+        run.parts[record["part"]] = record["state"]
+        if not all(part in run.parts for part in range(record["parts"])):
+            return []
+        try:
+            run.restore(unpacked(b"".join(run.parts[part] for part in range(record["parts"]))))
+        except (ValueError, KeyError, zipfile.BadZipFile):
+            return self._refuse([position], UNREADABLE)
+        finally:
+            run.parts = {}
+        run.epochs().next_epoch = record["epoch"] + 1
         return []
 
     def _match_epochs(self, run: RunState, chunk: Chunk) -> list[Events]:
@@ -243,8 +278,9 @@ class PartitionMatching:
             state[f"{number}/opened"] = np.array(run.opened, np.int64)
             state[f"{number}/chains"] = run.chains.rows()
             state[f"{number}/listed"] = np.array([repr_of(i) for i in run.instruments.values()], np.str_)
+            state |= {f"{number}/{_PART}{part}": np.frombuffer(data, np.uint8) for part, data in run.parts.items()}
             if run.market is not None:
-                state |= {f"{number}/market/{name}": rows for name, rows in run.market.dump().items()}
+                state |= {f"{number}/{_MARKET}{name}": rows for name, rows in run.market.dump().items()}
         return state
 
     @classmethod
@@ -256,19 +292,14 @@ class PartitionMatching:
         for number in (int(run) for run in state["runs"]):
             run = RunState([int(v) for v in state[f"{number}/opened"]])
             epoch, run.chain, run.applied, run.count, traded = (int(v) for v in state[f"{number}/head"])
-            run.chains = Chains.from_rows(state[f"{number}/chains"], (ChainScope.ORDERS, ChainScope.TRADES))
             run.instruments = {i.instrument: i for i in map(parse, state[f"{number}/listed"].tolist())}
             run.epochs().next_epoch = epoch
+            own = f"{number}/"
+            mine = {name.removeprefix(own): rows for name, rows in state.items() if name.startswith(own)}
+            run.chains = Chains.from_rows(mine["chains"], run.chains.scopes)
+            run.parts = {int(n[len(_PART) :]): rows.tobytes() for n, rows in mine.items() if n.startswith(_PART)}
             if traded:
-                prefix = f"{number}/market/"
-                o = e.RunOpened
-                run.market = Market.load(
-                    run.run,
-                    run.opened[o.SEED],
-                    run.opened[o.EPOCH_TICKS],
-                    list(run.instruments.values()),
-                    {name.removeprefix(prefix): rows for name, rows in state.items() if name.startswith(prefix)},
-                )
+                run.restore(mine)
             self.runs[number] = run
         return self
 

@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -29,9 +29,9 @@ from economy.indicators import Window, WindowProjection
 from economy.scenario import Scenario, scenario_from_json
 from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, ORDERS, TRADES
 from schemas.codec import decode_record
-from schemas.log.assembly import EpochAssembler
 from schemas.log.clocklog import ClockLog
 from schemas.log.founding import founding
+from schemas.log.history import Segment, history, read_epochs
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets, read_range
 from schemas.log.writer import LogWriter, WriteError
 from streams.process import end
@@ -89,33 +89,35 @@ class RunProjection:
     """Projection of one run: chunks in, output out."""
 
     def __init__(
-        self, bootstrap: str, namespace: str, started: Mapping[str, Any], scenario: Scenario, writer: LogWriter,
+        self, bootstrap: str, namespace: str, segments: Sequence[Segment], scenario: Scenario, writer: LogWriter,
         tail: Tail,
     ) -> None:  # fmt: skip
-        self.run: int = started["run"]
+        """`segments` are the run's history: what a fork shares with its ancestors is folded here and now."""
+        self.run: int = segments[-1].run
         if tail.fault:
             raise NonDeterministicError(
                 f"run {self.run}: {tail.fault}", "two projections have written it: verify the run"
             )
-        founded = founding(bootstrap, namespace, started)
+        founded = founding(bootstrap, namespace, segments[0].started)
         self.projection = WindowProjection(self.run, scenario, founded.roles, founded.instruments)
-        self.assembler = EpochAssembler(
-            self.run, started["shards"], started["partitions"], started["flow_partitions"], started["epoch_ticks"],
-            (FLOWS, TRADES),
-        )  # fmt: skip
+        self.assembler = segments[-1].assembler((FLOWS, TRADES))
         self._writer, self._tail = writer, tail
         self.finished = False
+        for epoch, families in read_epochs(bootstrap, namespace, segments[:-1], (FLOWS, TRADES)):
+            self._fold(epoch, families)
 
     def add(self, chunk: Chunk) -> None:
         """Take in records; complete epochs are folded, closed windows written and acknowledged."""
         self.assembler.add(chunk)
         while not self.finished and self.assembler.complete():
-            epoch, families, last = self.assembler.take()
-            events: Events = {name: rows for part in families.values() for name, rows in part.items()}
-            window = self.projection.feed(epoch, events)
-            if window is not None:
-                self._write(window)
-            self.finished = last
+            epoch, families, self.finished = self.assembler.take()
+            self._fold(epoch, families)
+
+    def _fold(self, epoch: int, families: Mapping[str, Events]) -> None:
+        events: Events = {name: rows for part in families.values() for name, rows in part.items()}
+        window = self.projection.feed(epoch, events)
+        if window is not None:
+            self._write(window)
 
     def _write(self, window: Window) -> None:
         """Balances first, then the figures; of each only what is not there yet, once it has been compared."""
@@ -217,14 +219,13 @@ class ProjectionService(Service):
             end(error)
 
     async def _follow(self, clock: ClockLog, scenario: Scenario, tail: Tail) -> None:
-        started = clock.started
-        assert started is not None
-        offsets: Mapping[str, list[int]] = started["start_offsets"]
-        if not await self._call(still_there, self.bootstrap, self.namespace, offsets):
+        segments = history(self.clocks, clock.run)
+        eldest: Mapping[str, list[int]] = segments[0].started["start_offsets"]
+        if not await self._call(still_there, self.bootstrap, self.namespace, eldest):
             log.info("run %d has been deleted", clock.run)
             return
-        made = await self._call(RunProjection, self.bootstrap, self.namespace, started, scenario, self._writer, tail)
-        start: dict[Place, int] = {(family, p): o for family in (FLOWS, TRADES) for p, o in enumerate(offsets[family])}
+        made = await self._call(RunProjection, self.bootstrap, self.namespace, segments, scenario, self._writer, tail)
+        start = {place: offset for place, offset in segments[-1].start.items() if place[0] in (FLOWS, TRADES)}
         end: dict[Place, int] | None = None
         with LogReader(self.bootstrap, self.namespace, start) as reader:
             while not self.should_stop and not made.finished:

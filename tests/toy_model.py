@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from economy import events as e
+from economy.errors import InputError
 from economy.events import Events, InstrumentClass
 from economy.instruments import Instrument
 from economy.market import lottery
@@ -146,6 +147,10 @@ class ToyModel:
         )
         cold = {"run": run, "tick": -1, "agent": 0, "n": 2, "name": "toy", "role": "household"}
         return {"OpeningBalance": rows}, [("AgentFounded", cold)]
+
+    def check(self, key: str, value: str) -> None:
+        if key != "gift":
+            raise InputError("intervention", key, "the menu is gift")
 
     def new_shard(self, run: int, shard: int, shards: int, opening: Events) -> ToyShard:
         made = ToyShard(self, run, shard, shards)

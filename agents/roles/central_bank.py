@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from agents.interventions import Decree
 from agents.outbox import Outbox
 from agents.public import Public, Static
 from agents.state import Arrays
@@ -75,7 +76,7 @@ class CentralBank(Arrays):
         target = t.real_rate + inflation + (c.taylor_inflation - 1) * (inflation - t.inflation)
         target = max(0.0, target - c.taylor_unemployment * slack)
         rate = c.taylor_smoothing * float(public.policy_rate[0]) + (1 - c.taylor_smoothing) * target
-        fixed = round(rate * RATE)
+        fixed = round(public.decreed(Decree.POLICY_RATE, rate) * RATE)
         deposit = max(0, fixed - round(t.deposit_spread * RATE))
         out.decide(
             Role.CENTRAL_BANK, self.id, np.array([tick]), Action.SET_POLICY, fixed, round(inflation * RATE),

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.interventions import Decree
 from agents.outbox import Outbox
 from agents.public import Public, Static
 from agents.roles.household import MONEY, SAFETY
@@ -56,9 +57,11 @@ class Government(Arrays):
         slack = float(public.unemployment[0]) - t.unemployment
         spending = float(public.spending[0])
         spending += 0.25 * (1 - c.fiscal_spending * gap / t.debt_ratio - spending)
+        spending = public.decreed(Decree.SPENDING, spending)
         tax = int(public.income_tax_bp[0])
         normal = self.static.income_tax + c.fiscal_tax * gap - c.fiscal_unemployment * slack
         tax = min(9_000, max(0, tax + round(0.25 * (10_000 * normal - tax))))
+        tax = round(public.decreed(Decree.INCOME_TAX, tax / 10_000) * 10_000)
         when = np.array([tick])
         inputs = (round(ratio * RATE), round(slack * RATE), round(spending * RATE))
         out.decide(Role.GOVERNMENT, self.id, when, Action.SET_POLICY, tax, *inputs)

@@ -115,7 +115,7 @@ def run(
     if carrier not in CARRIERS:
         raise InputError("carrier", carrier, f"use {' or '.join(CARRIERS)}")
     chosen = settings(state, namespace, shards=shards, partitions=partitions)
-    model = village(scenario, seed, dict(_pair(text) for text in set_ or []))
+    model = village(scenario, seed, dict(pair(text) for text in set_ or []))
     if carrier == "local":
         result = run_here(model)
     else:
@@ -129,7 +129,8 @@ def run(
         table_of(told)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """Key and value of a --set option. Raises InputError for one without `=`."""
     key, separator, value = text.partition("=")
     if not separator:
         raise InputError("--set", text, "write key=value")

@@ -52,7 +52,10 @@ class ClockLog:
         elif name == "PaceChanged":
             self.pace = record["pace"]
         elif name == "InterventionApplied":
-            self.interventions.setdefault(record["epoch"], []).append((record["key"], record["value"]))
+            # Written again by a clock that died before the run had started, or by somebody who changed his mind.
+            applied = self.interventions.setdefault(record["epoch"], [])
+            applied[:] = [known for known in applied if known[0] != record["key"]]
+            applied.append((record["key"], record["value"]))
         elif name == "RunFinished":
             self.finished = record
         elif name == "RunAborted":

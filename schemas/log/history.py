@@ -53,9 +53,9 @@ class Segment:
 
     def assembler(self, families: Sequence[str] = FAMILIES) -> EpochAssembler:
         """What puts the segment's epochs together."""
-        s = self.started
+        s, first = self.started, self.first if FLOWS in families else max(0, self.first)  # the opening is flows
         return EpochAssembler(
-            self.run, s["shards"], s["partitions"], s["flow_partitions"], s["epoch_ticks"], families, self.first
+            self.run, s["shards"], s["partitions"], s["flow_partitions"], s["epoch_ticks"], families, first
         )
 
 

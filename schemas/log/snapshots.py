@@ -20,6 +20,19 @@ CHUNK: Final = 8 << 20
 _HEAD: Final = struct.Struct(">qqii")  # owner, version, part, parts
 
 
+def packed(state: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays as one npz archive."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **state)  # type: ignore[arg-type]  # the stub takes the arrays for allow_pickle
+    return buffer.getvalue()
+
+
+def unpacked(data: bytes) -> State:
+    """What `packed` took. Raises ValueError or zipfile.BadZipFile for anything else."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
 def pack(owner: int, version: int, state: Mapping[str, NDArray[Any]]) -> list[tuple[bytes, bytes]]:
     """(key, value) of each chunk of one snapshot. `version` rises with every snapshot of an owner."""
     buffer = io.BytesIO()
@@ -48,6 +61,5 @@ def newest(values: Iterable[bytes], owner: int) -> tuple[int, State] | None:
         chunks = found[version]
         if len(chunks) == needed[version]:
             data = lz4.frame.decompress(b"".join(chunks[part] for part in range(needed[version])))
-            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-                return version, {name: stored[name] for name in stored.files}
+            return version, unpacked(data)
     return None

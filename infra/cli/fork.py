@@ -1,0 +1,71 @@
+"""escape fork: what if."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from economy.errors import InputError
+from infra.cli.common import Json, Namespace, State, emit, guarded, out, progress, settings, table_of, using_stack
+from infra.cli.run import pair, run_on_stream
+
+
+@guarded
+def fork(
+    run: Annotated[int | None, typer.Argument(help="Run to leave, see `escape runs list`.", show_default=False)] = None,
+    at_tick: Annotated[int | None, typer.Option(min=0, help="Leave it at the cut before this tick.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the menu, from the fork's first tick; repeatable.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Print the menu of what can be changed.")] = False,
+    pace: Annotated[int, typer.Option(min=0, max=10_000, help="Speed against real time; 0 = unbounded.")] = 0,
+    no_store: Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")] = False,
+    state: State = None,
+    namespace: Namespace = None,
+    json_: Json = False,
+) -> None:
+    """Start a run from another one's state at a cut, with something changed. All that came before is shared."""
+    if list_:
+        _print_menu(json_)
+        return
+    if run is None or at_tick is None:
+        raise InputError("RUN --at-tick", None, "name the run and the tick to leave it at; --list prints the menu")
+    from infra.stored import wait_until_stored
+    from runs.forking import changes_of, prepare_fork
+
+    chosen = settings(state, namespace)
+    changes = changes_of([pair(text) for text in set_ or []])
+    with using_stack(chosen, store=not no_store) as stack:
+        with progress() as bar:
+            task = bar.add_task("going to the cut", total=None, detail="epochs")
+            spec = prepare_fork(
+                stack.bootstrap, stack.namespace, run, at_tick, changes, chosen.state_folder, chosen.checkpoint_every,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )  # fmt: skip
+        result = run_on_stream(spec, f"fork of {run}", chosen, stack, pace)
+        wait_until_stored(stack, result.run)
+    told = {**result.to_json(), "parent": spec.parent, "parent_epoch": spec.parent_epoch}
+    if json_:
+        emit(told)
+    else:
+        table_of(told)
+
+
+def _print_menu(json_: bool) -> None:
+    from agents.interventions import MENU
+
+    if json_:
+        emit([entry.__dict__ for entry in MENU])
+        return
+    table = Table("key", "values", "what")
+    for entry in MENU:
+        also = ", null lifts it" if entry.liftable else ""
+        table.add_row(entry.key, f"{entry.low} to {entry.high}{also}", entry.what)
+    out.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(fork)

@@ -1,0 +1,142 @@
+"""How a fork is opened on the log: its parent's state at a cut, then the run's own epochs behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from agents.actor import send_snapshot
+from agents.model import Intervention, Model, model_of
+from economy.errors import InputError, ProtocolError
+from economy.events import ChainScope
+from runs.checkpoint import Checkpoints, Told, check_matched, execution_at
+from runs.execution import State, part_of
+from runs.protocol import RunSpec, by_family, cut_at, new_run_id, places, start_of
+from schemas.catalogue import FLOWS, TRADES, partition_of
+from schemas.log.assembly import OPENING
+from schemas.log.history import Segment, by_place, read_history
+from schemas.log.reader import Place, end_offsets
+from schemas.log.snapshots import packed, unpacked
+from schemas.log.writer import LogWriter
+
+_PART: Final = 512 << 10  # bytes of the books in one record, below a topic's usual limit of 1 MB
+
+
+def fork_spec(
+    segments: Sequence[Segment], epoch: int, changes: Sequence[Intervention], checkpoint: Path, model: Model
+) -> RunSpec:
+    """A fork that leaves the history at the cut of `epoch`, on as many shards and partitions.
+
+    Raises InputError for a change that the model does not know.
+    """
+    for key, value in changes:
+        model.check(key, value)
+    doubled = {key for key, _ in changes if [other for other, _ in changes].count(key) > 1}
+    if doubled:
+        raise InputError("intervention", min(doubled), "give each key once")
+    parent = parent_at(segments, epoch)
+    s = parent.started
+    return RunSpec(
+        new_run_id(), s["environment"]["model"], s["scenario"], s["seed"], s["shards"], s["partitions"],
+        s["flow_partitions"], s["rules_version"], parent.run, epoch, str(checkpoint), tuple(changes),
+    )  # fmt: skip
+
+
+def prepare_fork(
+    bootstrap: str, namespace: str, run: int, tick: int, changes: Sequence[Intervention], folder: Path,
+    every: int = 100, told: Told | None = None,
+) -> RunSpec:  # fmt: skip
+    """Bring the state of a run at the cut before a tick into a file and describe the fork that starts from it.
+
+    Raises InputError for a tick that is no cut, a change that is not on the menu, and a run that cannot be computed
+    again here; NonDeterministicError when what is computed is not what the log holds.
+    """
+    segments = read_history(bootstrap, namespace, run)
+    own = segments[-1]
+    if own.started["last_epoch"] < 0:
+        raise InputError("run", run, "a tape has no agents that could do otherwise")
+    epoch = cut_at(tick, own.started["epoch_ticks"], own.last)
+    if epoch == own.last:
+        raise InputError("tick", tick, "nothing is left to be run behind it")
+    model = model_of(own.started["environment"]["model"], own.started["scenario"], own.started["seed"])
+    kept = Checkpoints.of(folder, namespace, own.started, every)
+    spec = fork_spec(segments, epoch, changes, kept.folder / f"fork-{epoch}.npz", model)
+    again, events = execution_at(segments, epoch, kept, told)
+    if epoch > OPENING:
+        check_matched(bootstrap, namespace, parent_at(segments, epoch), epoch, events)
+    kept.folder.mkdir(parents=True, exist_ok=True)
+    Path(spec.checkpoint).write_bytes(packed(again.dump()))
+    return spec
+
+
+def parent_at(segments: Sequence[Segment], epoch: int) -> Segment:
+    """The segment of a history that a cut belongs to: the run itself, or an ancestor that it had not left yet."""
+    return next(segment for segment in segments if segment.first <= epoch <= segment.last)
+
+
+def changes_of(pairs: Sequence[tuple[str, str]]) -> list[Intervention]:
+    """(key, value as JSON) from the command line's texts: a number, null, or else a string."""
+    found = []
+    for key, text in pairs:
+        try:
+            found.append((key, json.dumps(json.loads(text))))
+        except json.JSONDecodeError:
+            found.append((key, json.dumps(text)))
+    return found
+
+
+def open_fork(
+    bootstrap: str, namespace: str, writer: LogWriter, spec: RunSpec, model: Model, incarnation: int
+) -> dict[str, Any]:
+    """Write the parent's state, the changes and RunStarted; returns the latter.
+
+    Safe to repeat after a crash before RunStarted: what was written collapses. Raises ProtocolError for a state that
+    is not the parent's at the cut.
+    """
+    state = unpacked(Path(spec.checkpoint).read_bytes())
+    if int(state["cut"][0]) != spec.parent_epoch:
+        raise ProtocolError(f"{spec.checkpoint} holds the cut of epoch {state['cut'][0]}", "fork again")
+    parent = read_history(bootstrap, namespace, spec.parent)[-1]
+    started = start_of(bootstrap, namespace, writer, spec, model)
+    for partition in range(spec.partitions):
+        _send_books(writer, spec, partition, state)
+    offsets = by_place(started["start_offsets"])
+    for shard in range(spec.shards):
+        _send_shard(writer, spec, shard, state, offsets)
+    for key, value in spec.interventions:
+        record = {"run": spec.run, "epoch": spec.parent_epoch + 1, "incarnation": incarnation, "key": key}
+        writer.send_record("InterventionApplied", {**record, "value": value}, 0)
+    writer.flush()
+    ends: dict[Place, int] = dict(parent.end) or end_offsets(
+        bootstrap, namespace, places(spec.partitions, spec.flow_partitions)
+    )
+    started["parent_offsets"] = by_family(ends)
+    writer.send_record("RunStarted", started, 0)
+    writer.flush()
+    return started
+
+
+def _send_books(writer: LogWriter, spec: RunSpec, partition: int, state: State) -> None:
+    chains = state["chains"]
+    mine = np.isin(chains[:, 0], (ChainScope.ORDERS, ChainScope.TRADES))
+    mine &= partition_of(chains[:, 1], spec.partitions) == partition
+    market = {f"market/{name}": rows for name, rows in part_of(state, "market", partition).items()}
+    data = packed({"chains": chains[mine], **market})
+    parts = [data[at : at + _PART] for at in range(0, len(data), _PART)]
+    for number, part in enumerate(parts):
+        record = {"run": spec.run, "epoch": spec.parent_epoch, "partition": partition, "part": number}
+        writer.send_record("BooksRestored", {**record, "parts": len(parts), "state": part}, partition)
+
+
+def _send_shard(writer: LogWriter, spec: RunSpec, shard: int, state: State, offsets: dict[Place, int]) -> None:
+    chains = state["chains"]
+    mine = np.isin(chains[:, 0], (ChainScope.DECISIONS, ChainScope.FLOWS)) & (chains[:, 1] % spec.shards == shard)
+    read = {place: offset for place, offset in offsets.items() if place[0] in (FLOWS, TRADES)}
+    send_snapshot(
+        writer, spec.run, shard, spec.parent_epoch, part_of(state, "shard", shard), chains[mine], read, {},
+        np.zeros(4, np.int64),
+    )  # fmt: skip

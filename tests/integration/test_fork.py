@@ -1,0 +1,131 @@
+"""Forks on the stream: one digest where nothing changes, the effect of the change where something does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from agents.village import FACTORY, VillageModel
+from economy.errors import InputError
+from economy.scenario import load_scenario
+from infra.broker import Broker
+from infra.removal import delete_run
+from runs.forking import changes_of, prepare_fork
+from runs.kafka import StreamRun
+from runs.local import RunResult, run_local
+from runs.log import epochs_of, find_run
+from runs.protocol import RunSpec
+from runs.replay import Status, replay
+from runs.verify import verify_run
+from schemas.catalogue import DECISIONS
+from schemas.log.history import read_history
+from tests.integration.lab import TOY, Lab
+from tests.toy_model import make
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
+SCENARIO, SEED, LAST = json.dumps({"agents": 30, "epochs": 40}), 5, 39
+
+
+@pytest.fixture(scope="module")
+def lab(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    made = Lab(broker, "forked", 2, 2, tmp_path_factory.mktemp("lab"))
+    yield made
+    made.close()
+
+
+def start(lab: Lab, spec: RunSpec) -> StreamRun:
+    return StreamRun(lab.broker.bootstrap, lab.namespace, spec, lab.folder, snapshot_every=10)
+
+
+def fork(lab: Lab, run: int, tick: int, *changes: tuple[str, str]) -> RunResult:
+    spec = prepare_fork(lab.broker.bootstrap, lab.namespace, run, tick, changes_of(changes), lab.folder, every=10)
+    return start(lab, spec).wait()
+
+
+@pytest.fixture(scope="module")
+def parent(lab: Lab) -> RunResult:
+    return lab.start(2, make(SCENARIO, SEED), TOY).wait()
+
+
+def test_a_fork_without_a_change_gives_the_same_digest(lab: Lab, parent: RunResult) -> None:
+    same = fork(lab, parent.run, 340)
+    assert same.digest == parent.digest
+    assert same.ticks == parent.ticks
+    found = replay(lab.broker.bootstrap, lab.namespace, same.run)
+    assert (found.integrity.status, found.integrity.through) == (Status.IDENTICAL, LAST)
+    assert (found.execution.status, found.execution.through) == (Status.IDENTICAL, LAST)
+    assert found.verdict.digest == parent.digest
+    # By reference: the log holds the fork's own epochs alone, the history all of them.
+    info = find_run(lab.broker.bootstrap, lab.namespace, same.run)
+    epochs = list(epochs_of(lab.broker.bootstrap, lab.namespace, info))
+    assert [epoch for epoch, _ in epochs] == list(range(-1, LAST + 1))
+    runs = {epoch: int(families[DECISIONS]["AgentDecided"][0, 0]) for epoch, families in epochs[1:]}
+    assert set(runs.values()) == {parent.run, same.run}
+    assert all((run == parent.run) == (epoch < 17) for epoch, run in runs.items())
+
+
+def test_a_change_shows_from_its_tick_on_and_forks_can_be_forked(lab: Lab, parent: RunResult) -> None:
+    changed = fork(lab, parent.run, 200, ("gift", "5000"))
+    model = make(SCENARIO, SEED)
+    assert changed.digest == run_local(model, interventions={10: [("gift", "5000")]}).digest != parent.digest
+    again = fork(lab, changed.run, 400, ("gift", "70"))
+    both = {10: [("gift", "5000")], 20: [("gift", "70")]}
+    assert again.digest == run_local(model, interventions=both).digest
+    # Before its own cut a fork is its parent: the new one leaves the grandparent.
+    early = prepare_fork(lab.broker.bootstrap, lab.namespace, again.run, 100, [], lab.folder)
+    assert (early.parent, early.parent_epoch) == (parent.run, 4)
+    segments = read_history(lab.broker.bootstrap, lab.namespace, again.run)
+    assert [(s.run, s.first, s.last) for s in segments] == [
+        (parent.run, -1, 9), (changed.run, 10, 19), (again.run, 20, LAST),
+    ]  # fmt: skip
+    for run in (changed.run, again.run):
+        assert verify_run(lab.broker.bootstrap, lab.namespace, run).sound
+        assert replay(lab.broker.bootstrap, lab.namespace, run).execution.through == LAST
+    assert replay(lab.broker.bootstrap, lab.namespace, again.run, until_tick=300).execution.through == 14
+    with pytest.raises(InputError, match=f"delete them first: {again.run}"):
+        delete_run(lab.broker.bootstrap, lab.namespace, changed.run, None)
+
+
+def test_a_fork_from_the_opening_and_one_that_is_killed(lab: Lab, parent: RunResult) -> None:
+    spec = prepare_fork(lab.broker.bootstrap, lab.namespace, parent.run, 0, [], lab.folder)
+    run = start(lab, spec)
+    lab.wait_epoch(run, 8)
+    lab.kill_shard(run, 0)
+    lab.worker.kill()
+    run.clock.kill()
+    assert run.wait().digest == parent.digest
+
+
+def test_what_cannot_be_forked_is_refused(lab: Lab, parent: RunResult) -> None:
+    def refused(tick: int, *changes: tuple[str, str], run: int = parent.run) -> str:
+        with pytest.raises(InputError) as error:
+            prepare_fork(lab.broker.bootstrap, lab.namespace, run, tick, changes_of(changes), lab.folder)
+        return str(error.value)
+
+    assert "give 200 or 220" in refused(210)
+    assert "the menu is gift" in refused(200, ("tax", "1"))
+    assert "once" in refused(200, ("gift", "1"), ("gift", "2"))
+    assert "nothing is left" in refused(800)
+    assert "known runs" in refused(0, run=1) or "runs list" in refused(0, run=1)
+
+
+def test_a_fork_of_the_village_leaves_the_luck_of_others_alone(lab: Lab) -> None:
+    model = VillageModel(load_scenario("village", {"years": "1", "calendar.rounds": "4"}), 3)
+    parent = lab.start(2, model, FACTORY).wait()
+    taxed = fork(lab, parent.run, 800, ("income_tax", "0.6"))
+    local = run_local(model, interventions={40: [("income_tax", "0.6")]})
+    assert taxed.digest == local.digest != parent.digest
+    found = replay(lab.broker.bootstrap, lab.namespace, taxed.run)
+    assert found.proven, found
+    assert [answer.through for answer in found.answers.values()] == [79] * 3
+    # In the first epoch everybody acts at the tick drawn for him, whatever has changed.
+    infos = [find_run(lab.broker.bootstrap, lab.namespace, run) for run in (parent.run, taxed.run)]
+    acted = []
+    for info in infos:
+        epoch = dict(epochs_of(lab.broker.bootstrap, lab.namespace, info, (DECISIONS,)))[40]
+        acted.append(np.unique(epoch[DECISIONS]["AgentDecided"][:, [1, 2]], axis=0))
+    common = set(map(tuple, acted[0].tolist())) & set(map(tuple, acted[1].tolist()))
+    assert len(common) > 0.9 * len(acted[0])
