@@ -14,8 +14,8 @@ from graphql import GraphQLError
 from economy.errors import UnknownRunError
 from queries.limits import RefusedError, public_error
 from queries.loaders import Loaders, Reader, Row
+from queries.paging import Info
 from queries.types import WINDOW_FIGURES, BigInt, Window, subscription
-from queries.types_market import Info
 
 ENDED: Final = frozenset({"finished", "aborted", "projected", "stored", "published"})
 

@@ -72,7 +72,7 @@ class Loaders:
     def __init__(self, reader: Reader, memory: Memory | None = None, authorisation: str = "") -> None:
         self._reader = reader
         self._gate = asyncio.Semaphore(_AT_ONCE)
-        self._memory = memory if memory is not None else Memory(0)
+        self.memory = memory if memory is not None else Memory(0)
         self._authorisation = authorisation
         self.runs: dict[int, Fingerprint] = {}
         self.statements = 0
@@ -80,6 +80,7 @@ class Loaders:
         self.agent = self._loader(self._agents)
         self.order = self._loader(self._orders)
         self.decision = self._loader(self._decisions)
+        self.orders_of: DataLoader[Any, list[Row]] = DataLoader(load_fn=self._orders_of, max_batch_size=BATCH)
         self.balance: DataLoader[Any, list[Row]] = DataLoader(load_fn=self._balances, max_batch_size=BATCH)
 
     async def rows(self, sql: str, **parameters: Any) -> list[Row]:
@@ -98,7 +99,7 @@ class Loaders:
     ) -> V:
         """What `load` reads of a run, once for all requests while the run is final."""
         place = self.place(run, *what)
-        return await load() if place is None else await self._memory.read(place, load, size)
+        return await load() if place is None else await self.memory.read(place, load, size)
 
     @staticmethod
     def _loader(load: Callable[[list[Any]], Awaitable[Sequence[Row | None]]]) -> DataLoader[Any, Row | None]:
@@ -122,13 +123,13 @@ class Loaders:
     def known_instrument(self, run: int, instrument: int) -> Row | None:
         """An instrument that is remembered."""
         place = self.place(run, "instruments")
-        found: dict[int, Row] | None = None if place is None else self._memory.get(place)
+        found: dict[int, Row] | None = None if place is None else self.memory.get(place)
         return None if found is None else found.get(instrument)
 
     def known_agent(self, run: int, agent: int) -> Row | None:
         """An agent that is remembered."""
         place = self.place(run, "agent", agent)
-        found: Row | None = None if place is None else self._memory.get(place)
+        found: Row | None = None if place is None else self.memory.get(place)
         return found
 
     async def instruments(self, run: int) -> dict[int, Row]:
@@ -150,7 +151,7 @@ class Loaders:
 
     async def _agents(self, keys: list[Any]) -> Sequence[Row | None]:
         places = {key: self.place(key[0], "agent", key[1]) for key in keys}
-        known: dict[Any, Row | None] = {key: self._memory.get(place) for key, place in places.items() if place}
+        known: dict[Any, Row | None] = {key: self.memory.get(place) for key, place in places.items() if place}
         for run in sorted({key[0] for key in keys if known.get(key) is None}):
             rows = await self.rows(
                 f"SELECT {AGENT_COLUMNS} FROM agent_founded FINAL WHERE run = {{run:Int64}} "
@@ -161,7 +162,7 @@ class Loaders:
                 key = (run, int(row["agent"]))
                 known[key] = row
                 if places[key] is not None:
-                    self._memory.put(places[key], row, _ROW)
+                    self.memory.put(places[key], row, _ROW)
         return [known.get(key) for key in keys]
 
     async def _orders(self, keys: list[Any]) -> Sequence[Row | None]:
@@ -169,6 +170,21 @@ class Loaders:
 
     async def _decisions(self, keys: list[Any]) -> Sequence[Row | None]:
         return await self._pairs("agent_decided", DECISION_COLUMNS, ("agent", "n"), keys)
+
+    async def _orders_of(self, keys: list[Any]) -> list[list[Row]]:
+        """Orders by (run, agent, n of the decision that they follow from)."""
+        known: dict[Any, list[Row]] = {}
+        for run in sorted({key[0] for key in keys}):
+            wanted = sorted({key[1:] for key in keys if key[0] == run})
+            rows = await self.rows(
+                f"SELECT {ORDER_COLUMNS} FROM order_submitted FINAL WHERE run = {{run:Int64}} "
+                "AND agent IN {agents:Array(Int64)} AND (agent, decision) IN {pairs:Array(Tuple(Int64, Int64))} "
+                "ORDER BY agent, n",
+                run=run, agents=sorted({agent for agent, _ in wanted}), pairs=wanted,
+            )  # fmt: skip
+            for row in rows:
+                known.setdefault((run, int(row["agent"]), int(row["decision"])), []).append(row)
+        return [known.get(key, []) for key in keys]
 
     async def _balances(self, keys: list[Any]) -> list[list[Row]]:
         """Stocks by (run, window, agent); one statement per window that a request names."""
@@ -222,7 +238,7 @@ class Loaders:
         places = {name: self.place(run, "series", name, source) for name in names}
         known: dict[str, Points] = {}
         for name, place in places.items():
-            points = None if place is None else self._memory.get(place)
+            points = None if place is None else self.memory.get(place)
             if points is not None:
                 known[name] = points
         missing = [name for name in names if name not in known]
@@ -232,7 +248,7 @@ class Loaders:
             known.setdefault(name, [])
             if places[name] is not None:
                 size = _ROW + sum(_ROW + _POINT * len(windows) for _, windows, _ in known[name])
-                self._memory.put(places[name], known[name], size)
+                self.memory.put(places[name], known[name], size)
         return {name: known[name] for name in names}
 
     async def _series(self, run: int, names: Sequence[str], source: str) -> dict[str, Points]:

@@ -20,8 +20,8 @@ from queries.execution import PlainExecutor
 from queries.limits import extensions
 from queries.live import Subscription
 from queries.loaders import RUN_COLUMNS, Row
+from queries.paging import Connection, Info, connect, decode_cursor, page_size
 from queries.types import CATALOGUE, SCALARS, BigInt, Measure, resolver
-from queries.types_market import Connection, Info, connect, decode_cursor, page_size
 from queries.types_run import Run
 
 PRINTED: Final = Path(__file__).parent / "schema.graphql"

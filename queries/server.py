@@ -37,9 +37,9 @@ from queries.limits import BODY_BYTES, SECONDS
 from queries.live import Live, LiveSettings
 from queries.loaders import Loaders, Reader, fingerprint
 from queries.memory import Memory
+from queries.paging import Context
 from queries.reader import Stores
 from queries.schema import build_schema
-from queries.types_market import Context
 
 log = logging.getLogger("escape.queries")
 

@@ -30,17 +30,20 @@ BigInt = NewType("BigInt", int)
 Money = NewType("Money", int)
 JSON = NewType("JSON", str)
 
-_LONGEST: Final = 40  # digits of a decimal(38,0) with its sign, and one to spare
+_LONGEST: Final = 20  # digits of an integer of 64 bits with its sign
 
 
 def parse_integer(value: object) -> int:
-    """An integer given as a number or as a decimal string. Raises InputError for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    """An integer of 64 bits given as a number or as a decimal string. Raises InputError for anything else."""
     text = value.strip() if isinstance(value, str) else ""
-    if 0 < len(text) <= _LONGEST and text.isascii() and text.removeprefix("-").isdigit():
-        return int(text)
-    raise InputError("integer", value, 'write an integer, as 12 or "12"')
+    number: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif 0 < len(text) <= _LONGEST and text.isascii() and text.removeprefix("-").isdigit():
+        number = int(text)
+    if number is None or not -(2**63) <= number < 2**63:
+        raise InputError("integer", value, 'write an integer of at most 64 bits, as 12 or "12"')
+    return number
 
 
 def _scalar(name: str, doc: str) -> ScalarDefinition:

@@ -7,18 +7,9 @@ from typing import Any, Final
 import strawberry
 
 from queries.loaders import Row
+from queries.paging import Connection, Info, connect, page_of, page_size
 from queries.types import BigInt, Money, resolver
-from queries.types_market import (
-    Agent,
-    Connection,
-    Info,
-    Instrument,
-    agent_of,
-    connect,
-    instrument_of,
-    page_of,
-    page_size,
-)
+from queries.types_market import Agent, Instrument, agent_of, instrument_of
 
 
 def _integer(value: Any) -> BigInt | None:

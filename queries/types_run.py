@@ -7,6 +7,7 @@ from typing import Final, cast
 import strawberry
 
 from economy.errors import InputError
+from queries.books import BUY, SELL, best, book_at
 from queries.loaders import (
     AGENT_COLUMNS,
     BALANCE_COLUMNS,
@@ -16,20 +17,10 @@ from queries.loaders import (
     TRADE_COLUMNS,
     Row,
 )
+from queries.paging import Connection, Info, between, connect, page_of, page_size
 from queries.types import CATALOGUE, JSON, WINDOW_FIGURES, BigInt, Series, Source, Window, check_names, resolver
-from queries.types_market import (
-    Agent,
-    Balance,
-    Connection,
-    Decision,
-    Info,
-    Instrument,
-    Order,
-    Trade,
-    connect,
-    page_of,
-    page_size,
-)
+from queries.types_events import Event, EventKind, events_of
+from queries.types_market import Agent, Balance, Decision, Instrument, Order, Trade
 from queries.types_results import JobResults
 from queries.types_status import STATUS_COLUMNS, STATUS_TABLE, TradingStatus
 
@@ -167,15 +158,19 @@ class Run(JobResults):
         found = await info.context.loaders.instruments(int(self.id))
         return [Instrument.of(row) for row in found.values()]
 
-    @resolver("Trades in the order of (instrument, seq)")
+    @resolver("Trades in the order of (instrument, seq); of an instrument, an agent (either side), a span of ticks")
     async def trades(
-        self, info: Info, first: int = 20, after: str | None = None, instrument: BigInt | None = None
-    ) -> Connection[Trade]:
+        self, info: Info, first: int = 20, after: str | None = None, instrument: BigInt | None = None,
+        agent: BigInt | None = None, use: str | None = None, from_tick: BigInt | None = None,
+        to_tick: BigInt | None = None,
+    ) -> Connection[Trade]:  # fmt: skip
         size = page_size(info, first)
         keys = ("instrument", "seq")
-        rows = await page_of(
-            info, self.id, "trade_executed", TRADE_COLUMNS, keys, size, after, {"instrument": instrument}
-        )
+        only = {
+            "instrument": instrument, "? IN (maker_agent, taker_agent)": agent, "toString(trade_executed.use)": use,
+            **between(from_tick, to_tick),
+        }  # fmt: skip
+        rows = await page_of(info, self.id, "trade_executed", TRADE_COLUMNS, keys, size, after, only)
         return connect(rows, size, after, keys, Trade.of)
 
     @resolver("Halts, auctions behind calls and moves of price bands in the order of (instrument, seq)")
@@ -191,24 +186,36 @@ class Run(JobResults):
     @resolver("Orders in the order of (agent, n)")
     async def orders(
         self, info: Info, first: int = 20, after: str | None = None, agent: BigInt | None = None,
-        instrument: BigInt | None = None,
+        instrument: BigInt | None = None, side: str | None = None, from_tick: BigInt | None = None,
+        to_tick: BigInt | None = None,
     ) -> Connection[Order]:  # fmt: skip
         size = page_size(info, first)
         keys = ("agent", "n")
-        only = {"agent": agent, "instrument": instrument}
+        only = {
+            "agent": agent, "instrument": instrument, "toString(order_submitted.side)": side,
+            **between(from_tick, to_tick),
+        }  # fmt: skip
         rows = await page_of(info, self.id, "order_submitted", ORDER_COLUMNS, keys, size, after, only)
         return connect(rows, size, after, keys, Order.of)
 
     @resolver("Decisions in the order of (agent, n)")
     async def decisions(
         self, info: Info, first: int = 20, after: str | None = None, agent: BigInt | None = None,
-        action: str | None = None,
+        action: str | None = None, from_tick: BigInt | None = None, to_tick: BigInt | None = None,
     ) -> Connection[Decision]:  # fmt: skip
         size = page_size(info, first)
         keys = ("agent", "n")
-        only = {"agent": agent, "toString(action)": action}
+        only = {"agent": agent, "toString(agent_decided.action)": action, **between(from_tick, to_tick)}
         rows = await page_of(info, self.id, "agent_decided", DECISION_COLUMNS, keys, size, after, only)
         return connect(rows, size, after, keys, Decision.of)
+
+    @resolver("Records of one kind as they stand on the log, in the order of their identity")
+    async def events(
+        self, info: Info, kind: EventKind, first: int = 20, after: str | None = None, agent: BigInt | None = None,
+        instrument: BigInt | None = None, from_tick: BigInt | None = None, to_tick: BigInt | None = None,
+    ) -> Connection[Event]:  # fmt: skip
+        size = page_size(info, first)
+        return await events_of(info, int(self.id), kind, size, after, agent, instrument, from_tick, to_tick)
 
     @resolver("Agents by number, all or of one role")
     async def agents(
@@ -234,23 +241,17 @@ class Run(JobResults):
         return connect(rows, size, after, keys, Balance.of)
 
     @resolver("The order book of an instrument as of a tick")
-    async def book(self, info: Info, instrument: BigInt, tick: BigInt | None = None, levels: int = 20) -> Book:
-        if not 1 <= levels <= 200:
-            raise InputError("levels", levels, "ask for 1 to 200 levels of each side")
-        info.context.spend(2 * levels)
+    async def book(self, info: Info, instrument: BigInt, tick: BigInt | None = None, depth: int = 20) -> Book:
+        if not 1 <= depth <= 200:
+            raise InputError("depth", depth, "ask for 1 to 200 levels of each side")
+        info.context.spend(2 * depth)
         at = int(self.row["ticks"]) if tick is None else int(tick)
-        rows = await info.context.loaders.rows(
-            "SELECT toString(side) AS side, price, argMax(quantity, seq) AS rest FROM book_updated "
-            "WHERE run = {run:Int64} AND instrument = {instrument:Int64} AND tick <= {tick:Int64} "
-            "GROUP BY side, price HAVING rest > 0 "
-            "ORDER BY side, if(side = 'buy', -price, price) LIMIT {levels:UInt32} BY side",
-            run=int(self.id), instrument=int(instrument), tick=at, levels=levels,
-        )  # fmt: skip
-        sides: dict[str, list[BookLevel]] = {"buy": [], "sell": []}
-        for row in rows:
-            level = BookLevel(price=BigInt(int(row["price"])), quantity=BigInt(int(row["rest"])))
-            sides[row["side"]].append(level)
-        return Book(instrument_id=instrument, tick=BigInt(at), bids=sides["buy"], asks=sides["sell"])
+        levels = await book_at(info.context.loaders, int(self.id), int(instrument), at)
+        bids, asks = (
+            [BookLevel(price=BigInt(price), quantity=BigInt(rest)) for price, rest in best(levels, side, depth)]
+            for side in (BUY, SELL)
+        )
+        return Book(instrument_id=instrument, tick=BigInt(at), bids=bids, asks=asks)
 
     @resolver("The exchange's own trades beside ours; null for a run that replayed no tape")
     async def tape(self, info: Info) -> TapeComparison | None:

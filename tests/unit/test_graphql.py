@@ -177,7 +177,7 @@ def test_series_are_columns_in_one_statement(client: Client, tables: LocalTables
 
 
 def test_book_before_and_after_a_level_is_gone(client: Client) -> None:
-    query = """query ($t: BigInt) { run(id: 7) { book(instrument: 1, tick: $t, levels: 3) {
+    query = """query ($t: BigInt) { run(id: 7) { book(instrument: 1, tick: $t, depth: 3) {
         bids { price quantity } asks { price } } } }"""
     early, late = (client.ask(query, t=t)["run"]["book"] for t in (5, None))
     assert [b["price"] for b in early["bids"]] == ["10000", "9999", "9998"]

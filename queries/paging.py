@@ -1,0 +1,150 @@
+"""Pages of records (relay connections by key), and what the resolvers of one request share."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import strawberry
+
+from economy.errors import InputError
+from queries.cache import Fingerprint
+from queries.limits import ROWS
+from queries.loaders import Loaders, Row
+from queries.types import resolver
+
+PAGE: Final = 500  # records in one page at most
+T = TypeVar("T")
+
+
+@dataclass
+class Context:
+    """What the resolvers of one request share."""
+
+    loaders: Loaders
+    fingerprint: Callable[[int], Awaitable[Fingerprint | None]]
+    live: Any = None
+    volatile: bool = False  # the answer depends on more than finished runs
+    rows_left: int = ROWS
+
+    @property
+    def runs(self) -> dict[int, Fingerprint]:
+        """The runs that the answer depends on, as they were before they were read."""
+        return self.loaders.runs
+
+    def spend(self, rows: int) -> None:
+        """Count the rows that a list may return. Raises InputError when the request asks for too many."""
+        self.rows_left -= rows
+        if self.rows_left < 0:
+            raise InputError("first", rows, f"ask for fewer records: all lists of one request may return {ROWS}")
+
+
+Info = strawberry.Info[Context, None]
+
+
+def encode_cursor(*parts: int) -> str:
+    """An opaque cursor over integer keys."""
+    return base64.urlsafe_b64encode(":".join(map(str, parts)).encode()).decode()
+
+
+def decode_cursor(cursor: str, count: int) -> tuple[int, ...]:
+    """The keys of a cursor. Raises InputError for one that was not given out by the same list."""
+    try:
+        parts = tuple(int(p) for p in base64.urlsafe_b64decode(cursor.encode()).decode("ascii").split(":"))
+    except (binascii.Error, ValueError):
+        parts = ()
+    if len(parts) != count or any(abs(p) >= 2**63 for p in parts):
+        raise InputError("after", cursor, "pass an endCursor of the same list, unchanged")
+    return parts
+
+
+def page_size(info: Info, first: int) -> int:
+    """A checked page size, counted against the request's rows."""
+    if not 1 <= first <= PAGE:
+        raise InputError("first", first, f"ask for 1 to {PAGE} records")
+    info.context.spend(first)
+    return first
+
+
+@strawberry.type(description="Where a page of a list stands.")
+class PageInfo:
+    """Relay's page information; lists are read forwards."""
+
+    has_next_page: bool = strawberry.field(description="Whether more records follow")
+    has_previous_page: bool = strawberry.field(description="Whether the page began after a cursor")
+    start_cursor: str | None = strawberry.field(description="Cursor of the first record")
+    end_cursor: str | None = strawberry.field(description="Cursor of the last record: pass it as `after`")
+
+
+@strawberry.type(description="A record in a page.")
+class Edge(Generic[T]):
+    """Relay's edge."""
+
+    cursor: str = strawberry.field(description="Cursor of this record")
+    node: T = strawberry.field(description="The record")
+
+
+@strawberry.type(description="A page of a list, in the order of the records' identity.")
+class Connection(Generic[T]):
+    """Relay's connection."""
+
+    edges: list[Edge[T]] = strawberry.field(description="Records with their cursors")
+    page_info: PageInfo = strawberry.field(description="Where the page stands")
+
+    @resolver("The records alone")
+    def nodes(self) -> list[T]:
+        return [edge.node for edge in self.edges]
+
+
+def connect(
+    rows: Sequence[Row], first: int, after: str | None, keys: tuple[str, ...], make: Callable[[Row], T]
+) -> Connection[T]:
+    """A page from up to first + 1 rows: the one too many tells that more follow."""
+    page = rows[:first]
+    edges = [Edge(cursor=encode_cursor(*(int(row[k]) for k in keys)), node=make(row)) for row in page]
+    return Connection(
+        edges=edges,
+        page_info=PageInfo(
+            has_next_page=len(rows) > first,
+            has_previous_page=after is not None,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        ),
+    )
+
+
+async def page_of(
+    info: Info, run: int, table: str, columns: str, keys: tuple[str, ...], first: int, after: str | None, only: Row,
+    one: str = "", *, final: bool = True,
+) -> list[Row]:  # fmt: skip
+    """Up to first + 1 rows of a run after the cursor, in the order of `keys`: one statement, found by primary key.
+
+    `only` filters: an expression that equals its value, or a condition with a ? for it; null values filter nothing.
+    `final` is for tables of records, which may stand twice until they are merged; results of jobs never do.
+    """
+    clauses = ["run = {run:Int64}"]
+    parameters: dict[str, Any] = {"run": int(run), "limit": first + 1}
+    for i, (name, value) in enumerate(only.items()):
+        if value is not None:
+            bound = f"{{only_{i}:{'String' if isinstance(value, str) else 'Int64'}}}"
+            clauses.append(name.replace("?", bound) if "?" in name else f"{name} = {bound}")
+            parameters[f"only_{i}"] = value
+    if after is not None:
+        values = decode_cursor(after, len(keys))
+        parameters |= {f"after_{i}": value for i, value in enumerate(values)}
+        bound = ", ".join(f"{{after_{i}:Int64}}" for i in range(len(keys)))
+        # The first part says again what the second implies: it lets ClickHouse skip by primary key.
+        clauses.append(f"{keys[0]} >= {{after_0:Int64}} AND ({', '.join(keys)}) > ({bound})")
+    return await info.context.loaders.rows(
+        f"SELECT {columns} FROM {table} {'FINAL' if final else ''} WHERE {' AND '.join(clauses)} "
+        f"ORDER BY {', '.join(keys)} {one} LIMIT {{limit:UInt32}}",
+        **parameters,
+    )
+
+
+def between(from_tick: int | None, to_tick: int | None) -> dict[str, Any]:
+    """The filter of a span of simulated time, both ends included."""
+    return {"tick >= ?": from_tick, "tick <= ?": to_tick}
