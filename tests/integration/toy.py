@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,11 @@ from schemas.log.writer import LogWriter
 
 L, SHARDS, SEED = 20, 2, 11
 INSTRUMENTS = [
-    Instrument(i, f"I{i}", InstrumentClass.GOOD, item=i, fixing_ticks=100, reference_price=1000) for i in range(5)
+    Instrument(i, f"I{i}", InstrumentClass.GOOD, item=i, fixing_ticks=100, reference_price=1000) for i in range(4)
 ]
+INSTRUMENTS.append(  # halts every few epochs, so that a kill meets it in a call too
+    replace(INSTRUMENTS[0], instrument=4, item=4, band_bp=170, breaker_bp=120, halt_ticks=15, open_ticks=10)
+)
 
 
 def orders(run: int, shard: int, epoch: int, count: int) -> Rows:
@@ -32,7 +36,7 @@ def orders(run: int, shard: int, epoch: int, count: int) -> Rows:
     rng = np.random.default_rng([run, shard, epoch])
     rows = np.zeros((count, o.width), np.int64)
     rows[:, o.RUN] = run
-    rows[:, o.TICK] = epoch * L + rng.integers(0, L, count)
+    rows[:, o.TICK] = epoch * L + np.sort(rng.integers(0, L, count))  # ids rise with time
     rows[:, o.AGENT] = rng.integers(0, 20, count) * SHARDS + shard
     rows[:, o.N] = rows[:, o.ORDER] = epoch * 10_000 + np.arange(count) + 1
     rows[:, o.INSTRUMENT] = rng.integers(0, len(INSTRUMENTS), count)
