@@ -29,6 +29,7 @@ _LOOK_SECONDS = 0.1  # between looks at the children
 _GIVE_UP_AFTER = 8  # failures of one child in a row; one that is killed from outside is always started again
 _SETTLED_SECONDS = 60.0  # of life after which a child has not failed at its start
 _LONGEST_PAUSE = 2.0  # seconds before a child that failed is started again, from 0.1 doubling up to this
+_LAST_BYTES, _LAST_WIDTH = 4096, 200
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
@@ -203,13 +204,23 @@ class Supervisor:
                 child.failures = 1 if now - child.began > _SETTLED_SECONDS else child.failures + 1
                 child.restart_at = now + min(_LONGEST_PAUSE, 0.1 * 2**child.failures)
             if child.failures >= _GIVE_UP_AFTER:
-                child.failed = f"{name} failed {child.failures} times in a row, the last time with exit code {code}"
+                child.failed = (
+                    f"{name} failed {child.failures} times in a row, the last time with exit code {code}"
+                    f" ({self._last_words(name)})"
+                )
                 log.error("%s; see %s", child.failed, self._log(name))
                 return
         if now >= child.restart_at:
             child.process = self._start(name, child.command, child.environment)
             child.began, child.restart_at = time.monotonic(), None
             child.restarts += 1
+
+    def _last_words(self, name: str) -> str:
+        """The last line that a child wrote, which of a traceback is the error."""
+        with open(self._log(name), "rb") as written:
+            written.seek(max(0, written.seek(0, os.SEEK_END) - _LAST_BYTES))
+            lines = written.read().decode(errors="replace").split("\n")
+        return next((line.strip()[:_LAST_WIDTH] for line in reversed(lines) if line.strip()), "it wrote nothing")
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Per child: pid, whether it runs, how often it was restarted, why it is not started any more."""

@@ -273,7 +273,7 @@ class PartitionMatching:
         for number, run in self.runs.items():
             epoch = run.assembler.next_epoch if run.assembler else 0
             state[f"{number}/head"] = np.array(
-                [epoch, run.chain, self.next_offset, run.count, run.market is not None], np.int64
+                [epoch, run.chain, max(run.applied, self.next_offset), run.count, run.market is not None], np.int64
             )
             state[f"{number}/opened"] = np.array(run.opened, np.int64)
             state[f"{number}/chains"] = run.chains.rows()

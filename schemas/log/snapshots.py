@@ -1,13 +1,16 @@
 """Snapshots on compacted topics: arrays without pickle, in chunks, the newest complete version wins.
 
 Two key slots are used in turn, so that compaction can never leave a half-overwritten snapshot alone. A stopped and
-continued process may write an older version last; readers take the highest version, so that is slower, never wrong.
+continued process may write an older version last; readers take the highest version, so that is slower, never wrong. It
+may also write parts of the same version: what cannot be read is passed over, since the log itself holds everything.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
+import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -15,6 +18,7 @@ import lz4.frame
 import numpy as np
 from numpy.typing import NDArray
 
+log = logging.getLogger("escape.snapshots")
 State = dict[str, NDArray[Any]]
 CHUNK: Final = 8 << 20
 _HEAD: Final = struct.Struct(">qqii")  # owner, version, part, parts
@@ -49,7 +53,7 @@ def pack(owner: int, version: int, state: Mapping[str, NDArray[Any]]) -> list[tu
 
 
 def newest(values: Iterable[bytes], owner: int) -> tuple[int, State] | None:
-    """(version, state) of an owner's newest complete snapshot among the values, None when there is none."""
+    """(version, state) of an owner's newest complete, readable snapshot among the values; None when there is none."""
     found: dict[int, dict[int, bytes]] = {}
     needed: dict[int, int] = {}
     for value in values:
@@ -60,6 +64,9 @@ def newest(values: Iterable[bytes], owner: int) -> tuple[int, State] | None:
     for version in sorted(found, reverse=True):
         chunks = found[version]
         if len(chunks) == needed[version]:
-            data = lz4.frame.decompress(b"".join(chunks[part] for part in range(needed[version])))
-            return version, unpacked(data)
+            try:
+                data = lz4.frame.decompress(b"".join(chunks[part] for part in range(needed[version])))
+                return version, unpacked(data)
+            except (RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                log.warning("snapshot %d of %d cannot be read: %r", version, owner, error)
     return None
