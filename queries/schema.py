@@ -16,15 +16,26 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from economy.errors import UnknownRunError
+from queries.cache import Fingerprint
 from queries.execution import PlainExecutor
 from queries.limits import extensions
 from queries.live import Subscription
 from queries.loaders import RUN_COLUMNS, Row
 from queries.paging import Connection, Info, connect, decode_cursor, page_size
 from queries.types import CATALOGUE, SCALARS, BigInt, Measure, resolver
+from queries.types_compare import Comparison
 from queries.types_run import Run
 
 PRINTED: Final = Path(__file__).parent / "schema.graphql"
+
+
+async def _fingerprint(info: Info, run: int) -> Fingerprint:
+    """A run as it is before anything else of it is read: an answer counts only while it stays so."""
+    known = await info.context.fingerprint(run)
+    if known is None:
+        raise UnknownRunError("run", run, "choose one from runs { nodes { id } }")
+    info.context.runs[run] = known
+    return known
 
 
 @strawberry.type(description="Runs of simulated economies and of exchange tapes, their figures and their records.")
@@ -45,12 +56,12 @@ class Query:
 
     @resolver("One run; an error when there is none with this id")
     async def run(self, info: Info, id: BigInt) -> Run | None:
-        # Before anything else is read: an answer counts only while the run is as it was here.
-        known = await info.context.fingerprint(int(id))
-        if known is None:
-            raise UnknownRunError("run", int(id), "choose one from runs { nodes { id } }")
-        info.context.runs[int(id)] = known
-        return Run.of(known.row)
+        return Run.of((await _fingerprint(info, int(id))).row)
+
+    @resolver("Two runs beside each other, as a fork and its parent")
+    async def compare(self, info: Info, a: BigInt, b: BigInt) -> Comparison | None:
+        one, other = await _fingerprint(info, int(a)), await _fingerprint(info, int(b))
+        return Comparison(a=Run.of(one.row), b=Run.of(other.row), prints=(one, other))
 
     @resolver("The catalogue of indicators with their units")
     def measures(self) -> list[Measure]:
