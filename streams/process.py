@@ -20,8 +20,8 @@ def stage(name: str) -> None:
     log.info("stage %s: %.0f ms", name, 1000 * (time.time() - psutil.Process().create_time()))
 
 
-async def wait_for_broker(bootstrap: str, stopping: asyncio.Event) -> None:
-    """Return when a broker takes connections, or the end is asked for: a broker that starts again is no failure."""
+async def wait_for_broker(bootstrap: str, stopping: asyncio.Event) -> bool:
+    """True when a broker takes connections, False when the end is asked for: a broker that starts again is no failure."""
     told = False
     while not stopping.is_set():
         for address in bootstrap.split(","):
@@ -33,11 +33,12 @@ async def wait_for_broker(bootstrap: str, stopping: asyncio.Event) -> None:
             except (OSError, TimeoutError):
                 continue
             writer.close()
-            return
+            return True
         if not told:
             log.warning("no broker answers at %s: waiting for it", bootstrap)
             told = True
         await asyncio.sleep(_AGAIN_SECONDS)
+    return False
 
 
 def end(error: BaseException) -> None:

@@ -35,7 +35,8 @@ async def _run_matching(options: argparse.Namespace, stopping: asyncio.Event) ->
     warm_up()
     stage("warmed up")
     worker = MatchingWorker(options)
-    await wait_for_broker(options.bootstrap, stopping)
+    if not await wait_for_broker(options.bootstrap, stopping):
+        return
     await worker.app.start()
     timer = asyncio.ensure_future(worker.snapshots_on_time())
     log.info("matching started")
@@ -50,7 +51,8 @@ async def _run_projection(options: argparse.Namespace, stopping: asyncio.Event) 
     from streams.projection import ProjectionWorker
 
     worker = ProjectionWorker(options)
-    await wait_for_broker(options.bootstrap, stopping)
+    if not await wait_for_broker(options.bootstrap, stopping):
+        return
     await worker.app.start()
     log.info("projection started")
     await _until(stopping, worker.app)
