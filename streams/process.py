@@ -21,7 +21,7 @@ def stage(name: str) -> None:
 
 
 async def wait_for_broker(bootstrap: str, stopping: asyncio.Event) -> bool:
-    """True when a broker takes connections, False when the end is asked for: a broker that starts again is no failure."""
+    """True when a broker takes connections, False when the end is asked for. One that starts again is no failure."""
     told = False
     while not stopping.is_set():
         for address in bootstrap.split(","):
