@@ -87,7 +87,8 @@ class Replay:
     def to_json(self) -> dict[str, Any]:
         """As the command line prints it."""
         answers = {name: answer.to_json() for name, answer in self.answers.items()}
-        known = {"records": self.verdict.records, "retries": self.verdict.retries, "digest": self.verdict.digest}
+        known = {"records": self.verdict.records, "retries": self.verdict.retries, "digest": self.verdict.digest,
+                 "root": self.verdict.root}  # fmt: skip
         return {"run": self.run, "until_epoch": self.until, "proven": self.proven, **answers, **known}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -74,6 +75,41 @@ def test_a_run_goes_on_after_kill_9_of_the_command_line(tmp_path: Path) -> None:
     assert told["digest"] == whole["digest"]
     (run,) = answer("runs", "list", "--json", state=str(state))
     assert (run["state"], run["digest"]) == ("finished", whole["digest"])
+
+
+def test_a_run_and_its_fork_go_on_after_the_machine_went_down(tmp_path: Path) -> None:
+    """Everything is killed at once with -9, the stack that ran apart from the command included."""
+    state = str(tmp_path / "state")
+    described = answer("up", "--json", state=state)
+    child = subprocess.Popen(
+        [ESCAPE, *_SHORT, "--pace", "40"], env=environment(state=state), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        run = str(_until_granted(described["bootstrap"], 20))
+        roots = [psutil.Process(child.pid), psutil.Process(described["pid"])]
+        everything = [*roots, *(p for root in roots for p in root.children(recursive=True))]
+        for process in everything:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        child.wait()
+        assert not [p.pid for p in everything if alive(p.pid)]
+        answer("up", "--json", state=state)
+        told = answer("resume", run, "--json", state=state)
+        whole = answer(*_SHORT, "--carrier", "local", "--json")
+        assert told["digest"] == whole["digest"]
+        proof = answer("replay", run, "--verify", "--json", state=state)
+        assert [proof[name]["through"] for name in ("integrity", "state", "re-execution")] == [79] * 3
+        # The same from the command line for a fork, and what was refused.
+        same = answer("fork", run, "--at-tick", "400", "--json", state=state)
+        assert same["digest"] == whole["digest"]
+        assert answer("show", str(same["run"]), "--provenance", "--json", state=state)["parent"] == int(run)
+        refused(escape("fork", run, "--at-tick", "400", "--set", "tax=1", state=state), 2, "income_tax")
+        refused(escape("show", run, "--at-tick", "410", state=state), 2, "400 or 420")
+        refused(escape("runs", "delete", run, state=state), 2, str(same["run"]))
+        assert answer("verify", run, "--expect", proof["root"], "--json", state=state)["sound"]
+    finally:
+        answer("down", "--json", state=state)
 
 
 def test_the_tape_goes_through_the_stream_into_the_tables_and_away_again(tmp_path: Path) -> None:
