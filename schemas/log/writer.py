@@ -110,6 +110,8 @@ class LogWriter:
         values: list[bytes] = []
         keys: list[bytes] = []
         for name, rows in parts.items():
+            if not len(rows):
+                continue
             event = EVENTS[name]
             assert event.key_field is not None
             buffer, ends = hot.encode(name, rows)
