@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import fastavro
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
@@ -38,9 +39,14 @@ def write_table(path: Path, kind: str, name: str, schema: Any, blocks: Iterable[
 
 def _csv(path: Path, _: str, schema: Any, blocks: Iterable[Any]) -> int:
     rows = 0
-    with pcsv.CSVWriter(path, schema, write_options=pcsv.WriteOptions(quoting_style="needed")) as writer:
+    with open(path, "wb") as file:
+        file.write((",".join(schema.names) + "\n").encode())
         for block in blocks:
-            writer.write_batch(block)
+            # Arrow quotes all texts of a table or none.
+            texts = [column for column in block.columns if pa.types.is_string(column.type)]
+            quoted = any(pc.any(pc.match_substring_regex(text, '[",\r\n]')).as_py() for text in texts)
+            style = "needed" if quoted else "none"
+            pcsv.write_csv(block, file, pcsv.WriteOptions(include_header=False, quoting_style=style))
             rows += block.num_rows
     return rows
 

@@ -1,4 +1,4 @@
-"""escape schemas, report, export."""
+"""escape schemas, report, export, import."""
 
 from __future__ import annotations
 
@@ -77,6 +77,9 @@ def report(
 @guarded
 def export(
     run: RunId,
+    file: Annotated[
+        Path | None, typer.Argument(help="File for the whole run, to import elsewhere.", show_default=False)
+    ] = None,
     events: Annotated[
         str | None, typer.Option(help="One kind of event as a table, such as TradeExecuted; see `escape schemas list`.")
     ] = None,
@@ -90,12 +93,17 @@ def export(
 ) -> None:
     """Write a run's records into files.
 
-    With --events, all events of one kind as a table (CSV, Parquet or Avro), in order, without repeats, prices and
-    quantities as decimals. Otherwise a folder with an Avro file per topic, as the records stand on the log, and
-    run.json.
+    With FILE, the whole run as one Avro file that `escape import` brings into another log, where it is the same run
+    with the same digest. With --events, all events of one kind as a table (CSV, Parquet or Avro), in order, without
+    repeats, prices and quantities as decimals. Otherwise a folder with an Avro file per topic and run.json.
     """
     chosen = settings(state, namespace)
-    if events is not None:
+    if file is not None:
+        for option, value in (("--events", events), ("--format", format), ("--out", out)):
+            if value is not None:
+                raise InputError(option, str(value), f"leave it out, or {file}: they are different exports")
+        told = _export_file(chosen, run, file)
+    elif events is not None:
         told = _export_events(chosen, run, events, *_table_file(run, events, format, out))
     elif format is not None:
         raise InputError("--format", format, "give --events as well: only tables have a choice")
@@ -131,6 +139,55 @@ def _export_events(chosen: Settings, run: int, events: str, kind: str, file: Pat
     return {"run": run, "events": events, "format": kind, "file": str(file.absolute()), "records": count}
 
 
+def _export_file(chosen: Settings, run: int, file: Path) -> dict[str, Any]:
+    from runs.portable import export_file
+
+    with using_stack(chosen, store=False) as stack, progress() as bar:
+        task = bar.add_task(f"run {run}", total=None, detail="")
+        manifest = export_file(
+            stack.bootstrap, stack.namespace, run, file,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    counts = {family: sum(found) for family, found in manifest.records.items()}
+    shown = {"run": run, "state": manifest.state, "digest": manifest.digest, "root": manifest.root}
+    return shown | {"file": str(file.absolute()), "bytes": file.stat().st_size, "records": counts}
+
+
+@guarded
+def import_run(
+    file: Annotated[Path, typer.Argument(help="What `escape export RUN FILE.avro` wrote.")],
+    no_store: Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")] = False,
+    state: State = None,
+    namespace: Namespace = None,
+    json_: Json = False,
+) -> None:
+    """Bring an exported run into this log, where it is the same run with the same digest.
+
+    The file is checked as a whole before anything is written, and what was written is read back before the run is
+    listed. A run that is there already, equal in every record, is left as it is.
+    """
+    from infra.stored import wait_until_stored
+    from runs.container import Container
+    from runs.importing import import_file
+
+    chosen = settings(state, namespace)
+    container = Container(file)
+    with using_stack(chosen, store=not no_store) as stack:
+        with progress() as bar:
+            task = bar.add_task(file.name, total=None, detail="")
+            done = import_file(
+                stack.bootstrap, stack.namespace, chosen.partitions, chosen.flow_partitions, container,
+                lambda read, total: bar.update(task, completed=read, total=total),
+            )  # fmt: skip
+        if container.manifest.state == "finished":
+            wait_until_stored(stack, done.run)
+    told = {"run": done.run, "digest": done.digest, "records": done.records, "known": done.known}
+    if json_:
+        emit(told)
+    else:
+        table_of(told)
+
+
 def _export_folder(chosen: Settings, run: int, folder: Path) -> dict[str, Any]:
     from runs.export import export_run
     from runs.log import find_run
@@ -146,3 +203,4 @@ def register(app: typer.Typer) -> None:
     app.add_typer(schemas_app, name="schemas")
     for command in (report, export):
         app.command()(command)
+    app.command("import")(import_run)
