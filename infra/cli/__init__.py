@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from infra.cli import accounts, bench, data, demo, fork, ingest, job, proof, run, runs, serve, stack
+from infra.cli import accounts, bench, data, demo, fork, ingest, job, proof, run, runs, serve, stack, study
 
 app = typer.Typer(
     name="escape",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (stack, demo, run, runs, fork, proof, accounts, ingest, job, serve, data, bench):
+for module in (stack, demo, run, runs, fork, study, proof, accounts, ingest, job, serve, data, bench):
     module.register(app)
 
 

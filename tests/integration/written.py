@@ -15,6 +15,7 @@ from economy.digest import Chains, mark, run_digest, seal
 from economy.errors import AccountingError
 from economy.events import ChainScope, Events
 from economy.indicators import WindowProjection
+from runs.execution import Interventions
 from runs.protocol import RunSpec, by_family, close_run, open_run, places
 from runs.reexecution import execution_of, group
 from runs.verify import Audit
@@ -41,31 +42,33 @@ class Written:
 
     def __init__(
         self, bootstrap: str, namespace: str, model: Model, factory: str, alter: Alter = unaltered, shards: int = 2,
-        figures: Callable[[int, str, int], int] = lambda window, name, value: value, rules_version: int = 0,
+        figures: Callable[[int, str, int], int] = lambda window, name, value: value,
+        rules_version: int = 0, run: int = 7,
+        changes: Interventions | None = None,
     ) -> None:  # fmt: skip
         topics.create(bootstrap, namespace, 2, 2)
         self.bootstrap, self.namespace = bootstrap, namespace
         self.writer = LogWriter(bootstrap, namespace)
-        self.spec = RunSpec(7, factory, model.scenario_json(), model.seed, shards, 2, 2)
+        self.spec = RunSpec(run, factory, model.scenario_json(), model.seed, shards, 2, 2)
         if rules_version:
-            self.spec = RunSpec(7, factory, model.scenario_json(), model.seed, shards, 2, 2, rules_version)
-        self.writer.send_rows("ClockStarted", np.array([[7, 1]], np.int64), 0)
+            self.spec = RunSpec(run, factory, model.scenario_json(), model.seed, shards, 2, 2, rules_version)
+        self.writer.send_rows("ClockStarted", np.array([[run, 1]], np.int64), 0)
         self.started = open_run(bootstrap, namespace, self.writer, self.spec, model)
         self.marks: dict[tuple[str, int, int], int] = {}
         self.chains = Chains()
-        again = execution_of(self.started, {}, chained=False)
+        again = execution_of(self.started, changes or {}, chained=False)
         again.open()
         for epoch, events in again.epochs():
             self._epoch(epoch, alter(epoch, events), epoch == model.last_epoch)
-        close_run(self.writer, 7, 2, 2)
+        close_run(self.writer, run, 2, 2)
         self._finish()
-        (segment,) = read_history(bootstrap, namespace, 7)
+        (segment,) = read_history(bootstrap, namespace, run)
         if village_of(segment.clock):
             self._project(segment, figures)
 
     def _epoch(self, epoch: int, events: Events, last: bool) -> None:
         self.chains.update(epoch, events)
-        granted = {"run": 7, "epoch": epoch, "incarnation": 1, "offsets": [0, 0]}
+        granted = {"run": self.spec.run, "epoch": epoch, "incarnation": 1, "offsets": [0, 0]}
         self.writer.send_record("EpochGranted", granted, 0)
         for family, partition in places(2, 2):
             for writer in range(1 if family == TRADES else self.spec.shards):
@@ -78,26 +81,26 @@ class Written:
                         keys = np.concatenate([part[name][:, [canonical.INSTRUMENT, canonical.SEQ]] for name in names])
                         order = np.lexsort((keys[:, 1], keys[:, 0]))
                         self.writer.send_interleaved(part, order, partition)
-                    row = [7, epoch, partition, count, digest, self.marks[place], int(last)]
+                    row = [self.spec.run, epoch, partition, count, digest, self.marks[place], int(last)]
                     self.writer.send_rows("EpochMatched", np.array([row], np.int64), partition)
                 else:
                     for name, rows in part.items():
                         self.writer.send_rows(name, rows, partition)
-                    row = [7, epoch, writer, partition, count, digest, self.marks[place], int(last), 1]
+                    row = [self.spec.run, epoch, writer, partition, count, digest, self.marks[place], int(last), 1]
                     self.writer.send_rows("EpochClosed", np.array([row], np.int64), partition, family)
         self.writer.flush()
 
     def _finish(self) -> None:
-        self.writer.send_rows("ChainSealed", seal(self.chains.rows(), 7, 0), 0, FLOWS)
+        self.writer.send_rows("ChainSealed", seal(self.chains.rows(), self.spec.run, 0), 0, FLOWS)
         self.writer.flush()
         ends = by_family(end_offsets(self.bootstrap, self.namespace, places(2, 2)))
-        (segment,) = read_history(self.bootstrap, self.namespace, 7)
+        (segment,) = read_history(self.bootstrap, self.namespace, self.spec.run)
         root = (
             Audit(segment, chained=False).feed_all(read_chunks(self.bootstrap, self.namespace, segment)).verdict().root
         )
         digest = run_digest(tuple(row) for row in self.chains.rows().tolist())
         last = self.started["last_epoch"] + 1
-        finished = {"run": 7, "incarnation": 1, "end_offsets": ends, "digest": digest, "root": root,
+        finished = {"run": self.spec.run, "incarnation": 1, "end_offsets": ends, "digest": digest, "root": root,
                     "ticks": last * self.started["epoch_ticks"]}  # fmt: skip
         self.writer.send_record("RunFinished", finished, 0)
         self.writer.flush()
@@ -106,7 +109,7 @@ class Written:
         scenario = village_of(segment.clock)
         assert scenario is not None
         founded = founding(self.bootstrap, self.namespace, self.started)
-        projection = WindowProjection(7, scenario, founded.roles, founded.instruments)
+        projection = WindowProjection(self.spec.run, scenario, founded.roles, founded.instruments)
         for epoch, families in read_epochs(self.bootstrap, self.namespace, [segment], (FLOWS, TRADES)):
             try:
                 window = projection.feed(
@@ -118,7 +121,7 @@ class Written:
                 continue
             self.writer.send_rows(e.BalanceRecorded.name, window.balances, 0)
             for (name, item), value in window.figures.items():
-                record = {"run": 7, "window": window.window, "indicator": name, "item": item}
+                record = {"run": self.spec.run, "window": window.window, "indicator": name, "item": item}
                 told = figures(window.window, name, value)
                 self.writer.send_record("WindowMeasured", {**record, "value": Decimal(told)}, 0)
         self.writer.flush()

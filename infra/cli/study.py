@@ -1,0 +1,83 @@
+"""escape compare, sweep: what a change does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from economy.errors import InputError
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, progress, settings, using_stack
+from infra.cli.run import pair
+
+
+@guarded
+def compare(
+    a: Annotated[int, typer.Argument(help="Run to start from.")],
+    b: Annotated[int, typer.Argument(help="Run that differs, such as a fork of it.")],
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file.")] = None,
+    state: State = None,
+    namespace: Namespace = None,
+    json_: Json = False,
+) -> None:
+    """Compare two runs: GDP, Gini, prices, who gained and lost, the first event that differs."""
+    from runs.compare import compare_runs, render
+
+    with using_stack(settings(state, namespace), store=False) as stack, progress() as bar:
+        task = bar.add_task("reading both runs", total=None, detail="epochs")
+        found = compare_runs(
+            stack.bootstrap, stack.namespace, a, b,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if html is not None:
+        from runs.compare_page import write_page
+
+        err.print(f"page: {write_page(found, html).absolute()}", markup=False, highlight=False, soft_wrap=True)
+    if json_:
+        emit(found.to_json())
+    else:
+        print(render(found))
+
+
+@guarded
+def sweep(
+    scenario: Annotated[str, typer.Argument(help="Scenario: village, or the path of a TOML file.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=a,b,c of the scenario; all combinations are run.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="Number of seeds, from 1.")] = 20,
+    json_: Json = False,
+) -> None:
+    """Run a scenario for many values and seeds on Ray, in memory; means with 95 % confidence intervals."""
+    from runs.sweep import sweep as swept
+    from runs.sweep import to_json
+
+    chosen = settings()
+    values = {key: text.split(",") for key, text in (pair(each) for each in set_ or [])}
+    if any(not value for found in values.values() for value in found):
+        raise InputError("--set", set_, "write key=a,b,c without empty values")
+    numbers = list(range(1, seeds + 1))
+    with progress() as bar:
+        task = bar.add_task("runs", total=None, detail="")
+        cells = swept(
+            scenario, values, numbers, chosen.ray_address, os.cpu_count() or 2,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if json_:
+        emit(to_json(cells, numbers))
+        return
+    names = list(cells[0].outcomes[0])
+    table = Table("setting", *names, title=f"means over {seeds} seeds, 95 % confidence")
+    for cell in cells:
+        told = [f"{mean:,.4g} ± {half:.2g}" for mean, half in (cell.estimate(name) for name in names)]
+        table.add_row(", ".join(f"{key} = {value}" for key, value in cell.values.items()) or "as it is", *told)
+    out.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (compare, sweep):
+        app.command()(command)

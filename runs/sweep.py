@@ -1,0 +1,146 @@
+"""Many runs on the local carrier, spread over Ray: values of settings x seeds, means with confidence intervals.
+
+The same seeds are run for every value, so that differences to the first value are paired: common random numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from agents.actor import ray_folder, start_ray, stop_ray
+from agents.village import VillageModel
+from economy import canonical
+from economy.calendar import QUARTERS
+from economy.errors import InputError
+from economy.events import Role
+from economy.indicators import Window, WindowProjection
+from economy.scenario import load_scenario
+from economy.units import RATE, UNIT
+from runs.execution import Execution
+
+CONFIDENCE: Final = 0.95
+Told = Callable[[int, int], None]  # (runs done, runs in all)
+Outcome = dict[str, float]
+# Outcome -> (indicator, unit, mean over the last year rather than the whole run)
+OUTCOMES: Final[Mapping[str, tuple[str, int, bool]]] = {
+    "gdp_real": ("gdp_real", UNIT, True),
+    "unemployment": ("unemployment", RATE, False),
+    "gini_income": ("gini_income", RATE, True),
+    "gini_wealth": ("gini_wealth", RATE, True),
+    "government_debt": ("government_debt", UNIT, True),
+    "bankruptcies": ("bankruptcies", 1, False),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of values, with an outcome per seed."""
+
+    values: dict[str, str]
+    outcomes: list[Outcome]
+
+    def estimate(self, name: str, base: Cell | None = None) -> tuple[float, float]:
+        """(mean, half width of its confidence interval) of an outcome, or of its paired difference to `base`.
+
+        Student's t over seeds; NaN half width with one seed.
+        """
+        found = np.array([outcome[name] for outcome in self.outcomes])
+        if base is not None:
+            found = found - np.array([outcome[name] for outcome in base.outcomes])
+        n = len(found)
+        if n < 2:
+            return float(found.mean()), math.nan
+        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+        return float(found.mean()), quantile * float(found.std(ddof=1)) / math.sqrt(n)
+
+
+def grid(settings: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Every combination of the values of all keys."""
+    return [dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values())]
+
+
+def windows_of(model: VillageModel) -> Iterator[Window]:
+    """Every window of a run computed here."""
+    again = Execution(model, chained=False)
+    opening = again.open()
+    cold = [record for name, record in model.opening(again.run)[1] if name == "AgentFounded"]
+    roles = np.array([Role[record["role"].upper()] for record in cold], np.int64)
+    projection = WindowProjection(again.run, model.scenario, roles, model.instruments())
+    projection.feed(-1, opening)
+    told = (*canonical.FLOW_TYPES, *canonical.TRADE_TYPES)
+    for epoch, events in again.epochs():
+        window = projection.feed(epoch, canonical.select(events, told))
+        if window is not None:
+            yield window
+
+
+def outcome_of(scenario: str, overrides: Mapping[str, str], seed: int) -> Outcome:
+    """Run one cell with one seed."""
+    windows = list(windows_of(VillageModel(load_scenario(scenario, dict(overrides)), seed)))
+    found = {}
+    for name, (indicator, unit, late) in OUTCOMES.items():
+        some = windows[-QUARTERS:] if late else windows
+        found[name] = sum(window.figures[indicator, 0] for window in some) / len(some) / unit
+    index = [window.figures["consumer_price_index", 0] for window in windows]
+    years = (len(index) - 1) / QUARTERS
+    found["inflation"] = (index[-1] / index[0]) ** (1 / years) - 1 if years > 0 else math.nan
+    return found
+
+
+def sweep(
+    scenario: str, settings: Mapping[str, Sequence[str]], seeds: Sequence[int], address: str = "", cpus: int = 2,
+    told: Told | None = None,
+) -> list[Cell]:  # fmt: skip
+    """Run every cell with every seed. Raises ScenarioError for a key or value before anything is started."""
+    import ray
+
+    if not seeds:
+        raise InputError("seeds", 0, "use at least one")
+    cells = grid(settings)
+    for cell in cells:
+        VillageModel(load_scenario(scenario, dict(cell)), seeds[0]).instruments()
+    with ray_folder() as folder:
+        start_ray(address, folder, cpus)
+        try:
+            task = ray.remote(num_cpus=1, max_retries=3)(outcome_of)
+            jobs = {
+                task.remote(scenario, cell, seed): (c, s)
+                for c, cell in enumerate(cells)
+                for s, seed in enumerate(seeds)
+            }
+            found: dict[tuple[int, int], Outcome] = {}
+            waiting = list(jobs)
+            while waiting:
+                done, waiting = ray.wait(waiting, timeout=0.5)
+                for job in done:
+                    found[jobs[job]] = ray.get(job)
+                if told is not None:
+                    told(len(found), len(jobs))
+        finally:
+            stop_ray()
+    return [Cell(cell, [found[c, s] for s in range(len(seeds))]) for c, cell in enumerate(cells)]
+
+
+def to_json(cells: Sequence[Cell], seeds: Sequence[int]) -> dict[str, Any]:
+    """Means with half widths, differences to the first cell, and what each seed gave."""
+
+    def estimates(cell: Cell, base: Cell | None = None) -> dict[str, Any]:
+        told = {name: cell.estimate(name, base) for name in cell.outcomes[0]}
+        return {name: {"mean": mean, "half_width": None if math.isnan(h) else h} for name, (mean, h) in told.items()}
+
+    return {
+        "seeds": list(seeds),
+        "confidence": CONFIDENCE,
+        "cells": [
+            {"set": cell.values, "estimates": estimates(cell), "difference_to_first": estimates(cell, cells[0]),
+             "outcomes": cell.outcomes}
+            for cell in cells
+        ],
+    }  # fmt: skip

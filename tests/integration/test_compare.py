@@ -1,0 +1,103 @@
+"""Two runs compared, and many swept, against what the runs themselves give."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from agents.village import FACTORY, VillageModel
+from economy.errors import InputError, ScenarioError
+from economy.scenario import load_scenario
+from infra.broker import Broker
+from runs.compare import compare_runs, render
+from runs.compare_page import write_page
+from runs.derived import read_derived
+from runs.reexecution import ORDER
+from runs.sweep import Cell, grid, outcome_of, sweep, to_json, windows_of
+from tests.integration.written import Written
+
+pytestmark = pytest.mark.integration
+SHORT = {"years": "1", "calendar.rounds": "4"}
+
+
+def village(seed: int) -> VillageModel:
+    return VillageModel(load_scenario("village", SHORT), seed)
+
+
+@pytest.fixture(scope="module")
+def names(broker: Broker) -> str:
+    for run, seed in ((7, 3), (8, 4)):
+        Written(broker.bootstrap, "compared", village(seed), FACTORY, run=run)
+    Written(broker.bootstrap, "compared", village(3), FACTORY, run=9, changes={30: [("income_tax", "0.6")]})
+    return "compared"
+
+
+def test_a_run_and_itself(broker: Broker, names: str) -> None:
+    found = compare_runs(broker.bootstrap, names, 7, 7)
+    assert found.event is None
+    assert found.shared == 79
+    assert {change for _, change in found.gains()} == {0}
+    assert "no event differs" in render(found)
+
+
+def test_a_change_is_seen_in_figures_worth_and_the_first_event(broker: Broker, names: str, tmp_path: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    found = compare_runs(broker.bootstrap, names, 7, 9, lambda done, total: heard.append((done, total)))
+    assert heard[-1][0] >= heard[-1][1] == 160
+    assert (found.shared, found.epoch) == (-2, 30)
+    assert found.event is not None
+    assert found.event[0] in ORDER
+    for run, account in ((7, found.a), (9, found.b)):
+        recorded = read_derived(broker.bootstrap, names, run)
+        assert account.figures == recorded.figures
+    assert found.series("gini_income")[0][0] == found.series("gini_income")[1][0]  # before the change
+    assert found.series("gini_income")[0][-1] != found.series("gini_income")[1][-1]
+    gains = found.gains()
+    assert [change for _, change in gains] == sorted((change for _, change in gains), reverse=True)
+    told = found.to_json()
+    assert told["first_difference"]["epoch"] == 30
+    assert sum(int(a["difference"]) for a in told["net_worth"]) == int((found.b.worth - found.a.worth).sum())
+    for text in ("gained most", "first difference: epoch 30", "closing price"):
+        assert text in render(found)
+    page = write_page(found, tmp_path / "page" / "c.html").read_text()
+    assert page.count('class="chart"') == 7
+    assert 'src="http' not in page
+
+
+def test_other_seeds_differ_from_the_start(broker: Broker, names: str) -> None:
+    found = compare_runs(broker.bootstrap, names, 7, 8)
+    assert found.event is not None
+    assert found.epoch <= 0
+    with pytest.raises(InputError):
+        compare_runs(broker.bootstrap, names, 7, 10)
+
+
+def test_a_sweep_gives_what_single_runs_give() -> None:
+    settings = {"years": ["1"], "calendar.rounds": ["4"], "firms.payout": ["0.4", "0.8"]}
+    heard: list[tuple[int, int]] = []
+    cells = sweep("village", settings, [1, 2], told=lambda done, total: heard.append((done, total)))
+    assert [cell.values["firms.payout"] for cell in cells] == ["0.4", "0.8"]
+    assert cells[1].outcomes[1] == outcome_of("village", cells[1].values, 2)
+    assert heard[-1] == (4, 4)
+    assert cells[0].outcomes != cells[1].outcomes
+    assert len(to_json(cells, [1, 2])["cells"]) == 2
+    with pytest.raises(ScenarioError):
+        sweep("village", {"firms.payouts": ["1"]}, [1])
+    last = list(windows_of(village(2)))[-1]
+    assert last.window == 3
+
+
+def test_confidence_intervals_are_students() -> None:
+    values = [3.0, 4.5, 5.0, 7.25]
+    cell = Cell({}, [{"x": value} for value in values])
+    mean, half = cell.estimate("x")
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (mean - half, mean + half) == pytest.approx((low, high))
+    assert cell.estimate("x", cell) == (0.0, 0.0)
+    assert math.isnan(Cell({}, [{"x": 1.0}]).estimate("x")[1])
+    assert len(grid({"a": ["1", "2"], "b": ["x", "y", "z"]})) == 6
+    assert grid({}) == [{}]
