@@ -63,11 +63,15 @@ def broker(folder: Path) -> Iterator[Broker]:
 class Worker:
     """A matching worker as a deployment runs it. Use as a context manager."""
 
-    def __init__(self, bootstrap: str, namespace: str, folder: Path, partitions: int = 1, name: str = "w0") -> None:
+    def __init__(
+        self, bootstrap: str, namespace: str, folder: Path, partitions: int = 1, name: str = "w0",
+        session_timeout: float = 3.0,
+    ) -> None:  # fmt: skip
         self._log = folder / f"{namespace}-{name}.log"
         self._command = [
             sys.executable, "-m", "streams.worker", "matching", "--bootstrap", bootstrap, "--namespace", namespace,
             "--partitions", str(partitions), "--data", str(folder), "--name", f"{namespace}-{name}",
+            "--session-timeout", str(session_timeout),
         ]  # fmt: skip
         self.start()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,7 +37,29 @@ def graphql(
     measured("graphql", "--events", str(events), "--seconds", str(seconds), *(["--json"] if json_ else []))
 
 
+@guarded
+def market(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SECTION", help="kernel, preloaded, live, latency, epochs, scale or recovery; may be repeated."
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="Interleaved rounds; 0 = 5, quick 1.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0, help="Length of the live runs; 0 = 60, quick 8.")] = 0.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Four minutes instead of twenty.")] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table into this file as well.")] = None,
+    json_: Json = False,
+) -> None:
+    """The market: kernel, stream, epochs, scale and recovery beside their peers, against the targets."""
+    arguments = ["--rounds", str(rounds), "--seconds", str(seconds)]
+    arguments += [part for name in only or () for part in ("--only", name)]
+    arguments += ["--markdown", str(markdown)] if markdown else []
+    measured("market", *arguments, *(["--quick"] if quick else []), *(["--json"] if json_ else []))
+
+
 def register(root: typer.Typer) -> None:
     """Add the commands of this module."""
+    app.command()(market)
     app.command()(graphql)
     root.add_typer(app)
