@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from economy.matching.idmap import map_get, order_hash
-from economy.matching.kernel import emit, unlink
 from economy.matching.layout import (
     CALL_TAKER,
     CALL_TRADE,
@@ -18,6 +17,7 @@ from economy.matching.layout import (
     jit,
     u,
 )
+from economy.matching.orders import emit, unlink
 
 
 @jit

@@ -1,0 +1,28 @@
+"""The kernel's speed hangs on a private option of numba; that it still works can only be seen in the machine code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_SCRIPT = """
+from economy.book import OrderBook
+from economy.events import Side
+from economy.matching.kernel import run
+OrderBook().add(order=1, agent=1, side=Side.BUY, price=5, quantity=1)
+(code,) = run.inspect_asm().values()
+assert len(code) > 10_000, "no machine code"
+print(code.count("NRT_"), code.count("prefetch"))
+"""
+
+
+def test_the_kernel_counts_no_references(tmp_path: Path) -> None:
+    """An atomic increment per array and op would take more than half of the time. Code from a cache shows nothing."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", _SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    references, prefetches = map(int, done.stdout.split())
+    assert references == 0
+    assert prefetches > 0
