@@ -177,7 +177,7 @@ class NaiveBook:
         left = quantity
         for o in against:
             take = min(left, o.left, cap // o.price if cap else left)
-            if take == 0:
+            if take <= 0:
                 break
             if o.agent == agent:
                 why = "self_trade"
