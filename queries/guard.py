@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -53,25 +54,40 @@ class Guard:
         elif refusal is not None:
             await PlainTextResponse(refusal, 403)(scope, receive, send)
         elif scope["type"] == "websocket":
-            await self._app(scope, receive, self._patient(send))
+            await self._patient(scope, receive, send)
         else:
             await self._app(scope, receive, _headed(send))
 
-    def _patient(self, send: Send) -> Send:
-        """Closes the connection when a message cannot be handed over in time."""
+    async def _patient(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a websocket until its client does not take a message in time: then the application is told that the
+        client is gone, which ends its subscriptions, and the client, should it read again, is told why.
+        """
+        slow = asyncio.Event()
 
         async def forward(message: Message) -> None:
+            if slow.is_set():
+                return
             try:
                 await asyncio.wait_for(send(message), self._slow)
             except TimeoutError:  # an OSError too, so it stands first
-                await asyncio.wait_for(
-                    send({"type": "websocket.close", "code": SLOW_CLIENT, "reason": "client too slow"}), self._slow
-                )
-                raise
+                slow.set()
             except OSError:
                 return  # the client is gone: the next receive tells so, and ends the subscriptions
 
-        return forward
+        async def take() -> Message:
+            waits = asyncio.ensure_future(receive()), asyncio.ensure_future(slow.wait())
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                return {"type": "websocket.disconnect", "code": SLOW_CLIENT} if slow.is_set() else waits[0].result()
+            finally:
+                for wait in waits:
+                    wait.cancel()
+
+        await self._app(scope, take, forward)
+        if slow.is_set():
+            with suppress(OSError):  # TimeoutError is one
+                close = {"type": "websocket.close", "code": SLOW_CLIENT, "reason": "client too slow"}
+                await asyncio.wait_for(send(close), self._slow)
 
 
 def _headed(send: Send) -> Send:

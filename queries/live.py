@@ -6,17 +6,25 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import strawberry
 from graphql import GraphQLError
 
-from economy.errors import UnknownRunError
+from economy.errors import InputError, UnknownRunError
+from queries.feeds import AlertFeed, Feed, TradeFeed
+from queries.feeds import message as alert_message
 from queries.limits import RefusedError, public_error
 from queries.loaders import Loaders, Reader, Row
 from queries.paging import Info
 from queries.types import WINDOW_FIGURES, BigInt, Window, subscription
+from queries.types_events import Event
+from queries.types_market import Trade
+from schemas.clickhouse import TABLES
 
+FORGOTTEN: Final = 60.0  # seconds after which a feed that nobody follows is dropped
+MOST: Final = 100  # trades in a message
+F = TypeVar("F", TradeFeed, AlertFeed)
 ENDED: Final = frozenset({"finished", "aborted", "projected", "stored", "published"})
 
 
@@ -30,7 +38,7 @@ class SlowClientError(RefusedError):
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """How often the tables are asked, and for how many."""
+    """How often the tables are asked, which is also how often a subscriber hears of them, and for how many."""
 
     poll_seconds: float = 0.5
     slow_seconds: float = 15.0  # a client that takes longer for one message is dropped
@@ -50,6 +58,26 @@ class RunProgress:
     digest: str | None = strawberry.field(description="Digest, once the run has ended")
 
 
+@strawberry.type(description="Trades since the last message: the newest of them, and how many there were besides.")
+class TradeBatch:
+    """What a screen can show of the new trades."""
+
+    trades: list[Trade] = strawberry.field(description="The newest trades since the last message, ascending")
+    skipped: int = strawberry.field(description="Further trades since the last message, which are not shown")
+
+
+@strawberry.type(description="Something that an operator wants to know at once.")
+class Alert:
+    """A halt, a bankruptcy, a change of policy, or a run that was paused or aborted."""
+
+    kind: str = strawberry.field(
+        description="TradingHalted, TradingResumed, AgentBankrupt, PolicyChanged; RunPaused, RunAborted"
+    )
+    tick: BigInt | None = strawberry.field(description="Simulated time; unit: ticks; null for changes of the run")
+    message: str = strawberry.field(description="The alert in words")
+    event: Event | None = strawberry.field(description="The record; null for changes of the run")
+
+
 class Live:
     """All subscriptions of a server."""
 
@@ -57,16 +85,18 @@ class Live:
         self.settings = settings
         self._loaders = Loaders(reader)
         self._polls: dict[tuple[str, int], tuple[float, asyncio.Task[Any]]] = {}
+        self._feeds: dict[tuple[type[Feed], int], Feed] = {}
         self.active = 0
 
     async def _shared(self, kind: str, run: int, read: Callable[[], Any]) -> Any:
         """The answer of a poll; those who ask within the same interval share one statement."""
         known = self._polls.get((kind, run))
         now = time.monotonic()
-        if known is None or now - known[0] >= self.settings.poll_seconds:
-            self._polls = {k: v for k, v in self._polls.items() if now - v[0] < 60}
-            known = (now, asyncio.ensure_future(read()))
-            self._polls[kind, run] = known
+        # One that is still being read is waited for: statements never pile up on a busy store.
+        if known is None or (known[1].done() and now - known[0] >= self.settings.poll_seconds):
+            known = self._polls[kind, run] = (now, asyncio.ensure_future(read()))
+            self._polls = {k: v for k, v in self._polls.items() if now - v[0] < FORGOTTEN or not v[1].done()}
+            self._feeds = {k: v for k, v in self._feeds.items() if (k[0].__name__, k[1]) in self._polls}
         return await asyncio.shield(known[1])
 
     async def _progress(self, run: int) -> Row | None:
@@ -86,6 +116,15 @@ class Live:
         if found is None:
             raise UnknownRunError("run", run, "choose one from runs { nodes { id } }")
         return found
+
+    async def feed(self, kind: type[F], run: int) -> F:
+        """A feed of a run, advanced at most once in an interval for all its followers."""
+        found = self._feeds.get((kind, run))
+        feed = found if isinstance(found, kind) else kind(run)
+        reading = self._shared(kind.__name__, run, lambda: feed.advance(self._loaders))
+        self._feeds[kind, run] = feed
+        await reading
+        return feed
 
     async def windows(self, run: int, after: int) -> list[Window]:
         """Windows measured after one, at most a hundred."""
@@ -142,6 +181,43 @@ async def follow_windows(live: Live, run: int, after: int) -> AsyncIterator[Wind
             await asyncio.sleep(live.settings.poll_seconds)
 
 
+async def follow_trades(live: Live, run: int, instrument: int | None, most: int) -> AsyncIterator[TradeBatch]:
+    """New trades from now on, at most `most` in a message and a message in an interval, until the run has ended."""
+    if not 1 <= most <= MOST:
+        raise InputError("most", most, f"ask for 1 to {MOST} trades in a message")
+    await live.row(run)
+    feed = await live.feed(TradeFeed, run)
+    number, seen = feed.number, feed.total(instrument)
+    while True:
+        ended = (await live.row(run))["state"] in ENDED
+        feed = await live.feed(TradeFeed, run)
+        new = feed.total(instrument) - seen
+        if new:
+            rows = feed.since(number, instrument)[-most:]
+            number, seen = feed.number, seen + new
+            yield TradeBatch(trades=[Trade.of(row) for row in rows], skipped=new - len(rows))
+        if ended and not new:
+            return
+        await asyncio.sleep(live.settings.poll_seconds)
+
+
+async def follow_alerts(live: Live, run: int) -> AsyncIterator[Alert]:
+    """Alerts of a run, those of its past first, until it has ended."""
+    number, state = 0, ""
+    while True:
+        before, state = state, (await live.row(run))["state"]
+        feed = await live.feed(AlertFeed, run)
+        new = feed.since(number)
+        for number, kind, row in new:  # noqa: B007  (the last number is where to go on)
+            event = Event.of(TABLES[kind], row)
+            yield Alert(kind=kind, tick=event.tick, message=alert_message(kind, row), event=event)
+        if state != before and state in ("paused", "aborted"):
+            yield Alert(kind=f"Run{state.capitalize()}", tick=None, message=f"the run is {state}", event=None)
+        if state in ENDED and not new:
+            return
+        await asyncio.sleep(live.settings.poll_seconds)
+
+
 @strawberry.type(description="What changes while a run goes on (protocol graphql-transport-ws).")
 class Subscription:
     """Subscriptions; a client that does not keep up is dropped with a message."""
@@ -156,4 +232,19 @@ class Subscription:
     async def windows(self, info: Info, run: BigInt, after: int = -1) -> AsyncIterator[Window]:
         live: Live = info.context.live
         async for item in live.guard(follow_windows(live, int(run), after)):
+            yield item
+
+    @subscription("New trades, the newest of each half second, until the run ends; of one instrument or of all")
+    async def trades(
+        self, info: Info, run: BigInt, instrument: BigInt | None = None, most: int = 20
+    ) -> AsyncIterator[TradeBatch]:
+        live: Live = info.context.live
+        wanted = None if instrument is None else int(instrument)
+        async for item in live.guard(follow_trades(live, int(run), wanted, most)):
+            yield item
+
+    @subscription("Halts, bankruptcies, changes of policy, a pause or an abort, from the run's start until its end")
+    async def alerts(self, info: Info, run: BigInt) -> AsyncIterator[Alert]:
+        live: Live = info.context.live
+        async for item in live.guard(follow_alerts(live, int(run))):
             yield item

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket as socket_
 import threading
 import time
 from collections.abc import Iterator
@@ -40,11 +41,21 @@ class Client:
         return found
 
     @contextmanager
-    def subscribe(self, *queries: str, origin: str | None = None) -> Iterator[ClientConnection]:
+    def subscribe(
+        self, *queries: str, origin: str | None = None, receive_buffer: int | None = None
+    ) -> Iterator[ClientConnection]:
         """A websocket with subscriptions named by their queries."""
         headers = {"Origin": origin} if origin else None
         protocol = Subprotocol("graphql-transport-ws")
-        with connect(f"ws://{self.address}/graphql", subprotocols=[protocol], additional_headers=headers) as socket:
+        plain = socket_.socket()
+        if receive_buffer is not None:
+            plain.setsockopt(socket_.SOL_SOCKET, socket_.SO_RCVBUF, receive_buffer)
+        host, _, port = self.address.rpartition(":")
+        plain.connect((host, int(port)))
+        with connect(
+            f"ws://{self.address}/graphql", sock=plain, subprotocols=[protocol], additional_headers=headers,
+            max_queue=4, compression="deflate" if receive_buffer is None else None,
+        ) as socket:  # fmt: skip
             socket.send(json.dumps({"type": "connection_init"}))
             assert json.loads(socket.recv(10)) == {"type": "connection_ack"}
             for query in queries:
@@ -54,9 +65,11 @@ class Client:
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[Client]:
+def serving(app: ASGIApp, send_buffer: int | None = None) -> Iterator[Client]:
     """Serve an application on a free port for the length of the block."""
     bound = listen("127.0.0.1", 0)
+    if send_buffer is not None:
+        bound.setsockopt(socket_.SOL_SOCKET, socket_.SO_SNDBUF, send_buffer)
     settings = uvicorn.Config(app, log_level="error", ws="websockets-sansio", timeout_graceful_shutdown=1)
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)

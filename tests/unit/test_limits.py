@@ -187,6 +187,7 @@ def test_subscriptions_end_with_their_client(client: Client, caplog: pytest.LogC
 
 def test_a_client_that_does_not_read_is_dropped() -> None:
     sent: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
 
     async def stuck(message: Any) -> None:
         sent.append(message)
@@ -194,15 +195,20 @@ def test_a_client_that_does_not_read_is_dropped() -> None:
             await asyncio.sleep(60)
 
     async def talk(scope: Any, receive: Any, send: Any) -> None:
+        told.append(await receive())
         await send({"type": "websocket.send", "text": "x"})
+        told.append(await receive())
+        await send({"type": "websocket.send", "text": "never"})
 
-    async def receive() -> Any:
-        return {"type": "websocket.connect"}
-
+    queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    queue.put_nowait({"type": "websocket.connect"})
     scope = {"type": "websocket", "headers": [(b"host", b"localhost")]}
-    with pytest.raises(TimeoutError):
-        asyncio.run(Guard(talk, (), (), 0.05)(scope, receive, stuck))
-    assert sent[-1] == {"type": "websocket.close", "code": SLOW_CLIENT, "reason": "client too slow"}
+    asyncio.run(Guard(talk, (), (), 0.05)(scope, queue.get, stuck))
+    assert told == [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": SLOW_CLIENT}]
+    assert sent == [
+        {"type": "websocket.send", "text": "x"},
+        {"type": "websocket.close", "code": SLOW_CLIENT, "reason": "client too slow"},
+    ]
 
 
 def test_production_has_no_introspection_and_no_graphiql(tables: Tables) -> None:
