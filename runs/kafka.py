@@ -100,6 +100,10 @@ class StreamRun:
                 self._close_pipe()
                 state = read_clock(self.bootstrap, self.namespace, self.spec.run)
                 if state.aborted is not None:
+                    self.stop_actors()
+                    if state.started is not None:  # whoever gave it up has closed it in his own partition at most
+                        writer = LogWriter(self.bootstrap, self.namespace)
+                        close_run(writer, self.spec.run, self.spec.partitions, self.spec.flow_partitions)
                     raise ProtocolError(f"run {self.spec.run} was aborted: {state.aborted}", "start another run")
                 if state.finished is not None:
                     break

@@ -23,9 +23,10 @@ from faust.types import TP
 from economy import events as e
 from economy.errors import ProtocolError
 from economy.events import Events
-from schemas.catalogue import ALSO_IN, BOOK_SNAPSHOTS, EVENTS, ORDERS, TRADES, dead_letter, topic
-from schemas.codec import UndecodableRecordError, decode_record, written_as
+from schemas.catalogue import ALSO_IN, BOOK_SNAPSHOTS, CLOCK, EVENTS, ORDERS, TRADES, dead_letter, key, topic
+from schemas.codec import UndecodableRecordError, decode_record, encode_record, written_as
 from schemas.log import snapshots
+from schemas.log.clocklog import OUTSIDER
 from schemas.log.reader import Chunk
 from schemas.rows import Defect, decode, encode
 from streams import burial, rawfetch, rawproduce
@@ -58,7 +59,7 @@ class Partition:
     began: float = field(default_factory=time.monotonic)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the state is ahead of what was sent
     pending: list[tuple[Any, int]] = field(default_factory=list)  # output: acknowledgement, number of records
-    letters: list[Any] = field(default_factory=list)  # acknowledgements of dead letters
+    letters: list[Any] = field(default_factory=list)  # acknowledgements of dead letters and aborted runs
     snapshot_at: float = field(default_factory=time.monotonic)
     snapshot_task: asyncio.Task[None] | None = None
     changed: bool = False
@@ -89,7 +90,7 @@ class MatchingWorker:
         self.bootstrap: str = options.bootstrap
         self.orders, self.trades = (topic(options.namespace, family) for family in (ORDERS, TRADES))
         self.books = topic(options.namespace, BOOK_SNAPSHOTS)
-        self.dead = topic(options.namespace, dead_letter(ORDERS))
+        self.dead, self.clock = (topic(options.namespace, family) for family in (dead_letter(ORDERS), CLOCK))
         self.partitions: dict[int, Partition] = {}
         self.restoring = asyncio.Lock()
         self.generation: tuple[int, frozenset[TP]] | None = None
@@ -178,6 +179,8 @@ class MatchingWorker:
         buried += part.state.refused
         if buried:
             await self._bury(part, records, buried)
+        for run, epoch, why in part.state.failed:
+            await self._abort(part, run, epoch, why)
 
     def _decode(self, partition: int, records: Records) -> tuple[Chunk, Found]:
         found = decode(records.buffer, records.starts, records.ends)
@@ -208,10 +211,20 @@ class MatchingWorker:
         sent = await self.app.producer.send_records(
             self.dead, 0, records.buffer, starts, ends, keys, null, headers
         )  # fmt: skip
-        part.letters = [letter for letter in part.letters if not letter.done()]
         for future, _ in sent:
-            future.add_done_callback(check)
-            part.letters.append(future)
+            self._await_letter(part, future)
+
+    async def _abort(self, part: Partition, run: int, epoch: int, why: str) -> None:
+        """Write RunAborted, which ends the run for its clock, its shards and whoever waits; the other runs go on."""
+        log.error("run %d is given up at epoch %d: %s", run, epoch, why)
+        record = {"run": run, "incarnation": OUTSIDER, "epoch": epoch, "reason": f"matching: {why}"}
+        value = encode_record("RunAborted", record)
+        sent = await self.app.producer._producer.send(self.clock, value, key=key(run), partition=0)
+        self._await_letter(part, sent)
+
+    def _await_letter(self, part: Partition, sent: Any) -> None:
+        sent.add_done_callback(check)
+        part.letters = [letter for letter in part.letters if not letter.done()] + [sent]
 
     async def _write(self, part: Partition, events: Events) -> None:
         names, kind, row = output_order(events)
@@ -265,8 +278,8 @@ class MatchingWorker:
             state["head"][1] = part.state.output_offset
         number = part.state.partition
         producer = self.app.producer._producer
-        for key, value in await asyncio.to_thread(snapshots.pack, number, version, state):
-            await (await producer.send(self.books, value, key=key, partition=number))
+        for slot, value in await asyncio.to_thread(snapshots.pack, number, version, state):
+            await (await producer.send(self.books, value, key=slot, partition=number))
         if self.partitions.get(number) is part:
             BATCHES.safe[TP(self.orders, number)] = int(state["head"][0])
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from economy import canonical
 from economy import events as e
 from economy.digest import Chains, mark, seal
-from economy.errors import InputError
+from economy.errors import InputError, ProtocolError
 from economy.events import ChainScope, Events, RunMode
 from economy.instruments import Instrument
 from economy.market import Market
@@ -110,14 +110,16 @@ class PartitionMatching:
         self.foreign = 0
         self.matched = 0
         self.refused: list[tuple[NDArray[np.int64], str]] = []  # (positions in the last chunk, why)
+        self.failed: list[tuple[int, int, str]] = []  # (run, epoch, why) of runs given up in the last chunk
 
     def feed(self, chunk: Chunk, next_offset: int | None = None) -> list[Events]:
         """Take in one chunk of the orders partition; returns what is to be written, epoch by epoch.
 
         Strictly in log order: where one chunk ends and the next begins does not show in the result. `next_offset` is
-        the offset behind everything read, control batches included. What is refused is left in `refused`.
+        the offset behind everything read, control batches included. What is refused is left in `refused`, which runs
+        were given up in `failed`.
         """
-        self.refused = []
+        self.refused, self.failed = [], []
         out: list[Events] = []
         controls = self._controls(chunk)
         at = 0
@@ -155,7 +157,7 @@ class PartitionMatching:
             elif run.free:
                 out += self._match_free(run, chunk)
             else:
-                out += self._match_epochs(run, chunk)
+                self._match_epochs(run, chunk, out)
         return out
 
     def _refuse(self, positions: NDArray[np.int64] | list[int], why: str) -> list[Events]:
@@ -211,27 +213,32 @@ class PartitionMatching:
         run.epochs().next_epoch = record["epoch"] + 1
         return []
 
-    def _match_epochs(self, run: RunState, chunk: Chunk) -> list[Events]:
-        assembler = run.epochs()
-        assembler.add(Chunk(chunk.family, 0, chunk.offsets, chunk.rows, chunk.index))
-        out = []
-        while assembler.complete():
-            epoch, taken, last = assembler.take()
-            orders = taken[ORDERS]
-            market = run.books()
-            events = market.match_epoch(
-                epoch,
-                orders.get(e.OrderSubmitted.name, np.empty((0, e.OrderSubmitted.width), np.int64)),
-                orders.get(e.OrderCancelRequested.name, np.empty((0, e.OrderCancelRequested.width), np.int64)),
-            )
-            count, digest, run.chain = mark(events, ChainScope.TRADES, run.chain)
-            run.chains.update(epoch, orders | events)
-            if last:
-                events[e.ChainSealed.name] = seal(run.chains.rows(), run.run, MATCHING_WRITER)
-            events[e.EpochMatched.name] = self._matched_row(run, epoch, count, digest, run.chain, int(last))
-            out.append(events)
-            self.matched += 1
-        return out
+    def _match_epochs(self, run: RunState, chunk: Chunk, out: list[Events]) -> None:
+        """Match what is complete. A run whose records contradict each other is given up; the others go on."""
+        try:
+            assembler = run.epochs()
+            assembler.add(Chunk(chunk.family, 0, chunk.offsets, chunk.rows, chunk.index))
+            while assembler.complete():
+                out.append(self._match_epoch(run, *assembler.take()))
+        except ProtocolError as error:
+            del self.runs[run.run]
+            self.closed.add(run.run)
+            self.failed.append((run.run, run.epochs().next_epoch, error.message))
+
+    def _match_epoch(self, run: RunState, epoch: int, taken: dict[str, Events], last: bool) -> Events:
+        orders = taken[ORDERS]
+        events = run.books().match_epoch(
+            epoch,
+            orders.get(e.OrderSubmitted.name, np.empty((0, e.OrderSubmitted.width), np.int64)),
+            orders.get(e.OrderCancelRequested.name, np.empty((0, e.OrderCancelRequested.width), np.int64)),
+        )
+        count, digest, run.chain = mark(events, ChainScope.TRADES, run.chain)
+        run.chains.update(epoch, orders | events)
+        if last:
+            events[e.ChainSealed.name] = seal(run.chains.rows(), run.run, MATCHING_WRITER)
+        events[e.EpochMatched.name] = self._matched_row(run, epoch, count, digest, run.chain, int(last))
+        self.matched += 1
+        return events
 
     def _match_free(self, run: RunState, chunk: Chunk) -> list[Events]:
         parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []

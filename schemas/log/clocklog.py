@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from schemas.catalogue import CLOCK
 from schemas.codec import decode_record
 from schemas.log.reader import Chunk, read_all
+
+OUTSIDER: Final = 2**62  # incarnation of what others than a clock write, which no successor of a clock outdates
 
 
 @dataclass

@@ -14,6 +14,7 @@ from infra.broker import Broker
 from schemas.catalogue import EVENTS, ORDERS, dead_letter, topic
 from schemas.codec import encode_record
 from schemas.log import topics
+from schemas.log.clocklog import read_clock
 from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter
 from tests.integration import toy
@@ -51,6 +52,33 @@ def test_two_runs_at_once_equal_the_market_also_after_kill_9(broker: Broker, nam
             buried = reader.poll_messages(10)
         assert buried[0].value() == b"no record"
         assert dict(buried[0].headers() or [])["error"] == b"BAD_MAGIC"
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(15) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+
+
+def test_a_run_that_contradicts_itself_is_aborted_alone(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    topics.create(broker.bootstrap, namespace, 1, 1)
+    writer = LogWriter(broker.bootstrap, namespace)
+    worker = toy.start_worker(broker.bootstrap, namespace, 1, tmp_path)
+    try:
+        for run in (7, 8):
+            toy.open_run(writer, run, 1, 5)
+            toy.send_epoch(writer, run, 0, 1, 5, 20)
+        twice = toy.orders(7, 0, 1, 1)
+        writer.send_rows("OrderSubmitted", twice, 0)
+        twice[0, e.OrderSubmitted.PRICE] += 1
+        writer.send_rows("OrderSubmitted", twice, 0)
+        for epoch in range(1, 6):
+            for run in (7, 8):
+                toy.send_epoch(writer, run, epoch, 1, 5, 20)
+        got = toy.matched(broker.bootstrap, namespace, 8, 1, 6)
+        assert all(toy.equal(a, b) for a, b in zip(got, toy.expected(8, 6, 20), strict=True))
+        assert toy.equal(toy.matched(broker.bootstrap, namespace, 7, 1, 1)[0], toy.expected(7, 1, 20)[0])
+        reason = read_clock(broker.bootstrap, namespace, 7).aborted
+        assert reason is not None
+        assert "share the identity" in reason
+        assert read_clock(broker.bootstrap, namespace, 8).aborted is None
     finally:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(15) == 0, (tmp_path / "w0.log").read_text()[-3000:]
