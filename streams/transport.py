@@ -73,7 +73,8 @@ class Consumer(driver.Consumer):
 
     async def _seek(self, partition: TP, offset: int) -> None:
         """Faust would seek from its own thread, while aiokafka's hands over what it fetched: in its midst."""
-        await self._thread.call_thread(self._thread.seek, partition, offset)
+        seek: Any = self._thread.seek
+        await self._thread.call_thread(seek, partition, offset)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         records, active = await self._wait_next_records(timeout)
