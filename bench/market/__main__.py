@@ -106,20 +106,24 @@ def _stages(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def measure(plan: Plan, only: Sequence[str], tell: Callable[[str], None]) -> dict[str, Any]:
     """Measure the sections one after the other on a broker of their own."""
-    machine, found, began = lab.machine(), dict[str, Any](), time.monotonic()
+    machine, found, failed, began = lab.machine(), dict[str, Any](), dict[str, str](), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="escape-bench-") as folder, lab.broker(Path(folder)) as broker:
         for name, section in SECTIONS.items():
             if name in only:
                 tell(f"{name} (after {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f})")
-                found[name] = section(plan, broker, Path(folder))
+                try:
+                    found[name] = section(plan, broker, Path(folder))
+                except EscapeError as error:  # the other sections are still worth having
+                    failed[name] = str(error)
+                    tell(f"{name}: {error}")
     if rows := _stages(found):
         found["stages"] = rows
-    told = {"machine": machine, "rounds": plan.rounds, "quick": plan.quick, "sections": found}
-    return told | {"seconds": round(time.monotonic() - began), "figures": table.figures(found)}
+    told = {"machine": machine, "rounds": plan.rounds, "quick": plan.quick, "sections": found, "failed": failed}
+    return told | {"seconds": round(time.monotonic() - began), "figures": table.figures(found, failed)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print. Exit code 0 also where a target is missed."""
+    """Measure and print. Exit code 0 also where a target is missed, 1 where a section could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench.market", description=__doc__)
     parser.add_argument("--only", action="append", choices=[*SECTIONS], help="measure only this; may be repeated")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds; 5, quick 1")
@@ -140,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.markdown:
         table.write_markdown(told, given.markdown)
     print(json.dumps(told) if given.json else table.markdown(told))
-    return 0
+    return int(bool(told["failed"]))
 
 
 if __name__ == "__main__":

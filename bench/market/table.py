@@ -18,12 +18,14 @@ def _figure(name: str, measured: str, target: str, met: bool | None) -> Figure:
     return {"figure": name, "measured": measured, "target": target, "met": met}
 
 
-def figures(found: Mapping[str, Any]) -> list[Figure]:
-    """Every figure that was measured, with its target; `met` is None where a peer was missing."""
+def figures(found: Mapping[str, Any], failed: Mapping[str, str]) -> list[Figure]:
+    """Every figure that was measured, with its target; `met` is None where a peer was missing or nothing is asked."""
     rows: list[Figure] = []
     for name, tell in _TELL.items():
         if name in found:
             rows += tell(found[name])
+        elif name in failed:
+            rows.append(_figure(name, f"not measured: {failed[name].splitlines()[0]}", "", False))
     return rows
 
 

@@ -43,6 +43,7 @@ class LogWriter:
                 "reconnect.backoff.ms": 20,
                 "reconnect.backoff.max.ms": 500,
                 "message.timeout.ms": 120_000,
+                "delivery.report.only.error": True,  # a call into Python per record would cost as much as sending it
                 "log_level": 0,
                 "error_cb": self._on_error,
                 **options,
