@@ -97,7 +97,7 @@ class Halted:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A call ended with an auction of `quantity` at `price`, the new reference (both 0 = nothing traded)."""
+    """A call ended with an auction of `quantity` at `price` (both 0 = nothing traded)."""
 
     seq: int
     price: int
@@ -130,7 +130,8 @@ class OrderBook:
     Limits outside `band_bp` (0.0001) around the reference price are rejected. A trade that would print further than
     `breaker_bp` from it starts a call of `halt_ticks` instead, and trading opens behind a call of `open_ticks`. A call
     takes in limit orders (good till cancelled or to a tick) and cancels, and rejects everything else as halted. When
-    its last tick is over (see `advance`), an auction ends it, whose price is the new reference. 0 switches each off.
+    its last tick is over (see `advance`), an auction ends it, whose price is the new reference; where nothing traded,
+    the midpoint of the book is. 0 switches each off.
     Raises InputError for parameters that cannot be.
     """
 
@@ -214,7 +215,7 @@ class OrderBook:
 
     @property
     def reference_price(self) -> int:
-        """Price of the last auction, before the first the one given; 0 = none."""
+        """Price around which bands lie: of the last auction, before the first the one given; 0 = none."""
         return self._books.reference(0)
 
     @property

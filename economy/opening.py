@@ -149,7 +149,7 @@ class Opening:
 
     def instruments(self) -> list[Instrument]:
         """Every product, then every listed share."""
-        products = self.scenario.products
+        products, stocks = self.scenario.products, self.scenario.stocks
         found = [
             Instrument(
                 i, product.name, InstrumentClass.GOOD if product.kind == "good" else InstrumentClass.SERVICE,
@@ -163,7 +163,8 @@ class Opening:
             found.append(
                 Instrument(
                     len(products) + k, symbol, InstrumentClass.EQUITY, item=issuer, quantity_scale=0,
-                    fixing_ticks=self.scenario.time.round_ticks, reference_price=price,
+                    fixing_ticks=self.scenario.time.round_ticks, reference_price=price, band_bp=stocks.band_bp,
+                    breaker_bp=stocks.breaker_bp, halt_ticks=stocks.halt_ticks, open_ticks=stocks.open_ticks,
                 )
             )  # fmt: skip
         return found

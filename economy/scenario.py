@@ -166,6 +166,10 @@ class StockConfig(_Frozen):
     activity: float = _f(0, 1, "share of owners who act per round")
     valuation_sd: float = _f(0, 1, "spread of private valuations, log")
     half_spread: float = _f(0, 0.2, "market makers' half spread")
+    band_bp: int = Field(default=0, ge=0, le=10_000, description="price band of a share, 0.0001 of its reference")
+    breaker_bp: int = Field(default=0, ge=0, le=10_000, description="a trade further away halts the share, 0.0001")
+    halt_ticks: int = Field(default=0, ge=0, le=10_000, description="length of the call behind a halt")
+    open_ticks: int = Field(default=0, ge=0, le=10_000, description="length of the call before a share opens")
 
 
 class Scenario(_Frozen):

@@ -169,10 +169,17 @@ class Books:
         """Where the book would clear if a call ended now; None when no bid reaches an ask."""
         return self._determine(slot)[1]
 
+    def _midpoint(self, slot: int) -> int:
+        """Midpoint of the best bid and ask, floored to the tick grid; 0 when a side is empty."""
+        bid, ask = (self.depth(slot, side, 1) for side in (0, 1))
+        grid = int(self._rules[slot, 2])
+        return (int(bid[0, 0]) + int(ask[0, 0])) // 2 // grid * grid if len(bid) and len(ask) else 0
+
     def end_call(self, slot: int, row: int = 0) -> Rows:
         """Auction at the end of a call, then continuous trading; returns the events, stamped with its last tick.
 
-        `row` is the op that stands for it in the events.
+        The price of the auction is the new reference; where nothing traded, the midpoint of the book is. `row` is the op
+        that stands for the auction in the events.
         """
         tick = int(self.heads[slot * HW + 3])
         self.heads[slot * HW + 3] = MAX
@@ -191,8 +198,7 @@ class Books:
             out.append(room[: 8 * m].reshape(m, 8).copy())
         out.append(np.array([[RESUME, row, self.take_seq(slot, 1), price, volume, 0, 0, tick]], np.int64))
         before = self.band(slot)
-        if cleared is not None:
-            self.set_reference(slot, price)
+        self.set_reference(slot, price or self._midpoint(slot) or self.reference(slot))
         if self.band(slot) != before:
             low, high = self.band(slot)
             out.append(np.array([[BAND, row, self.take_seq(slot, 1), low, high, 0, 0, tick]], np.int64))

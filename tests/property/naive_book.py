@@ -86,6 +86,9 @@ class NaiveBook:
         cleared = self.clearing(sorted(near | {self.reference}))
         if cleared is None:
             self.out.append(("resume", 0, 0))
+            bids, asks = self.best_first(0), self.best_first(1)
+            if bids and asks:
+                self.refer_to((bids[0].price + asks[0].price) // 2)
             return
         price, volume = cleared
         rest = volume
@@ -103,6 +106,9 @@ class NaiveBook:
                 if o.left == 0:
                     self.orders.remove(o)
         self.out.append(("resume", price, volume))
+        self.refer_to(price)
+
+    def refer_to(self, price: int) -> None:
         before = self.around(self.band_bp)
         self.reference = price
         if self.band_bp and self.around(self.band_bp) != before:

@@ -92,4 +92,5 @@ def test_an_auction_trades_at_one_price_with_priority_and_leaves_no_cross(found,
                 assert limits[n][1] >= promised.price if side == 0 else limits[n][1] <= promised.price
     bid, ask = book.best(Side.BUY), book.best(Side.SELL)
     assert bid is None or ask is None or bid.price < ask.price
-    assert book.reference_price == (promised.price if promised else reference)
+    middle = (bid.price + ask.price) // 2 if bid and ask else reference
+    assert book.reference_price == (promised.price if promised else middle)
