@@ -17,7 +17,9 @@ from economy.errors import InputError
 from infra.broker import Broker
 from runs import checked, importing
 from runs.container import Container, Logged, write_container
+from runs.forking import prepare_fork
 from runs.importing import import_file
+from runs.kafka import StreamRun
 from runs.log import RunInfo, find_run, list_runs
 from runs.portable import export_file, read_own
 from runs.protocol import RunSpec
@@ -38,12 +40,14 @@ SCENARIO = json.dumps({"agents": 30, "epochs": 60})
 
 @dataclass(frozen=True)
 class Source:
-    """A finished run of two partitions of each kind, among the records of another, and its file."""
+    """A finished run of two partitions of each kind, among the records of another, and its file; and a fork of it."""
 
     bootstrap: str
     namespace: str
     info: RunInfo
     file: Path
+    forked: RunInfo
+    fork: Path
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +58,17 @@ def source(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Source:
         first, second = lab.start(2, make(SCENARIO, 5)), lab.start(1, make(SCENARIO, 6))
         result = first.wait()
         second.wait()
+        spec = prepare_fork(broker.bootstrap, lab.namespace, result.run, 340, [], folder, every=10)
+        fork = StreamRun(broker.bootstrap, lab.namespace, spec, folder, snapshot_every=10).wait()
     finally:
         lab.close()
-    file = folder / "run.avro"
-    manifest = export_file(broker.bootstrap, lab.namespace, result.run, file)
-    assert manifest.digest == result.digest
-    return Source(broker.bootstrap, lab.namespace, find_run(broker.bootstrap, lab.namespace, result.run), file)
+    made: list[Any] = []
+    for each in (result, fork):
+        file = folder / f"{each.run}.avro"
+        manifest = export_file(broker.bootstrap, lab.namespace, each.run, file)
+        assert manifest.digest == result.digest  # also that of a fork without a change
+        made += [find_run(broker.bootstrap, lab.namespace, each.run), file]
+    return Source(broker.bootstrap, lab.namespace, *made)
 
 
 def recomputed(bootstrap: str, namespace: str, run: int) -> str:
@@ -131,6 +140,21 @@ def _check_grants(source: Source, namespace: str) -> None:
                 matched[chunk.partition, offset] = row
         pointed.append([matched[p, offset] for p, offset in enumerate(clock.offsets)])
     assert pointed[0] == pointed[1]
+
+
+def test_a_fork_follows_its_parent(source: Source, namespace: str) -> None:
+    topics.create(source.bootstrap, namespace, 2, 2)
+    where = (source.bootstrap, namespace, 2, 2)
+    with pytest.raises(InputError, match=f"fork of run {source.info.run}: import that one first"):
+        import_file(*where, Container(source.fork))
+    import_file(*where, Container(source.file))
+    assert not import_file(*where, Container(source.fork)).known
+    found = find_run(source.bootstrap, namespace, source.forked.run)
+    assert (found.started["parent"], found.digest) == (source.info.run, source.info.digest)
+    assert recomputed(source.bootstrap, namespace, source.forked.run) == source.info.digest
+    verdict = verify_run(source.bootstrap, namespace, source.forked.run)
+    assert (verdict.findings, verdict.digest) == ((), source.info.digest)
+    assert import_file(*where, Container(source.fork)).known
 
 
 def test_schemas_are_found_by_fingerprint(
