@@ -7,22 +7,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from graphql import DocumentNode, GraphQLError, NoSchemaIntrospectionCustomRule
+from graphql import ASTValidationRule, DocumentNode, ExecutionResult, GraphQLError, NoSchemaIntrospectionCustomRule
 from strawberry.extensions import (
     AddValidationRules,
-    MaxAliasesLimiter,
     MaxTokensLimiter,
-    QueryDepthLimiter,
     SchemaExtension,
 )
 
 from economy.errors import EscapeError, InputError, SetupError
+from queries.cost import COST, SizeRule, cost
 from queries.memory import Bounded
 
 log = logging.getLogger("escape.queries")
 
-DEPTH: Final = 12
-ALIASES: Final = 30
 TOKENS: Final = 2_000
 BODY_BYTES: Final = 100_000
 ROWS: Final = 10_000  # of all lists of one request
@@ -69,6 +66,21 @@ class PublicErrors(SchemaExtension):
             result.errors = [public_error(error) for error in result.errors]
 
 
+class Cost(SchemaExtension):
+    """Refuses what would fill too many fields, before anything is read."""
+
+    def on_execute(self) -> Iterator[None]:
+        asked = self.execution_context
+        if asked.graphql_document is not None:
+            schema = asked.schema._schema
+            found = cost(schema, asked.graphql_document, asked.operation_name, asked.variables)
+            if found > COST:
+                told = f"this query may fill {found} fields, more than {COST}: ask for fewer records or fields"
+                error = GraphQLError(told, extensions={"code": "TOO_COSTLY"})
+                asked.result = ExecutionResult(data=None, errors=[error])
+        yield
+
+
 class Documents(SchemaExtension):
     """Parses and checks a text once: what is found is remembered, bounded, for all requests with the same text."""
 
@@ -97,12 +109,13 @@ class Documents(SchemaExtension):
 def extensions(introspection: bool) -> list[Callable[[], SchemaExtension]]:
     """The schema's extensions; without introspection the schema cannot be asked for."""
     known: Bounded[str, tuple[DocumentNode, list[GraphQLError]]] = Bounded(DOCUMENTS, DOCUMENT_BYTES)
-    rules = [*QueryDepthLimiter(DEPTH).validation_rules, *MaxAliasesLimiter(ALIASES).validation_rules]
+    rules: list[type[ASTValidationRule]] = [SizeRule]
     if not introspection:
         rules.append(NoSchemaIntrospectionCustomRule)
     return [
         lambda: MaxTokensLimiter(TOKENS),
         lambda: AddValidationRules(rules),
         lambda: Documents(known),
+        Cost,
         PublicErrors,
     ]

@@ -26,7 +26,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types.graphql import OperationType
 
 from economy.errors import EscapeError, InputError, SetupError
 from queries import graphiql
@@ -49,6 +52,7 @@ REPORT_POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _REPORT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.html")
+_QUERIES: Final = (OperationType.QUERY,)
 PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment: passwords never stand in arguments
 
 
@@ -127,10 +131,17 @@ class Api:
         context = self.context(authorisation)
         try:
             result = await asyncio.wait_for(
-                self.schema.execute(asked["query"], variables, context, operation_name=operation), SECONDS
+                self.schema.execute(
+                    asked["query"], variables, context, operation_name=operation, allowed_operation_types=_QUERIES
+                ),
+                SECONDS,
             )
         except TimeoutError:
             return _refuse(504, f"no answer within {SECONDS:.0f} seconds: ask for less")
+        except InvalidOperationTypeError:
+            return _refuse(400, "subscriptions are served by websocket, protocol graphql-transport-ws")
+        except (MissingQueryError, CannotGetOperationTypeError):
+            return _refuse(400, "send one query, and its name as operationName where the text has several")
         except GraphQLError as error:
             return _refuse(400, error.message)
         answer: dict[str, Any] = {"data": result.data}

@@ -13,15 +13,17 @@ from typing import Any
 
 import pytest
 import websockets.exceptions
-from graphql import get_introspection_query
+from graphql import get_introspection_query, parse
 from websockets.sync.client import connect
 
 from economy.errors import SetupError
 from queries import graphiql
 from queries.cache import Fingerprint, ResponseCache, cache_key
+from queries.cost import ALIASES, COST, DEPTH, cost
 from queries.guard import SLOW_CLIENT, Guard
-from queries.limits import ALIASES, BODY_BYTES, DEPTH
+from queries.limits import BODY_BYTES
 from queries.live import LiveSettings
+from queries.schema import build_schema
 from queries.server import ApiConfig, create_app, listen
 from tests.serving import Client, serving
 
@@ -97,6 +99,38 @@ def nested(depth: int) -> str:
 )  # fmt: skip
 def test_a_request_that_is_too_large_or_wrong_is_told_so(client: Client, query: str, message: str) -> None:
     assert message in client.errors(query)[0]["message"]
+
+
+def test_fragments_that_double_each_other_are_counted_once(client: Client) -> None:
+    def fragments(kind: str, inside: str, last: str, count: int) -> str:
+        chain = (f"fragment f{i} on {kind} {{ {inside.replace('F', f'...f{i + 1}')} }}" for i in range(count))
+        return f"{' '.join(chain)} fragment f{count} on {kind} {{ {last} }}"
+
+    # Visited at each spread, these would take for ever.
+    spread = fragments("Measure", "F F", "name", 100)
+    assert "may fill" in client.errors(f"{{ measures {{ ...f0 }} }} {spread}")[0]["message"]
+    deep = fragments("Agent", "balances(window: 0) { agent { F F } }", "name", 60)
+    asked = f"{{ run(id: 1) {{ agents {{ nodes {{ ...f0 }} }} }} }} {deep}"
+    assert "exceeds maximum operation depth" in client.errors(asked)[0]["message"]
+    aliased = fragments("Measure", "a: name F F", "name", 60)
+    assert "aliases found" in client.errors(f"{{ measures {{ ...f0 }} }} {aliased}")[0]["message"]
+    circle = "{ measures { ...f0 } } fragment f0 on Measure { ...f1 } fragment f1 on Measure { ...f0 }"
+    assert "itself" in client.errors(circle)[0]["message"]
+
+
+def test_a_query_is_refused_for_the_fields_that_it_may_fill(client: Client, tables: Tables) -> None:
+    schema = build_schema()._schema
+    inner = "gdp { production { total { stream batch } components { name amount { stream } } } }"
+    query = f"query Q($n: Int = 3) {{ run(id: 1) {{ windows(first: $n) {{ number {inner} }} }} }}"
+    window = 1 + 1 + (1 + (1 + 2) + (1 + 10 * (1 + 1 + 1)))  # number, gdp, production, total, components
+    document = parse(query)
+    for variables, windows in (({}, 3), ({"n": 40}, 40), ({"n": 10**9}, 10**9)):
+        assert cost(schema, document, "Q", variables) == 1 + 1 + windows * window
+    before = tables.statements
+    lists = " ".join(f"w{i}: windows(first: 400) {{ number {inner} }}" for i in range(COST // (400 * window) + 1))
+    (error,) = client.errors(f"{{ run(id: 1) {{ {lists} }} }}")
+    assert error["extensions"]["code"] == "TOO_COSTLY"
+    assert tables.statements == before
 
 
 def test_what_is_just_within_the_limits_is_answered(client: Client) -> None:
