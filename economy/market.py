@@ -139,16 +139,16 @@ class Market:
 
     # ---- levels and valuation prices
     def _add_levels(self, out: Events, levels: Rows, tick: int) -> None:
-        """BookUpdated for every level (slot, side, price)."""
+        """BookUpdated for every level (slot, side, price), by slot."""
         b = BookUpdated
         rows = np.empty((len(levels), b.width), np.int64)
         rows[:, b.RUN] = self.run
         rows[:, b.INSTRUMENT] = self._ids[levels[:, 0]]
         rows[:, b.TICK] = tick
         rows[:, b.SIDE], rows[:, b.PRICE] = levels[:, 1], levels[:, 2]
-        for i, (book, side, price) in enumerate(levels.tolist()):
-            rows[i, b.QUANTITY] = self._books.level_total(book, side, price)
-            rows[i, b.SEQ] = self._books.take_seq(book, 1)
+        rows[:, b.QUANTITY] = self._books.level_totals(levels)
+        for slot, at, count in zip(*np.unique(levels[:, 0], return_index=True, return_counts=True), strict=True):
+            rows[at : at + count, b.SEQ] = self._books.take_seq(slot, count) + np.arange(count)
         if len(rows):
             out[b.name] = rows
 

@@ -93,7 +93,10 @@ class Batch:
             ((kind == CLOSE) & ((reason <= CloseReason.EXPIRED) | (code & STOOD != 0)), side, 3),
         ):
             touched.append(np.column_stack((slot, of, self.events[:, price]))[chosen])
-        return np.unique(np.concatenate(touched), axis=0)
+        levels = np.concatenate(touched)
+        # np.unique over rows would sort them as bytes, which takes four times as long.
+        levels = levels[np.lexsort((levels[:, 2], levels[:, 0] << 1 | levels[:, 1]))]
+        return levels[np.concatenate(([True], (levels[1:] != levels[:-1]).any(1)))[: len(levels)]]
 
     # ---- records with the slot in place of the instrument, and the run still open
     def _trades(self) -> Rows:

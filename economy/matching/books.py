@@ -218,14 +218,11 @@ class Books:
         out[:, 0] ^= side - 1
         return out
 
-    def level_total(self, slot: int, side: int, price: int) -> int:
-        """Quantity resting at a price, 0 where there is none."""
-        return int(
-            walk.level_total(
-                self.heads32, 2 * self._side(slot, side), self.node_keys, self.node_values, self.levels,
-                price ^ (side - 1),
-            )
-        )  # fmt: skip
+    def level_totals(self, levels: Rows) -> NDArray[np.int64]:
+        """Quantity resting at each (slot, side, price), 0 where there is none."""
+        out = np.empty(len(levels), np.int64)
+        walk.level_totals(levels, self.heads32, self.node_keys, self.node_values, self.levels, out)
+        return out
 
     def take_seq(self, slot: int, count: int) -> int:
         """Reserve `count` sequence numbers of an instrument; returns the first."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from economy.matching.expiry import heap_add
 from economy.matching.idmap import map_put, order_hash
-from economy.matching.layout import HW, MAX, MIN, K, jit
+from economy.matching.layout import HW, MAX, MIN, K, jit, u
 from economy.matching.tree import cge, level_get, path
 
 
@@ -141,3 +141,11 @@ def level_total(H32, hb, NK, NV, L, key):
     if j >= 0 and NK[node * K + j] == key:
         return L[(np.int64(NV[node * K + j]) << 2) + 1]
     return 0
+
+
+@jit
+def level_totals(levels, H32, NK, NV, L, out):
+    """Quantities at the levels (slot, side, price); 0 where there is none."""
+    for i in range(levels.shape[0]):
+        side = levels[u(i), 1]
+        out[u(i)] = level_total(H32, 2 * (levels[u(i), 0] * HW + 8 + 8 * side), NK, NV, L, levels[u(i), 2] ^ (side - 1))
