@@ -7,8 +7,9 @@ a market order that is post-only, the cancel of an unknown order) is for the mar
 
 Ids of agents, orders and instruments that are integers throughout the file stay as they are. If any of a column is not,
 all of that column are names: agents and orders are numbered from 0 in the order in which they appear, instruments in
-the order of the alphabet. Instruments' and agents' names stand on the log (InstrumentListed, AgentFounded); those of
-orders are kept in memory while the tape runs (some 150 bytes each) and handed over at its end.
+the order of the alphabet. Orders are also numbered when their integers do not rise for each agent and instrument, as
+the market wants them. Instruments' and agents' names stand on the log (InstrumentListed, AgentFounded); those of orders
+are kept in memory while the tape runs (some 150 bytes each) and handed over at its end.
 """
 
 from __future__ import annotations
@@ -86,6 +87,31 @@ class _Names:
         return np.array(places, np.int64)[coded.indices.to_numpy()]
 
 
+class _Rising:
+    """Newest order id of each agent on each instrument."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[int, int], int] = {}
+
+    def falls(self, agent: NDArray[np.int64], instrument: NDArray[np.int64], order: NDArray[np.int64]) -> bool:
+        """True when one of the next orders, given in their order, has an id below an earlier one's."""
+        if not len(order):
+            return False
+        at = np.lexsort((instrument, agent))
+        agent, instrument, order = agent[at], instrument[at], order[at]
+        new = np.r_[True, (np.diff(agent) != 0) | (np.diff(instrument) != 0)]
+        if (~new[1:] & (np.diff(order) < 0)).any():
+            return True
+        first, last = order[new], order[np.r_[new[1:], True]]
+        for key, low, high in zip(
+            zip(agent[new].tolist(), instrument[new].tolist(), strict=True), first.tolist(), last.tolist(), strict=True
+        ):
+            if low < self._newest.get(key, low):
+                return True
+            self._newest[key] = high
+        return False
+
+
 class TableTape:
     """A tape in a file, checked as a whole before anything of it is sent.
 
@@ -98,6 +124,7 @@ class TableTape:
         self.orders = self.cancels = 0
         self._on_rows = on_rows
         self._agents, self._orders = _Names("agent"), _Names("order")
+        self._rising = _Rising()
         self._symbols: dict[str, None] = {}
         self._instruments: dict[str, Instrument] = {}
         while not self._check():
@@ -135,6 +162,7 @@ class TableTape:
         self.orders = self.cancels = 0
         self._agents.known.clear()
         self._orders.known.clear()
+        self._rising = _Rising()
         for batch in self._read(check=True):
             if batch is None:
                 return False
@@ -206,6 +234,9 @@ class TableTape:
         order = np.zeros(n, np.int64) if check and self._orders.named else self._orders.numbers(texts["order"])
         if agent is None or order is None:
             return None
+        if check and not self._orders.named and self._rising.falls(agent[submit], number[submit], order[submit]):
+            self._orders.named = True
+            return None
         o, c = e.OrderSubmitted, e.OrderCancelRequested
         place = np.arange(n, dtype=np.int64)
         row = rows_before + 1 + place  # (run, agent, n) is a record's identity: n is its row
@@ -223,16 +254,14 @@ class TableTape:
         return Batch(orders, cancels, np.concatenate((place[submit], place[~submit])))
 
     def _listed(self, texts: Texts, check: bool) -> NDArray[np.int64]:
-        """(3, n): number, price scale and quantity scale of each row's instrument; numbers are known after the check.
-
-        A row without an instrument gets the scales of every instrument; it is refused all the same.
-        """
+        """(3, n): number, price scale and quantity scale of each row's instrument; during the check any number."""
         coded = texts.dictionary_encode()
         symbols = coded.dictionary.to_pylist()
         if check:
             self._symbols.update(dict.fromkeys(symbols))
         elif not self._instruments.keys() >= set(symbols):
             raise self._changed()
-        numbers = [self._instruments[symbol].instrument if not check else 0 for symbol in symbols]
+        places = dict(zip(self._symbols, range(len(self._symbols)), strict=True)) if check else {}
+        numbers = [places[symbol] if check else self._instruments[symbol].instrument for symbol in symbols]
         table = [(number, *self.scales.of(symbol)) for number, symbol in zip(numbers, symbols, strict=True)]
         return np.array(table, np.int64)[coded.indices.to_numpy()].T

@@ -132,6 +132,37 @@ def test_ids_are_integers_or_names_by_column(tmp_path: Path) -> None:
     assert set(numbers.tolist()) == set(range(len(tape.order_names)))
 
 
+@pytest.mark.parametrize("block", [2000, 1 << 22])
+def test_integer_ids_that_do_not_rise_are_numbered(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The market wants ids that rise for each agent and instrument; a tape need not have them."""
+    monkeypatch.setattr(columns, "BLOCK", block)
+    rows = random_rows(8, 1500, names=False)
+    falling = [row | {"order": str(5000 - int(row["order"]))} for row in rows]
+    tape, plain = (
+        TableTape(write_csv(tmp_path / name, given), SCALES) for name, given in (("a.csv", falling), ("b.csv", rows))
+    )
+    t = e.TradeExecuted
+    ours, theirs = (sort_traded(matched(each)[t.name]) for each in (tape, plain))
+    assert tape.order_names[:2] == ("4000", "3999")
+    assert plain.order_names == ()
+    ids = [t.MAKER_ORDER, t.TAKER_ORDER]
+    assert [5000 - int(tape.order_names[order]) for order in ours[:, ids].ravel()] == theirs[:, ids].ravel().tolist()
+    assert np.array_equal(np.delete(ours, ids, 1), np.delete(theirs, ids, 1))
+
+
+def test_an_id_that_is_used_again_is_for_the_market_to_reject(tmp_path: Path) -> None:
+    rows = [row for row in random_rows(9, 60, names=False) if row["action"] == "submit" and row["type"] == "limit"][:9]
+    for row in rows:
+        row |= {"agent": "1", "instrument": "BTCUSD", "price": "1", "quantity": "1", "tif": "gtc", "side": "buy"}
+    rows[4]["order"] = rows[3]["order"]
+    rows[8]["order"] = rows[0]["order"]
+    for given, count in ((rows[:8], 1), (rows, 2)):
+        tape = TableTape(write_csv(tmp_path / "tape.csv", given))
+        events = matched(tape)
+        assert len(events[e.OrderRejected.name]) == count
+        assert bool(tape.order_names) == (count == 2)
+
+
 def _cell(row: int, **cells: str) -> object:
     def change(rows: list[Row]) -> list[Row]:
         rows[row - 1] |= cells
