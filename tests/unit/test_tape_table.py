@@ -18,9 +18,11 @@ from economy.errors import InputError
 from economy.events import Events
 from economy.market import Market
 from infra.cli.ingest import scales_of
+from runs.export_events import EventTable
 from runs.tapes import columns
 from runs.tapes.flow import Batch
 from runs.tapes.table import COLUMNS, Scales, TableTape
+from schemas.catalogue import EVENTS
 from tests.tapes import SYMBOLS, Row, facade_trades, random_rows, write_csv
 
 SCALES = Scales({s: p for s, (p, _) in SYMBOLS.items()}, {s: q for s, (_, q) in SYMBOLS.items()})
@@ -73,6 +75,19 @@ def test_the_trades_are_those_of_the_order_book_facade(
     assert len(expected) > 500
     assert got == expected
     assert len(events[e.OrderRejected.name]) == rejected > 50
+
+
+def test_the_example_of_the_docs_gives_what_they_show() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "flow.md").read_text()
+    assert (docs / "flow.csv").read_text() in page
+    tape = TableTape(docs / "flow.csv", Scales({"BTCUSD": 2}))
+    events = matched(tape)
+    assert (tape.orders, tape.cancels, e.OrderRejected.name in events) == (4, 1, False)
+    table = EventTable(EVENTS[e.TradeExecuted.name], {i.instrument: i for i in tape.flow().instruments})
+    block = table.of_rows(sort_traded(events[e.TradeExecuted.name]))
+    shown = [block.schema.names, *(row.values() for row in block.to_pylist())]
+    assert "\n".join(",".join(map(str, row)) for row in shown) in page
 
 
 def test_every_kind_of_file_gives_the_same_records(tmp_path: Path) -> None:
