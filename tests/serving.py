@@ -54,7 +54,7 @@ class Client:
         plain.connect((host, int(port)))
         with connect(
             f"ws://{self.address}/graphql", sock=plain, subprotocols=[protocol], additional_headers=headers,
-            max_queue=4, compression="deflate" if receive_buffer is None else None,
+            max_queue=16 if receive_buffer is None else 4, compression="deflate" if receive_buffer is None else None,
         ) as socket:  # fmt: skip
             socket.send(json.dumps({"type": "connection_init"}))
             assert json.loads(socket.recv(10)) == {"type": "connection_ack"}
