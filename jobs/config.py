@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class JobConfig:
     """Plain values, so that a job runs the same from the command line, from spark-submit and on a cluster.
 
-    `master` is "" where spark-submit names it, `memory` the driver's where Spark runs locally. `jars` is Spark's
-    comma-separated list of connectors, "" where the cluster provides them; `clickhouse` is
-    http://user:password@host:port/database.
+    `master` is "" where spark-submit names it, `memory` and `java_options` are the driver's where Spark
+    runs locally. `jars` is Spark's comma-separated list of connectors, "" where the cluster provides them; `clickhouse`
+    is http://user:password@host:port/database.
     """
 
     bootstrap: str
@@ -23,6 +23,7 @@ class JobConfig:
     scratch: str = ""
     shuffle_partitions: int = 4
     memory: str = "1500m"
+    java_options: str = "-XX:+UseParallelGC"
 
     def __repr__(self) -> str:
         return f"JobConfig({self.bootstrap!r}, {self.namespace!r}, master={self.master!r})"

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from economy.errors import AccountingError, EscapeError
 from jobs.config import JobConfig
+from jobs.landing import landed_range
 from jobs.postings import Booked
 from jobs.registry import JOBS, Job, job_of
 from jobs.session import spark_session, submitted
@@ -69,20 +70,30 @@ def _plain(value: Any) -> Any:
 
 
 def run_jobs(
-    names: Sequence[str], config: JobConfig, run: int, on_progress: OnProgress | None = None, session: Any = None
+    names: Sequence[str],
+    config: JobConfig,
+    run: int,
+    on_progress: OnProgress | None = None,
+    session: Any = None,
+    incremental: str = "",
 ) -> list[Outcome]:
-    """Run jobs over one finished run in one session, and publish where a ClickHouse address is given.
+    """Run jobs over one run in one session, and publish where a ClickHouse address is given.
 
-    Raises InputError for an unknown job, UnknownRunError, ProtocolError for a run that is not finished, SetupError.
+    With `incremental`, a folder that all executors share, only what has come to the log since the last call is read
+    from it, and the run may still go on: its closed windows are computed. Raises InputError for an unknown job,
+    UnknownRunError, ProtocolError for a run that is not finished or has no closed window, SetupError.
     """
     jobs = [job_of(name) for name in names]
     told = on_progress or (lambda what, done, of: None)
-    told("reading the run's range", 0, len(jobs) + 1)
-    extent = run_range(config, run)
     if session is None:
         told("starting Spark", 0, len(jobs) + 1)
-        with spark_session(config, f"escape-{'-'.join(names)}") as started:
-            return run_jobs(names, config, run, on_progress, started)
+        with spark_session(config, f"escape-{'-'.join(names)}") as made:
+            return run_jobs(names, config, run, on_progress, made, incremental)
+    told("reading the run's range", 0, len(jobs) + 1)
+    if incremental:
+        extent, records = landed_range(session, config, run, incremental)
+        return compute(jobs, RunLog(records, run), extent, config, told, session)
+    extent = run_range(config, run)
     return compute(jobs, RunLog(KafkaRecords(session, config, extent.extent), run), extent, config, told, session)
 
 
@@ -120,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--namespace", default="escape", help="prefix of the topics")
     parser.add_argument("--master", default="", help="Spark master; else spark-submit's, else local[2]")
     parser.add_argument("--jars", default="", help="connector jars, comma-separated; empty where Spark has them")
+    parser.add_argument("--incremental", default="", metavar="FOLDER", help="read what is new; shared by executors")
     parser.add_argument("--partitions", type=int, default=4, help="partitions of a shuffle; about the cluster's cores")
     options = parser.parse_args(arguments)
     master = options.master or ("" if submitted() else "local[2]")
@@ -128,7 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.get("JAVA_HOME", ""), shuffle_partitions=options.partitions,
     )  # fmt: skip
     try:
-        (outcome,) = run_jobs([options.job], config, options.run, lambda what, *_: print(what, file=sys.stderr))
+        (outcome,) = run_jobs(
+            [options.job], config, options.run, lambda what, *_: print(what, file=sys.stderr),
+            incremental=options.incremental,
+        )  # fmt: skip
         print(json.dumps(outcome.to_json()))
         outcome.check()
     except EscapeError as error:

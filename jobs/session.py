@@ -46,7 +46,7 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
     if local:
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
         builder = builder.config("spark.driver.memory", config.memory)
-        builder = builder.config("spark.driver.extraJavaOptions", "-XX:+UseParallelGC")
+        builder = builder.config("spark.driver.extraJavaOptions", config.java_options)
     if config.jars:
         builder = builder.config("spark.jars", config.jars)
     if config.scratch:

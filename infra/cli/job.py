@@ -18,6 +18,9 @@ _LIST = "list"
 def job(
     name: Annotated[str, typer.Argument(help="Name of a job, or `list`.")],
     run: Annotated[int | None, typer.Option(help="Run id, see `escape runs list`.")] = None,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Read only what is new on the log; the run may still go on.")
+    ] = False,
     no_store: Annotated[bool, typer.Option("--no-store", help="Compute only: publish nothing to ClickHouse.")] = False,
     state: State = None,
     namespace: Namespace = None,
@@ -52,6 +55,7 @@ def job(
                 (outcome,) = run_jobs(
                     [name], config, run,
                     lambda what, done, of: bar.update(task, detail=what, completed=done, total=of), spark,
+                    str(stack.folder / "spark" / "incremental" / stack.namespace) if incremental else "",
                 )  # fmt: skip
     told = outcome.to_json()
     if json_:

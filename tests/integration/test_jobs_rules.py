@@ -59,6 +59,7 @@ OTHER = ("income_tax", "profit_tax", "bond_interest", "bond_issue", "bond_redemp
 TYPES = {"agent": "bigint", "role": "string", "taker_side": "string", "use": "string", "instrument_class": "string",
          "kind": "string", "account": "string", "side": "string", "parameter": "string"}  # fmt: skip
 EPOCH = 20
+QUICK = "-XX:TieredStopAtLevel=1"  # a test's Spark lives too short to repay the optimising compiler
 
 
 class Invented:
@@ -419,7 +420,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     home = str(java_home(settings.java_home, settings.cache_folder))
     scratch = str(tmp_path_factory.mktemp("spark"))
     jars = spark_jars(settings.cache_folder, java_home(settings.java_home, settings.cache_folder))
-    config = JobConfig("", "", jars=jars, java_home=home, scratch=scratch, shuffle_partitions=2)
+    config = JobConfig("", "", jars=jars, java_home=home, scratch=scratch, shuffle_partitions=2, java_options=QUICK)
     with spark_session(config, "rules") as session:
         yield session
 

@@ -1,0 +1,101 @@
+"""Incremental reading: a run's records are landed in Parquet as they come, each once, and jobs read them from there.
+
+Structured Streaming keeps in a checkpoint how far it has come; its file sink commits the files of a batch together,
+so a crash lands nothing twice. The transforms are the batch's own, over all records landed so far: what is saved is
+the reading of the log, and what is gained is that a run may be looked at while it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pyspark.sql import functions as sf
+
+from economy.errors import ProtocolError
+from jobs.config import JobConfig
+from jobs.source import Extent, RunRange, decoded, described, ids_of, started_run, wire
+from schemas.catalogue import FLOWS, INDICATORS, TRADES, topic
+
+_FAMILIES: Final = (FLOWS, TRADES, INDICATORS)
+_SCHEMA: Final = "partition int, offset bigint, id int, body binary, family string"
+
+
+class LandedRecords:
+    """Records of a run that have been landed."""
+
+    def __init__(self, session: Any, folder: str) -> None:
+        self.records = session.read.schema(_SCHEMA).parquet(f"{folder}/records")
+
+    def of(self, family: str, events: Sequence[str]) -> Any:
+        """As jobs.source.Records."""
+        known = self.records.where((sf.col("family") == family) & sf.col("id").isin(ids_of(events)))
+        return known.select("id", "body")
+
+
+def landed_range(session: Any, config: JobConfig, run: int, folder: str) -> tuple[RunRange, LandedRecords]:
+    """Land what is new of a run and say how far its windows are closed.
+
+    Raises UnknownRunError, and ProtocolError where no window is closed yet.
+    """
+    started, _ = started_run(config, run)
+    place = f"{folder.rstrip('/')}/{run}"
+    start = {family: list(started["start_offsets"].get(family, [0])) for family in _FAMILIES}
+    _land(session, config, start, place)
+    records = LandedRecords(session, place)
+    extent = described(config, started, Extent(run, start, _ends(records, start)), _last_epoch(records, started))
+    if extent.windows == 0:
+        raise ProtocolError(f"no window of run {run} has closed yet", "wait: a window is a quarter of simulated time")
+    return extent, records
+
+
+def _land(session: Any, config: JobConfig, start: Mapping[str, Sequence[int]], place: str) -> None:
+    """Everything between the checkpoint and the present ends of the partitions."""
+    names = {topic(config.namespace, family): family for family in _FAMILIES}
+    partitions = {name: list(range(len(start[family]))) for name, family in names.items()}
+    offsets = {name: {str(p): offset for p, offset in enumerate(start[family])} for name, family in names.items()}
+    stream = (
+        session.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", config.bootstrap)
+        .option("assign", json.dumps(partitions))
+        .option("startingOffsets", json.dumps(offsets))
+        .option("failOnDataLoss", "true")
+        .option("minPartitions", str(config.shuffle_partitions))
+        .load()
+        .where("value is not null and length(value) > 5")
+    )
+    families = sf.create_map(*[sf.lit(text) for pair in names.items() for text in pair])
+    landed = stream.select("partition", "offset", *wire(), families[sf.col("topic")].alias("family"))
+    query = (
+        landed.writeStream.format("parquet")
+        .option("path", f"{place}/records")
+        .option("checkpointLocation", f"{place}/checkpoint")
+        .partitionBy("family")
+        .trigger(availableNow=True)
+        .start()
+    )
+    query.awaitTermination()
+
+
+def _ends(records: LandedRecords, start: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Offset behind the last landed record of each partition: as many numbers as partitions."""
+    newest = records.records.groupBy("family", "partition").agg(sf.max("offset").alias("offset")).collect()
+    known = {(row.family, row.partition): int(row.offset) + 1 for row in newest}
+    return {family: [known.get((family, p), first) for p, first in enumerate(of)] for family, of in start.items()}
+
+
+def _last_epoch(records: LandedRecords, started: Mapping[str, Any]) -> int:
+    """The last epoch of which every shard and every partition has said that all of it is on the log; -1 for none.
+
+    Markers follow what they close in their partition, and a batch ends anywhere: only they tell what is complete.
+    """
+    run = started["run"]
+    closed = decoded(records.of(FLOWS, ["EpochClosed"]), "EpochClosed")
+    closed = closed.where((sf.col("run") == run) & (sf.col("shard") >= 0))  # -1 is who wrote the opening
+    matched = decoded(records.of(TRADES, ["EpochMatched"]), "EpochMatched").where(sf.col("run") == run)
+    ends = closed.groupBy("shard", "partition").agg(sf.max("epoch").alias("epoch")).collect()
+    ends += matched.groupBy("partition").agg(sf.max("epoch").alias("epoch")).collect()
+    if len(ends) < started["shards"] * started["flow_partitions"] + started["partitions"]:
+        return -1
+    return min(int(row.epoch) for row in ends)
