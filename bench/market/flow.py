@@ -108,7 +108,7 @@ def _fill(
 class Flow:
     """Messages (n, 8) of one mix over `books` instruments, without end. `resting` far orders a side at the start."""
 
-    def __init__(self, mix: Mix, books: int, resting: int = 2_000, seed: int = 7) -> None:
+    def __init__(self, mix: Mix, books: int, resting: int = 1_000, seed: int = 7) -> None:
         self.mix, self.books, self.sent = mix, books, 0
         self._random = np.array([seed * 0x9E3779B97F4A7C15 % 2**64], np.uint64)
         self._pool = np.zeros((2 * books, 4 * resting), np.int64)
