@@ -98,9 +98,6 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
         ex = ops[u(b + 7)]
         kind = code & 3
         side = (code >> 2) & 1
-        if code < 0:
-            kind = LIMIT
-            side = 0
         if m + 2 > ecap or G[8] >= ocap or G[10] >= ncap:
             return r, m
         if s < 0 or s >= ninst:
@@ -108,6 +105,11 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
             m += 1
             continue
         hi = s * HW
+        if code < 0:  # refused before: not even its tick counts
+            emit(E, m, REJECT | -code << 8, r, H[u(hi)], price, q, oid, ag, 0)
+            m += 1
+            H[u(hi)] += 1
+            continue
         end = H[u(hi + 3)]
         due = min(tick, end)  # what expires with or after the last tick of a call still takes part in its auction
         if due > H[u(hi + 1)]:  # something expires
@@ -153,11 +155,7 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
             G[11] = s + 1
             return r, m
         rej = 0
-        if tick < H[u(hi + 2)]:
-            rej = MALFORMED
-        elif code < 0:
-            rej = -code
-        elif ((code >> 3) & 3) == 3:
+        if tick < H[u(hi + 2)] or ((code >> 3) & 3) == 3:
             rej = MALFORMED
         if rej == 0:
             H[u(hi + 2)] = tick

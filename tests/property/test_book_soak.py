@@ -8,7 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from economy.events import OrderCancelRequested, OrderRejected, OrderSubmitted, OrderType, RejectReason, TradeExecuted
+from economy.events import (
+    CloseReason,
+    OrderCancelRequested,
+    OrderRejected,
+    OrderSubmitted,
+    OrderType,
+    RejectReason,
+    TradeExecuted,
+)
 from economy.instruments import Instrument
 from economy.market import Market
 from tests.property.flows import KINDS, LISTED, NO_CANCELS, TIFS, expected, told
@@ -223,3 +231,14 @@ def test_a_flood_of_bad_records_leaves_nothing_behind() -> None:
         for reason in range(RejectReason.PRICE_OUT_OF_RANGE + 1)
     ]
     assert sum(a.nbytes for a in market.dump().values()) == size
+
+
+def test_a_bad_record_moves_no_time() -> None:
+    row = [1, 3, 2, 1, 1, 5, 0, 0, 0, 0, 1000, 10, 8, 0, 0, 0, 0]  # stands until tick 8
+    bad = [1, 2**60, 2, 2, 2, 5, 0, 0, 0, 0, -1, 10, 0, 0, 0, 0, 0]
+    market = Market(1, 7, 20, [GUARDED])
+    for rows in (row, bad):
+        market.match_free(np.array([rows]), NO_CANCELS, np.array([0]))
+    out = market.match_free(np.empty((0, o.width), np.int64), np.array([[1, 4, 2, 3, 1, 5, 0]]), np.array([0]))
+    assert out["OrderClosed"].tolist() == [[1, 5, 1, 4, 2, 1, CloseReason.CANCELLED, 10]]
+    assert market.in_call(5)
