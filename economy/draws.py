@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from typing import Final
 
 
-class Draw(IntEnum):
-    """Second half of the Philox key, see economy/rng.py. Append, never renumber: recorded runs depend on it."""
+class Draw:
+    """Second half of the Philox key, see economy/rng.py. Append, never renumber: recorded runs depend on it.
 
-    SKILL = 0
-    START_ORDER = 1
-    OWNERSHIP = 2
-    OWNS = 3
-    HOLDS = 4  # counter = issuer
-    START_DEPOSITS = 5
-    ACTING_TICK = 6  # counter = epoch
-    PRODUCTIVITY = 7
-    SPIRIT = 8
-    TASTE = 9
-    CONFIDENCE = 10
-    PRICE_REVIEW = 11
-    DISMISSAL = 12
-    QUIT = 13
-    SEARCH = 14
-    LOTS = 15
-    GROUP = 16
-    INVESTMENT = 17
-    TRADES_SHARES = 18
-    VALUATION = 19
+    Plain integers: numba looks through all members of an enum at every call that is given one.
+    """
+
+    SKILL: Final = 0
+    START_ORDER: Final = 1
+    OWNERSHIP: Final = 2
+    OWNS: Final = 3
+    HOLDS: Final = 4  # counter = issuer
+    START_DEPOSITS: Final = 5
+    ACTING_TICK: Final = 6  # counter = epoch
+    PRODUCTIVITY: Final = 7
+    SPIRIT: Final = 8
+    TASTE: Final = 9
+    CONFIDENCE: Final = 10
+    PRICE_REVIEW: Final = 11
+    DISMISSAL: Final = 12
+    QUIT: Final = 13
+    SEARCH: Final = 14
+    LOTS: Final = 15
+    GROUP: Final = 16
+    INVESTMENT: Final = 17
+    TRADES_SHARES: Final = 18
+    VALUATION: Final = 19

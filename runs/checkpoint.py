@@ -26,12 +26,13 @@ from economy.scenario import Scenario
 from economy.world import World
 from runs.execution import Execution
 from runs.protocol import unlike_here
+from runs.rawread import raw_range
 from runs.reexecution import execution_of, group
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.assembly import OPENING
 from schemas.log.founding import Founding, founding
 from schemas.log.history import Segment, interventions
-from schemas.log.reader import LogReader, Place, read_range
+from schemas.log.reader import LogReader, Place
 from streams.projection import village_of
 
 State = dict[str, NDArray[Any]]
@@ -133,7 +134,7 @@ def _fold(
     assembler = segment.assembler(_FAMILIES)
     assembler.next_epoch = max(world.epoch + 1, segment.first)
     position = dict(start)
-    for chunk in read_range(bootstrap, namespace, start, end):
+    for chunk in raw_range(bootstrap, namespace, start, end):
         assembler.add(chunk)
         position[chunk.place] = int(chunk.offsets[-1]) + 1
         while assembler.next_epoch <= segment.last and assembler.complete():

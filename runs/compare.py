@@ -14,6 +14,7 @@ from economy.errors import InputError
 from economy.events import Events, InstrumentClass, Role
 from economy.indicators import WindowProjection
 from economy.scenario import Scenario
+from runs.rawread import raw_chunks
 from runs.reexecution import ORDER, Sides, first_difference
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.founding import Founding, founding
@@ -144,7 +145,7 @@ def _account(
 ) -> Account:  # fmt: skip
     run = segments[-1].run
     projection, figures = WindowProjection(run, scenario, founded.roles, founded.instruments), Figures()
-    for epoch, families in read_epochs(bootstrap, namespace, segments, (FLOWS, TRADES)):
+    for epoch, families in read_epochs(bootstrap, namespace, segments, (FLOWS, TRADES), raw_chunks):
         window = projection.feed(epoch, {name: rows for part in families.values() for name, rows in part.items()})
         if window is not None:
             figures[window.window] = window.figures
@@ -173,7 +174,7 @@ def _first_event(
     """(epoch, (topic, both sides)) of the first event that differs behind what is shared."""
     left = [_behind(segment, shared) for segment in a if segment.last > shared]
     right = [_behind(segment, shared) for segment in b if segment.last > shared]
-    ours, theirs = (read_epochs(bootstrap, namespace, each, FAMILIES) for each in (left, right))
+    ours, theirs = (read_epochs(bootstrap, namespace, each, FAMILIES, raw_chunks) for each in (left, right))
     for (epoch, mine), (_, other) in zip(ours, theirs, strict=False):
         for family in ORDER:
             if not _same(mine.get(family, {}), other.get(family, {})):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from economy.errors import UnknownRunError
+from runs.rawread import raw_chunks
 from schemas.log.clocklog import ClockLog, read_clocks
 from schemas.log.history import FAMILIES, read_epochs, read_history
 
@@ -80,4 +81,4 @@ def epochs_of(
     bootstrap: str, namespace: str, info: RunInfo, families: Sequence[str] = FAMILIES
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Unique records of a run and its ancestors, epoch by epoch: (epoch, family -> events in canonical order)."""
-    yield from read_epochs(bootstrap, namespace, read_history(bootstrap, namespace, info.run), families)
+    yield from read_epochs(bootstrap, namespace, read_history(bootstrap, namespace, info.run), families, raw_chunks)

@@ -21,11 +21,12 @@ from economy.scenario import Scenario
 from runs import reexecution
 from runs.derived import Derived, read_derived
 from runs.protocol import cut_at, unlike_here
+from runs.rawread import raw_chunks
 from runs.verify import Audit, Verdict, heads_of, together
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.assembly import EpochAssembler
 from schemas.log.founding import founding
-from schemas.log.history import Segment, interventions, read_chunks, read_history
+from schemas.log.history import Segment, interventions, read_history
 from streams.projection import village_of
 
 Told = Callable[[int, int], None]  # (records done, records in all)
@@ -182,7 +183,7 @@ def _read(
     done, broken, verdicts, markers, inherited = 0, "", [], Markers(), None
     for segment in segments:
         audit, assembler = Audit(segment, inherited), segment.assembler((FLOWS, TRADES))
-        for chunk in read_chunks(bootstrap, namespace, segment):
+        for chunk in raw_chunks(bootstrap, namespace, segment):
             audit.feed(chunk)
             if proof is not None and not broken:
                 broken = _fold(assembler, segment, chunk, proof)

@@ -6,7 +6,7 @@ common and the offsets behind which the parent's log holds nothing of it. Whoeve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,8 +110,15 @@ def read_chunks(
     yield from read_range(bootstrap, namespace, *segment.extent(bootstrap, namespace, families))
 
 
+Read = Callable[[str, str, Segment, Sequence[str]], Iterator[Chunk]]
+
+
 def read_epochs(
-    bootstrap: str, namespace: str, segments: Sequence[Segment], families: Sequence[str] = FAMILIES
+    bootstrap: str,
+    namespace: str,
+    segments: Sequence[Segment],
+    families: Sequence[str] = FAMILIES,
+    read: Read = read_chunks,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Unique records epoch by epoch, the opening first: (epoch, family -> events in canonical order).
 
@@ -119,7 +126,7 @@ def read_epochs(
     """
     for segment in segments:
         assembler = segment.assembler(families)
-        for chunk in read_chunks(bootstrap, namespace, segment, families):
+        for chunk in read(bootstrap, namespace, segment, families):
             assembler.add(chunk)
             while assembler.next_epoch <= segment.last and assembler.complete():
                 yield assembler.take()[:2]
