@@ -99,6 +99,8 @@ def export(
     """
     chosen = settings(state, namespace)
     if file is not None:
+        if file.suffix != ".avro":
+            raise InputError("file", str(file), "end its name in .avro; for a table give --events and --out")
         for option, value in (("--events", events), ("--format", format), ("--out", out)):
             if value is not None:
                 raise InputError(option, str(value), f"leave it out, or {file}: they are different exports")
@@ -156,6 +158,10 @@ def _export_file(chosen: Settings, run: int, file: Path) -> dict[str, Any]:
 @guarded
 def import_run(
     file: Annotated[Path, typer.Argument(help="What `escape export RUN FILE.avro` wrote.")],
+    trust: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="Another model than the village that the run may name."),
+    ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")] = False,
     state: State = None,
     namespace: Namespace = None,
@@ -166,6 +172,7 @@ def import_run(
     The file is checked as a whole before anything is written, and what was written is read back before the run is
     listed. A run that is there already, equal in every record, is left as it is.
     """
+    from agents.village import FACTORY
     from infra.stored import wait_until_stored
     from runs.container import Container
     from runs.importing import import_file
@@ -177,7 +184,7 @@ def import_run(
             task = bar.add_task(file.name, total=None, detail="")
             done = import_file(
                 stack.bootstrap, stack.namespace, chosen.partitions, chosen.flow_partitions, container,
-                lambda read, total: bar.update(task, completed=read, total=total),
+                trust or FACTORY, lambda read, total: bar.update(task, completed=read, total=total),
             )  # fmt: skip
         if container.manifest.state == "finished":
             wait_until_stored(stack, done.run)

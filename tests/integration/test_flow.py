@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from economy.errors import ProtocolError
+from infra.broker import Broker
 from runs.export_events import export_events
+from runs.ingest import ingest
+from runs.log import find_run
+from runs.tapes.flow import Batch
+from runs.tapes.table import Scales, TableTape
+from schemas.log import topics
 from tests.integration.commands import answer, escape, refused
 from tests.lobster import synthetic, write
 from tests.tapes import book_options, facade_trades, random_rows, write_csv
@@ -129,3 +137,24 @@ def test_other_events_come_out_with_their_own_columns(state: str, told: dict[str
     options = ("--events", "TradeExecuted", "--format", "xlsx")
     refused(escape("export", str(told["run"]), *options, **settings(state)), 2, "'xlsx'", "csv, parquet, avro")
     refused(escape("export", "1", *options[:2], **settings(state)), 2, "run = 1")
+
+
+def test_an_interrupted_tape_is_an_aborted_run(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    topics.create(broker.bootstrap, namespace, 2, 1)
+    tape = TableTape(
+        write_csv(tmp_path / "mine.csv", [row | {"quantity": "1"} for row in ROWS[:100]]), Scales({}, {}, 4, 0)
+    )
+    whole = tape.flow()
+
+    def batches() -> Iterator[Batch]:
+        yield from whole.batches
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(broker.bootstrap, namespace, 2, 1, 5, replace(whole, batches=batches()))
+    info = find_run(broker.bootstrap, namespace, 5)
+    assert (info.state, info.digest) == ("aborted", "")
+    # Nobody matches here: a tape waits no longer than it was told to.
+    with pytest.raises(ProtocolError, match="stands still"):
+        ingest(broker.bootstrap, namespace, 2, 1, 6, tape.flow(), patience=0.5)
+    assert find_run(broker.bootstrap, namespace, 6).state == "aborted"

@@ -90,7 +90,7 @@ def test_an_imported_run_is_the_same_run(source: Source, namespace: str, tmp_pat
     writer.flush()
     worker = toy.start_worker(bootstrap, namespace, 2, tmp_path)
     try:
-        done = import_file(bootstrap, namespace, 2, 2, Container(source.file))
+        done = import_file(bootstrap, namespace, 2, 2, Container(source.file), TOY)
         assert (done.run, done.digest, done.known) == (run, source.info.digest, False)
         toy.send_epoch(writer, 9, 0, 2, 0, 50)
         toy.matched(bootstrap, namespace, 9, 2, 1)  # matching has read past the imported orders
@@ -113,7 +113,7 @@ def test_an_imported_run_is_the_same_run(source: Source, namespace: str, tmp_pat
         )
     _check_grants(source, namespace)
 
-    assert import_file(bootstrap, namespace, 2, 2, Container(source.file)).known
+    assert import_file(bootstrap, namespace, 2, 2, Container(source.file), TOY).known
     again = tmp_path / "again.avro"
     export_file(bootstrap, namespace, run, again)
     assert _bodies(again) == _bodies(source.file)
@@ -146,15 +146,15 @@ def test_a_fork_follows_its_parent(source: Source, namespace: str) -> None:
     topics.create(source.bootstrap, namespace, 2, 2)
     where = (source.bootstrap, namespace, 2, 2)
     with pytest.raises(InputError, match=f"fork of run {source.info.run}: import that one first"):
-        import_file(*where, Container(source.fork))
-    import_file(*where, Container(source.file))
-    assert not import_file(*where, Container(source.fork)).known
+        import_file(*where, Container(source.fork), TOY)
+    import_file(*where, Container(source.file), TOY)
+    assert not import_file(*where, Container(source.fork), TOY).known
     found = find_run(source.bootstrap, namespace, source.forked.run)
     assert (found.started["parent"], found.digest) == (source.info.run, source.info.digest)
     assert recomputed(source.bootstrap, namespace, source.forked.run) == source.info.digest
     verdict = verify_run(source.bootstrap, namespace, source.forked.run)
     assert (verdict.findings, verdict.digest) == ((), source.info.digest)
-    assert import_file(*where, Container(source.fork)).known
+    assert import_file(*where, Container(source.fork), TOY).known
 
 
 def test_schemas_are_found_by_fingerprint(
@@ -174,12 +174,12 @@ def test_schemas_are_found_by_fingerprint(
     schemas = {str(renumbered(int(number))): entry for number, entry in own.manifest.schemas.items()}
     write_container(file, records, lambda size, sound: replace(own.manifest, size=size, sha256=sound, schemas=schemas))
     topics.create(source.bootstrap, namespace, 2, 2)
-    done = import_file(source.bootstrap, namespace, 2, 2, Container(file))
+    done = import_file(source.bootstrap, namespace, 2, 2, Container(file), TOY)
     assert recomputed(source.bootstrap, namespace, done.run) == source.info.digest
 
     monkeypatch.setattr(checked, "locked_ids", lambda: {})
     with pytest.raises(InputError, match="not known here"):
-        import_file(source.bootstrap, namespace, 2, 2, Container(file))
+        import_file(source.bootstrap, namespace, 2, 2, Container(file), TOY)
 
 
 def _rewritten(
@@ -240,7 +240,7 @@ def test_a_sound_file_with_wrong_records_leaves_nothing_on_the_log(
         (lambda records: (r for r in records if r.topic != CLOCK), {}, "clock's first"),
     ):
         with pytest.raises(InputError, match=words):
-            import_file(*where, _rewritten(source, path, change, **told))
+            import_file(*where, _rewritten(source, path, change, **told), TOY)
     places = [(ORDERS, p) for p in range(2)] + [(TRADES, p) for p in range(2)] + [(CLOCK, 0)]
     assert set(end_offsets(source.bootstrap, namespace, places).values()) == {0}
 
@@ -248,10 +248,10 @@ def test_a_sound_file_with_wrong_records_leaves_nothing_on_the_log(
 def test_what_is_there_already_is_not_overwritten(source: Source, namespace: str, tmp_path: Path) -> None:
     bootstrap, run = source.bootstrap, source.info.run
     # Into the log that it came from: it is known.
-    assert import_file(bootstrap, source.namespace, 2, 2, Container(source.file)).known
+    assert import_file(bootstrap, source.namespace, 2, 2, Container(source.file), TOY).known
     topics.create(bootstrap, namespace, 1, 1)
     with pytest.raises(InputError, match="has 2 for orders and 2 for flows"):
-        import_file(bootstrap, namespace, 1, 1, Container(source.file))
+        import_file(bootstrap, namespace, 1, 1, Container(source.file), TOY)
 
     # An interrupted import leaves no run, and can be repeated.
     other = f"{namespace}b"
@@ -259,10 +259,14 @@ def test_what_is_there_already_is_not_overwritten(source: Source, namespace: str
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(importing._Import, "_clock", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            import_file(bootstrap, other, 2, 2, Container(source.file))
+            import_file(bootstrap, other, 2, 2, Container(source.file), TOY)
     assert list_runs(bootstrap, other) == []
-    assert not import_file(bootstrap, other, 2, 2, Container(source.file)).known
+    assert not import_file(bootstrap, other, 2, 2, Container(source.file), TOY).known
     assert recomputed(bootstrap, other, run) == source.info.digest
+
+    # A run that names code to load.
+    with pytest.raises(InputError, match=r"model = 'tests\.toy_model:make'.*--trust"):
+        import_file(bootstrap, f"{namespace}b", 2, 2, Container(source.file))
 
     # Another run with its id.
     third = f"{namespace}c"
@@ -274,9 +278,9 @@ def test_what_is_there_already_is_not_overwritten(source: Source, namespace: str
     writer = LogWriter(bootstrap, third)
     open_run(bootstrap, third, writer, spec, make(SCENARIO, 8))
     with pytest.raises(InputError, match="goes on here"):
-        import_file(bootstrap, third, 2, 2, Container(source.file))
+        import_file(bootstrap, third, 2, 2, Container(source.file), TOY)
     record = {"run": run, "incarnation": 1, "epoch": -1, "reason": "test"}
     writer.send_record("RunAborted", record, 0)
     writer.flush()
     with pytest.raises(InputError, match="another run has this id"):
-        import_file(bootstrap, third, 2, 2, Container(source.file))
+        import_file(bootstrap, third, 2, 2, Container(source.file), TOY)
