@@ -276,7 +276,7 @@ def _resolve(batch: DecodedBatch, values: Mapping[int, bytes], kind: NDArray[np.
 
 def decode_values(values: Sequence[bytes]) -> DecodedBatch:
     """Decode a sequence of record values, as a Kafka client hands them over."""
-    lengths = np.fromiter((len(v) for v in values), np.int64, len(values))
+    lengths = np.fromiter(map(len, values), np.int64, len(values))
     ends = np.cumsum(lengths)
     return decode(np.frombuffer(b"".join(values), np.uint8), ends - lengths, ends)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -48,7 +49,7 @@ class Chunk:
     cold: list[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
     defects: list[tuple[int, Defect]] = field(default_factory=list)
     values: Sequence[bytes] = ()
-    keys: Sequence[bytes | None] = ()
+    keys: Sequence[bytes | None] = ()  # of chunks with defects only: a sound record repeats its key
 
     @property
     def place(self) -> Place:
@@ -74,8 +75,11 @@ def chunk_of(
 
 
 def _chunk(family: str, partition: int, messages: Sequence[Message]) -> Chunk:
-    offsets = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
-    return chunk_of(family, partition, [m.value() or b"" for m in messages], offsets, [m.key() for m in messages])
+    offsets = np.fromiter([m.offset() for m in messages], np.int64, len(messages))
+    chunk = chunk_of(family, partition, [m.value() or b"" for m in messages], offsets)
+    if chunk.defects:
+        chunk.keys = [m.key() for m in messages]
+    return chunk
 
 
 class LogReader:
@@ -107,8 +111,13 @@ class LogReader:
         """
         messages = self.poll_messages(timeout)
         by_place: dict[Place, list[Message]] = {}
-        for message in messages:
-            by_place.setdefault((self._families[message.topic() or ""], message.partition() or 0), []).append(message)
+        if len(self.position) == 1 and messages:
+            by_place = {place: messages for place in self.position}
+        else:
+            by_name: dict[tuple[str | None, int | None], list[Message]] = defaultdict(list)
+            for message in messages:
+                by_name[message.topic(), message.partition()].append(message)
+            by_place = {(self._families[name or ""], p or 0): part for (name, p), part in by_name.items()}
         chunks = []
         for (family, partition), part in by_place.items():
             chunks.append(_chunk(family, partition, part))
@@ -120,14 +129,12 @@ class LogReader:
         first = self._consumer.poll(timeout)
         if first is None:
             return []
-        messages = []
-        for message in [first, *self._consumer.consume(_BATCH, 0)]:
-            error = message.error()
-            if error is None:
-                messages.append(message)
-            elif not error.retriable():
+        messages = [first, *self._consumer.consume(_BATCH, 0)]
+        errors = [error for message in messages if (error := message.error()) is not None]
+        for error in errors:
+            if not error.retriable():
                 raise KafkaException(error)
-        return messages
+        return [message for message in messages if message.error() is None] if errors else messages
 
     def end_offsets(self, places: Sequence[Place], timeout: float = 20.0) -> dict[Place, int]:
         """Offset behind the last record of each partition. Raises SetupError when the broker does not answer."""
