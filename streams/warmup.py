@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from economy import events as e
+from economy.book import OrderBook
 from economy.digest import mark
 from economy.events import ChainScope, InstrumentClass, OrderType, Rows, RunMode, TimeInForce
 from economy.instruments import Instrument
@@ -76,12 +77,26 @@ def _fetched(values: list[bytes]) -> recordbatch.Records:
     return recordbatch.read(recordbatch.seal(batch, -1, -1, -1))
 
 
+def _auction() -> None:
+    """A call that withdraws an order which overlaps with another of its agent, and trades the rest; then one that has
+    nothing to trade."""
+    book = OrderBook()
+    book.halt()
+    for n, (agent, side) in enumerate(((1, e.Side.SELL), (1, e.Side.BUY), (2, e.Side.BUY))):
+        book.add(order=n, agent=agent, side=side, price=_PRICE, quantity=1 + agent)
+    book.resume()
+    book.add(order=3, agent=3, side=e.Side.SELL, price=_PRICE + 1, quantity=1)
+    book.halt()
+    book.resume()
+
+
 def warm_up() -> None:
     """Match a few records of both modes, write what comes of it, and restore a snapshot in between."""
     records = _fetched(_values())
     for buffer in (records.buffer.copy(), records.buffer):  # compressed batches come as the first, others as the second
         found = decode(buffer, records.starts, records.ends)
     cold = [(i, *decode_record(records.value(i))) for i in found.cold.tolist()]
+    _auction()
     state = PartitionMatching(0)
     written = state.feed(Chunk(ORDERS, 0, records.offsets, found.rows, found.index, cold), records.next_offset)
     for events in written:

@@ -163,7 +163,9 @@ class Books:
         stays = np.ones(len(rows), np.bool_)
         stays[gone] = False
         bids, asks = (rows[stays & (side == k)][:, [0, 3]] for k in (0, 1))
-        return rows[gone][:, 1:3], clearing(bids, asks, self.reference(slot), int(self._rules[slot, 2]))
+        return np.ascontiguousarray(rows[gone][:, 1:3]), clearing(
+            bids, asks, self.reference(slot), int(self._rules[slot, 2])
+        )
 
     def indicative(self, slot: int) -> Clearing | None:
         """Where the book would clear if a call ended now; None when no bid reaches an ask."""

@@ -7,6 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+_WARM = """
+from economy import auction
+from economy.market import Market
+from economy.matching import uncross, walk
+from streams.warmup import warm_up
+from tests.property.hostile import own_overlaps
+from tests.property.test_book_soak import GUARDED
+
+kernels = [auction._newer, uncross.uncross, uncross.withdraw, walk.dump, walk.depth]
+warm_up()
+known = [len(k.signatures) for k in kernels]
+out = Market(1, 7, 20, [GUARDED]).match_free(*own_overlaps(600))
+assert {"TradingResumed", "OrderClosed", "TradeExecuted"} <= set(out)
+assert known == [len(k.signatures) for k in kernels], known
+assert min(known) == 1, known
+"""
 _SCRIPT = """
 from economy.book import OrderBook
 from economy.events import Side
@@ -26,3 +42,9 @@ def test_the_kernel_counts_no_references(tmp_path: Path) -> None:
     references, prefetches = map(int, done.stdout.split())
     assert references == 0
     assert prefetches > 0
+
+
+def test_a_workers_first_auction_waits_for_no_compiler() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", _WARM], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
