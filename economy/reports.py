@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from economy.admission import TAX_MASK, USE_SHIFT
@@ -25,6 +26,7 @@ from economy.events import (
 )
 from economy.matching.layout import BAND, CALL_TAKER, CALL_TRADE, CLOSE, HALT, REJECT, RESUME, STOOD, TRADE
 
+Column = NDArray[np.int64]
 BP: Final = 10_000  # tax rates are in 0.0001
 
 
@@ -56,11 +58,11 @@ class Batch:
         happened = np.bincount(self.events[:, 0] & 255, minlength=BAND + 1)
         found: Events = {}
         if happened[TRADE]:
-            found[TradeExecuted.name] = self._trades()
+            found[TradeExecuted.name] = self._trades(int(happened[TRADE]))
         if happened[REJECT]:
             found[OrderRejected.name] = self._rejects()
         if happened[CLOSE]:
-            found[OrderClosed.name] = self._closes()
+            found[OrderClosed.name] = self._closes(int(happened[CLOSE]))
         if happened[HALT]:
             found[TradingHalted.name] = self._halts()
         if happened[CALL_TRADE]:
@@ -99,18 +101,15 @@ class Batch:
         return levels[np.concatenate(([True], (levels[1:] != levels[:-1]).any(1)))[: len(levels)]]
 
     # ---- records with the slot in place of the instrument, and the run still open
-    def _trades(self) -> Rows:
-        t, events = TradeExecuted, self.of(TRADE)
-        op, who = self.ops[events[:, 1]], self.source[events[:, 1]]
-        rows = np.empty((len(events), t.width), np.int64)
-        rows[:, t.INSTRUMENT] = op[:, 1]
-        rows[:, [t.SEQ, t.PRICE, t.QUANTITY, t.MAKER_ORDER, t.MAKER_AGENT]] = events[:, 2:7]
-        rows[:, t.TICK] = who[:, 1]
-        rows[:, t.TAKER_AGENT], rows[:, t.TAKER_ORDER] = op[:, 3], op[:, 2]
-        rows[:, t.TAKER_SIDE] = events[:, 0] >> 16 & 1
-        buys = rows[:, t.TAKER_SIDE] == 0
-        rows[:, t.USE] = np.where(buys, who[:, 4], events[:, 7] >> USE_SHIFT)
-        rows[:, t.TAX] = np.where(buys, who[:, 5], events[:, 7] & TAX_MASK)
+    def _trades(self, count: int) -> Rows:
+        t = TradeExecuted
+        rows = np.empty((count, t.width), np.int64)
+        # Columns by name: their places may change with the schema, and a compiled function would not notice.
+        _fill_trades(
+            self.events, self.ops, self.source, rows[:, t.INSTRUMENT], rows[:, t.SEQ], rows[:, t.TICK],
+            rows[:, t.PRICE], rows[:, t.QUANTITY], rows[:, t.MAKER_ORDER], rows[:, t.MAKER_AGENT],
+            rows[:, t.TAKER_ORDER], rows[:, t.TAKER_AGENT], rows[:, t.TAKER_SIDE], rows[:, t.USE], rows[:, t.TAX],
+        )  # fmt: skip
         return rows
 
     def _call_trades(self) -> Rows:
@@ -133,16 +132,13 @@ class Batch:
         rows[:, r.REASON] = (events[:, 0] >> 8 & 255) - 1
         return rows
 
-    def _closes(self) -> Rows:
-        c, events = OrderClosed, self.of(CLOSE)
-        op = self.ops[events[:, 1]]
-        rows = np.empty((len(events), c.width), np.int64)
-        rows[:, c.INSTRUMENT] = op[:, 1]
-        rows[:, [c.SEQ, c.QUANTITY, c.ORDER, c.AGENT]] = events[:, [2, 4, 5, 6]]
-        rows[:, c.REASON] = (events[:, 0] >> 8 & 255) - 1
-        # An expired order closed at the end of its last tick, whichever op made the book look.
-        own = (rows[:, c.REASON] == CloseReason.EXPIRED) | (events[:, 0] & STOOD != 0)
-        rows[:, c.TICK] = np.where(own, events[:, 7], op[:, 6])
+    def _closes(self, count: int) -> Rows:
+        c = OrderClosed
+        rows = np.empty((count, c.width), np.int64)
+        _fill_closes(
+            self.events, self.ops, rows[:, c.INSTRUMENT], rows[:, c.SEQ], rows[:, c.TICK], rows[:, c.QUANTITY],
+            rows[:, c.ORDER], rows[:, c.AGENT], rows[:, c.REASON],
+        )  # fmt: skip
         return rows
 
     def _halts(self) -> Rows:
@@ -160,6 +156,47 @@ class Batch:
         rows[:, 1] = self.ops[events[:, 1], 1]
         rows[:, [2, 3, 4, 5]] = events[:, [2, 7, 3, 4]]
         return rows
+
+
+@njit(cache=True)
+def _fill_trades(
+    events: Rows, ops: Rows, source: Rows, instrument: Column, seq: Column, tick: Column, price: Column,
+    quantity: Column, maker_order: Column, maker_agent: Column, taker_order: Column, taker_agent: Column, side: Column,
+    use: Column, rate: Column,
+) -> None:  # fmt: skip
+    n = 0
+    for i in range(events.shape[0]):
+        if events[i, 0] & 255 != TRADE:
+            continue
+        op = events[i, 1]
+        instrument[n], taker_order[n], taker_agent[n] = ops[op, 1], ops[op, 2], ops[op, 3]
+        seq[n], price[n], quantity[n] = events[i, 2], events[i, 3], events[i, 4]
+        maker_order[n], maker_agent[n], tick[n] = events[i, 5], events[i, 6], source[op, 1]
+        side[n] = events[i, 0] >> 16 & 1
+        if side[n] == 0:  # the buyer's use and tax rate: of the taker, or in the maker's tag
+            use[n], rate[n] = source[op, 4], source[op, 5]
+        else:
+            use[n], rate[n] = events[i, 7] >> USE_SHIFT, events[i, 7] & TAX_MASK
+        n += 1
+
+
+@njit(cache=True)
+def _fill_closes(
+    events: Rows, ops: Rows, instrument: Column, seq: Column, tick: Column, quantity: Column, order: Column,
+    agent: Column, reason: Column,
+) -> None:  # fmt: skip
+    n = 0
+    for i in range(events.shape[0]):
+        code = events[i, 0]
+        if code & 255 != CLOSE:
+            continue
+        op = events[i, 1]
+        instrument[n], seq[n], quantity[n] = ops[op, 1], events[i, 2], events[i, 4]
+        order[n], agent[n], reason[n] = events[i, 5], events[i, 6], (code >> 8 & 255) - 1
+        # An expired order closed at the end of its last tick, whichever op made the book look.
+        own = reason[n] == CloseReason.EXPIRED or code & STOOD != 0
+        tick[n] = events[i, 7] if own else ops[op, 6]
+        n += 1
 
 
 def _value(rows: Rows, multiplier: Rows, classes: Rows) -> None:
