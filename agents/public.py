@@ -172,7 +172,7 @@ class Public(Arrays):
         self.taste = np.zeros(n)
         self.confidence = np.zeros(1)
         self.supply, self.demand = np.ones(n), np.ones(1)  # factors of shocks
-        self.decrees = np.full(len(Decree), np.nan)  # NaN where the rule decides
+        self.decrees = np.full(len(Decree), -1.0)  # below zero where the rule decides
         self.silent = np.zeros(p.size, np.int64)  # agents that were taken out
         self.offers = np.empty((0, 3), np.int64)  # (firm, labour lots, wage)
         self.bankrupt = np.empty((0, 2), np.int64)  # (firm, deposits sought)
@@ -203,7 +203,7 @@ class Public(Arrays):
         change = parse(key, value, self.static.scenario)
         kind = change.key.partition(".")[0]
         if kind in DECREES:
-            self.decrees[DECREES[kind]] = np.nan if change.value is None else change.value
+            self.decrees[DECREES[kind]] = -1 if change.value is None else change.value
             if change.value is not None:
                 self._decree(DECREES[kind], change.value)
             return
@@ -228,7 +228,7 @@ class Public(Arrays):
     def decreed(self, what: Decree, rule: float) -> float:
         """What is decreed, else what the rule says."""
         value = float(self.decrees[what])
-        return rule if np.isnan(value) else value
+        return rule if value < 0 else value
 
     # ---- the fold
     def apply(self, flows: Events, trades: Events) -> None:

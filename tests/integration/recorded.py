@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infra.broker import Broker
+from schemas.catalogue import key
 from schemas.codec import decode_record
 from schemas.log.history import Segment, read_chunks, read_history
 from schemas.log.reader import Chunk, Place, chunk_of
@@ -27,7 +28,8 @@ class Recorded:
         (segment,) = read_history(broker.bootstrap, namespace, run)
         records: dict[Place, list[Record]] = {place: [] for place in segment.start}
         for chunk in read_chunks(broker.bootstrap, namespace, segment):
-            records[chunk.place] += zip(chunk.offsets.tolist(), chunk.values, chunk.keys, strict=True)
+            keys = [key(decode_record(value)[1]["run"]) for value in chunk.values]
+            records[chunk.place] += zip(chunk.offsets.tolist(), chunk.values, keys, strict=True)
         return cls(segment, records)
 
     def copy(self) -> Recorded:
@@ -39,7 +41,7 @@ class Recorded:
             for at in range(0, len(records), size):
                 part = records[at : at + size]
                 offsets = np.array([offset for offset, _, _ in part], np.int64)
-                values, keys = [value for _, value, _ in part], [key for _, _, key in part]
+                values, keys = [value for _, value, _ in part], [held for _, _, held in part]
                 found.append(chunk_of(family, partition, values, offsets, keys))
         return found
 
@@ -53,4 +55,4 @@ class Recorded:
 
 
 def matches(record: Mapping[str, object], fields: Mapping[str, int]) -> bool:
-    return all(record[key] == value for key, value in fields.items())
+    return all(record[name] == value for name, value in fields.items())

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def segments(broker: Broker) -> tuple[Segment, ...]:
-    model = VillageModel(load_scenario("village", {"years": "1", "calendar.rounds": "4"}), 4)
+    model = VillageModel(
+        load_scenario("village", {"years": "1", "calendar.rounds": "4", "population.households": "120"}), 4
+    )
     Written(broker.bootstrap, "shown", model, FACTORY)
     return read_history(broker.bootstrap, "shown", 7)
 

@@ -21,7 +21,7 @@ from runs.sweep import Cell, grid, outcome_of, sweep, to_json, windows_of
 from tests.integration.written import Written
 
 pytestmark = pytest.mark.integration
-SHORT = {"years": "1", "calendar.rounds": "4"}
+SHORT = {"years": "1", "calendar.rounds": "4", "population.households": "120"}
 
 
 def village(seed: int) -> VillageModel:
@@ -77,7 +77,7 @@ def test_other_seeds_differ_from_the_start(broker: Broker, names: str) -> None:
 
 
 def test_a_sweep_gives_what_single_runs_give() -> None:
-    settings = {"years": ["1"], "calendar.rounds": ["4"], "firms.payout": ["0.4", "0.8"]}
+    settings = {key: [value] for key, value in SHORT.items()} | {"firms.payout": ["0.4", "0.8"]}
     heard: list[tuple[int, int]] = []
     cells = sweep("village", settings, [1, 2], told=lambda done, total: heard.append((done, total)))
     assert [cell.values["firms.payout"] for cell in cells] == ["0.4", "0.8"]

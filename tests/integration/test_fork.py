@@ -113,7 +113,9 @@ def test_what_cannot_be_forked_is_refused(lab: Lab, parent: RunResult) -> None:
 
 
 def test_a_fork_of_the_village_leaves_the_luck_of_others_alone(lab: Lab) -> None:
-    model = VillageModel(load_scenario("village", {"years": "1", "calendar.rounds": "4"}), 3)
+    model = VillageModel(
+        load_scenario("village", {"years": "1", "calendar.rounds": "4", "population.households": "120"}), 3
+    )
     parent = lab.start(2, model, FACTORY).wait()
     taxed = fork(lab, parent.run, 800, ("income_tax", "0.6"))
     local = run_local(model, interventions={40: [("income_tax", "0.6")]})

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pytest
 
 from agents.village import FACTORY, VillageModel
@@ -16,9 +14,11 @@ from economy.events import Events
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from runs.local import run_local
-from runs.protocol import RULES_VERSION
+from runs.protocol import RULES_VERSION, places
 from runs.replay import Replay, Status, replay
-from schemas.codec import decode_record
+from schemas.catalogue import BALANCES, CLOCK, INDICATORS, ORDERS
+from schemas.codec import decode_record, encode_record
+from schemas.log import topics
 from schemas.log.reader import end_offsets, read_range
 from schemas.log.writer import LogWriter
 from tests.integration.written import Written
@@ -28,7 +28,9 @@ LAST, EPOCH = 79, 17
 
 
 def village() -> VillageModel:
-    return VillageModel(load_scenario("village", {"years": "1", "calendar.rounds": "4"}), 3)
+    return VillageModel(
+        load_scenario("village", {"years": "1", "calendar.rounds": "4", "population.households": "120"}), 3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -130,30 +132,23 @@ def test_other_rules_or_another_lock_are_not_computed_again(
 
 def test_a_record_exchanged_on_the_log_is_named_on_both_sides(broker: Broker, honest: Written, namespace: str) -> None:
     """The log is copied record by record into another namespace, but for the size of one order."""
-    from schemas.catalogue import BALANCES, CLOCK, INDICATORS, ORDERS
-    from schemas.codec import encode_record
-    from schemas.log import topics
-
     topics.create(broker.bootstrap, namespace, 2, 2)
     writer = LogWriter(broker.bootstrap, namespace)
-    from runs.protocol import places
-
     changed = None
     for place in [*places(2, 2), (CLOCK, 0), (BALANCES, 0), (INDICATORS, 0)]:
         for chunk in read_range(
             broker.bootstrap, "replayed", {place: 0}, end_offsets(broker.bootstrap, "replayed", [place])
         ):
-            for value, key in zip(chunk.values, chunk.keys, strict=True):
+            for value in chunk.values:
                 name, record = decode_record(value)
                 if changed is None and name == "OrderSubmitted" and record["tick"] >= EPOCH * 20:
                     changed = record
-                    value = encode_record(name, record | {"quantity": record["quantity"] + 1})
-                writer.send(*place, value, key)
+                    record = record | {"quantity": record["quantity"] + 1}
+                writer.send(*place, encode_record(name, record))
     writer.flush()
     assert changed is not None
     found = replay(broker.bootstrap, namespace, 7)
     epoch = changed["tick"] // 20
-    assert place is not None
     assert found.integrity.status == found.execution.status == Status.DIVERGED
     assert found.integrity.through == found.execution.through == epoch - 1
     assert found.execution.recorded is not None
@@ -162,5 +157,3 @@ def test_a_record_exchanged_on_the_log_is_named_on_both_sides(broker: Broker, ho
                            (found.execution.computed, changed["quantity"])):  # fmt: skip
         assert (side["agent"], side["n"], side["quantity"]) == (changed["agent"], changed["n"], quantity)
     assert ORDERS in found.integrity.reason
-    assert np.iinfo(np.int64).max > epoch >= EPOCH
-    assert Decimal(found.verdict.records) > 0
