@@ -25,9 +25,9 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import fastavro
 
 from economy.errors import InputError, SetupError
+from runs.formats import CODEC
 
 FORMAT: Final = 1
-CODEC: Final = "deflate"  # the only compression that every Avro library must know
 SCHEMA: Final[dict[str, Any]] = {
     "type": "record",
     "name": "LoggedRecord",

@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import fastavro
 
 from economy.errors import SetupError
+from runs.formats import CODEC
 from runs.log import RunInfo
 from runs.protocol import places
 from schemas.catalogue import ALSO_IN, CLOCK, EVENTS
 from schemas.codec import decode_record
 from schemas.log.reader import Place, end_offsets, read_range
-
-CODEC: Final = "deflate"  # the only compression that every Avro library must know
 
 
 def _named(schema: Any, namespace: str, seen: set[str]) -> Any:

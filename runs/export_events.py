@@ -139,8 +139,9 @@ class EventTable:
 
     @property
     def fields(self) -> list[Field]:
-        """The fields that become columns: all but the run."""
-        by_name = {field.name: field for field in self.event.fields if field.name != "run"}
+        """The fields that become columns: all but the run, where there are others."""
+        alone = len(self.event.fields) == 1
+        by_name = {field.name: field for field in self.event.fields if field.name != "run" or alone}
         return [by_name[name] for name in COLUMNS.get(self.event.name, tuple(by_name))]
 
     @property

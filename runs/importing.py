@@ -27,7 +27,7 @@ from schemas.codec import encode_record
 from schemas.log.clocklog import read_clock
 from schemas.log.history import by_place, read_history
 from schemas.log.reader import Place, end_offsets
-from schemas.log.writer import LogWriter
+from schemas.log.writer import BULK, LogWriter
 
 Ranges = Mapping[Place, tuple[int, int]]
 
@@ -108,7 +108,7 @@ class _Import:
         self._parent = self._parent_offsets()
 
     def write(self) -> None:
-        number, writer = self.run.manifest.run, LogWriter(self.bootstrap, self.namespace)
+        number, writer = self.run.manifest.run, LogWriter(self.bootstrap, self.namespace, **BULK)
         for partition in range(self.run.manifest.partitions):
             writer.send_rows(e.RunClosed.name, np.array([[number]], np.int64), partition, ORDERS)
         writer.flush()

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
@@ -21,9 +20,8 @@ from runs.protocol import by_family, close_run, environment, places
 from runs.tapes.flow import Batch, Flow
 from schemas.catalogue import EVENTS, FLOWS, TRADES, locked_ids, partition_of
 from schemas.log.reader import LogReader, Place, end_offsets
-from schemas.log.writer import LogWriter, WriteError
+from schemas.log.writer import BULK, LogWriter, WriteError
 
-QUEUED: Final = 100_000  # records that wait for the broker; bounds the memory of a tape that is read faster
 OnProgress = Callable[[int, int], None]  # (orders and cancels sent, trades seen)
 OnOutput = Callable[[Events], None]  # the market's output as it comes, without repeats
 
@@ -73,7 +71,7 @@ class _Ingestion:
         self.partitions, self.flow_partitions = partitions, flow_partitions
         self.run, self.told = run, Ingested(run)
         self._on_output, self._on_progress, self._patience = on_output, on_progress, patience
-        self._writer = LogWriter(bootstrap, namespace, **{"queue.buffering.max.messages": QUEUED})
+        self._writer = LogWriter(bootstrap, namespace, **BULK)
         self._digest = FreeDigest()
         self._ticks = 0
         self._matched: set[int] = set()  # partitions whose last output is there

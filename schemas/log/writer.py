@@ -18,6 +18,7 @@ from schemas.codec import encode_record
 
 _KEY: Final = struct.Struct(">qq")
 MESSAGE_LIMIT: Final = 32 << 20
+BULK: Final = {"queue.buffering.max.messages": 100_000}  # options of a writer that sends more than memory holds
 
 
 class WriteError(EscapeError):
