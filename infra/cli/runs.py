@@ -38,10 +38,11 @@ def runs_list(state: State = None, namespace: Namespace = None, json_: Json = Fa
     if json_:
         emit([info.to_json() for info in found])
         return
-    table = Table("run", "scenario", "seed", "state", "epochs", "digest")
+    table = Table("run", "parent", "scenario", "seed", "state", "epochs", "digest")
     for info in found:
         epochs = f"{info.granted + 1}/{info.last_epoch + 1}"
-        table.add_row(str(info.run), info.scenario, str(info.seed), info.state, epochs, info.digest)
+        parent = str(info.started["parent"] or "")
+        table.add_row(str(info.run), parent, info.scenario, str(info.seed), info.state, epochs, info.digest)
     out.print(table)
 
 
