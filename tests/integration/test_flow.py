@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from economy.errors import ProtocolError
+from economy.errors import InputError, ProtocolError, UnknownRunError
 from infra.broker import Broker
 from runs.export_events import export_events
 from runs.ingest import ingest
@@ -29,12 +29,21 @@ ROWS = random_rows(1, 4000)
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The state folder of a running stack with two partitions of each kind."""
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """(state folder, broker's address) of a running stack with two partitions of each kind."""
     folder = str(tmp_path_factory.mktemp("flow") / "state")
-    answer("up", "--json", state=folder, partitions="2", flow_partitions="2")
-    yield folder
+    yield folder, answer("up", "--json", **settings(folder))["bootstrap"]
     answer("down", "--json", state=folder)
+
+
+@pytest.fixture(scope="module")
+def state(stack: tuple[str, str]) -> str:
+    return stack[0]
+
+
+@pytest.fixture(scope="module")
+def bootstrap(stack: tuple[str, str]) -> str:
+    return stack[1]
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +98,10 @@ def _trades(rows: list[dict[str, object]]) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "avro"])
 def test_the_trades_of_a_tape_come_out_as_the_facade_makes_them(
-    kind: str, state: str, told: dict[str, object], tmp_path: Path
+    kind: str, bootstrap: str, told: dict[str, object], tmp_path: Path
 ) -> None:
     path = tmp_path / f"trades.{kind}"
-    options = ("--events", "TradeExecuted", "--format", kind, "--out", str(path), "--json")
-    exported = answer("export", str(told["run"]), *options, **settings(state))
+    count = export_events(bootstrap, "escape", int(str(told["run"])), "TradeExecuted", kind, path)
     if kind == "avro":
         with open(path, "rb") as file:
             rows = list(fastavro.reader(file))
@@ -109,13 +117,12 @@ def test_the_trades_of_a_tape_come_out_as_the_facade_makes_them(
     expected, _ = facade_trades(ROWS)
     assert list(rows[0]) == list(expected[0])
     assert _trades(rows) == expected
-    assert exported["records"] == len(expected)
+    assert count == len(expected)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_other_events_come_out_with_their_own_columns(state: str, told: dict[str, object], tmp_path: Path) -> None:
-    found = {}
-    bootstrap, run = answer("status", "--json", **settings(state))["bootstrap"], int(str(told["run"]))
+def test_other_events_come_out_with_their_own_columns(bootstrap: str, told: dict[str, object], tmp_path: Path) -> None:
+    found, run = {}, int(str(told["run"]))
     for name in ("OrderSubmitted", "OrderRejected", "InstrumentListed", "AgentFounded", "RunStarted", "EpochMatched"):
         path = tmp_path / f"{name}.csv"
         export_events(bootstrap, "escape", run, name, "csv", path)
@@ -133,10 +140,25 @@ def test_other_events_come_out_with_their_own_columns(state: str, told: dict[str
     assert named.name.tolist() == list(dict.fromkeys(row["agent"] for row in ROWS))
     assert len(found["RunStarted"]) == 1
     assert len(found["EpochMatched"]) == 2
-    refused(escape("export", str(told["run"]), "--events", "Trades", **settings(state)), 2, "'Trades'", "TradeExecuted")
-    options = ("--events", "TradeExecuted", "--format", "xlsx")
-    refused(escape("export", str(told["run"]), *options, **settings(state)), 2, "'xlsx'", "csv, parquet, avro")
-    refused(escape("export", "1", *options[:2], **settings(state)), 2, "run = 1")
+    with pytest.raises(InputError, match=r"'Trades'.*TradeExecuted"):
+        export_events(bootstrap, "escape", run, "Trades", "csv", tmp_path / "no.csv")
+    with pytest.raises(UnknownRunError, match="run = 1 "):
+        export_events(bootstrap, "escape", 1, "TradeExecuted", "csv", tmp_path / "no.csv")
+
+
+def test_the_command_line_of_exports(state: str, told: dict[str, object], tmp_path: Path) -> None:
+    run, table, file = str(told["run"]), tmp_path / "trades.parquet", tmp_path / "run.avro"
+    written = answer("export", run, "--events", "TradeExecuted", "--out", str(table), "--json", **settings(state))
+    assert (written["format"], written["records"]) == ("parquet", told["trades"])
+    assert pq.read_metadata(table).num_rows == told["trades"]
+    written = answer("export", run, str(file), "--json", **settings(state))
+    assert written["digest"] == told["digest"]
+    known = answer("import", str(file), "--json", **settings(state))
+    assert (known["known"], known["digest"]) == (True, told["digest"])
+    refused(escape("export", run, "--events", "TradeExecuted", "--format", "xlsx"), 2, "'xlsx'", "csv, parquet, avro")
+    refused(escape("export", run, "run.csv"), 2, "run.csv", "--events")
+    refused(escape("export", run, str(file), "--events", "TradeExecuted"), 2, "--events")
+    refused(escape("import", str(table)), 2, "no Avro container")
 
 
 def test_an_interrupted_tape_is_an_aborted_run(broker: Broker, namespace: str, tmp_path: Path) -> None:
