@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import logging
 import os
 import time
@@ -51,11 +52,11 @@ class Partition:
     """Matching of one partition plus what its recovery needs."""
 
     state: PartitionMatching
-    generation: int  # of the group when it was restored: batches fetched in another one are not for it
     version: int
     tail: Tail | None  # output that is on the log already, until the replay is over
     tail_end: int
     until: int
+    token: int = -1  # of the seek to where it goes on: batches fetched before that, with any other, are not for it
     began: float = field(default_factory=time.monotonic)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the state is ahead of what was sent
     pending: list[tuple[Any, int]] = field(default_factory=list)  # output: acknowledgement, number of records
@@ -65,9 +66,9 @@ class Partition:
     changed: bool = False
 
     @classmethod
-    def of(cls, found: Restored, generation: int) -> Partition:
+    def of(cls, found: Restored) -> Partition:
         """A partition that goes on from what was read back."""
-        return cls(found.state, generation, found.version, found.tail, found.tail_end, found.until)
+        return cls(found.state, found.version, found.tail, found.tail_end, found.until)
 
 
 class _Raw(codecs.Codec):
@@ -95,6 +96,7 @@ class MatchingWorker:
         self.restoring = asyncio.Lock()
         self.generation: tuple[int, frozenset[TP]] | None = None
         self.leaving = False
+        self._tokens = itertools.count(1)
         self._leave_seconds = min(2.0, options.session_timeout / 2)
         rawfetch.install(self.orders)
         rawfetch.install(self.trades)
@@ -140,18 +142,20 @@ class MatchingWorker:
         async for batch in stream:
             event: Any = faust.current_event()
             try:
-                await self._take(event.message.tp.partition, event.message.generation_id, batch)
+                await self._take(event.message.tp.partition, batch)
             except BaseException as error:
                 # Faust would skip the batch and go on; a matching worker must not.
                 end(error)
 
-    async def _take(self, partition: int, generation: int, batch: Records) -> None:
+    async def _take(self, partition: int, batch: Records) -> None:
         part = self.partitions.get(partition)
-        if part is None or part.generation != generation or self.leaving:
-            return  # fetched under an assignment that is gone
+        if part is None or self.leaving:
+            return
         async with part.busy:
             state = part.state
-            if batch.next_offset <= state.next_offset or self.partitions.get(partition) is not part:
+            if batch.token != part.token or self.partitions.get(partition) is not part:
+                return  # fetched under an assignment that is gone, or before the seek: it comes again where it is due
+            if batch.next_offset <= state.next_offset:
                 return
             if batch.first_offset > state.next_offset:
                 raise ProtocolError(
@@ -336,15 +340,17 @@ class MatchingWorker:
                 stage("assigned")
                 async with Readback(self.bootstrap, self.orders, self.trades, self.books, missing) as readback:
                     for partition in missing:
-                        await self._restore(readback, partition, number)
+                        await self._restore(readback, partition)
                 stage("restored")
             for tp in sorted(assigned):
-                await consumer.seek(tp, self.partitions[tp.partition].state.next_offset)
+                part = self.partitions[tp.partition]
+                part.token = next(self._tokens)
+                await consumer.rewind(tp, part.state.next_offset, part.token)
             self.generation = (number, assigned)
 
-    async def _restore(self, readback: Readback, partition: int, generation: int) -> None:
+    async def _restore(self, readback: Readback, partition: int) -> None:
         began = time.monotonic()
-        part = Partition.of(await readback.restored(partition), generation)
+        part = Partition.of(await readback.restored(partition))
         assert part.tail is not None
         self.partitions[partition] = part
         log.info(

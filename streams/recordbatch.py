@@ -44,7 +44,7 @@ class Records:
     """Records of one partition in log order: the value of record i is buffer[starts[i]:ends[i]].
 
     A null value is empty. They are all that the log holds from `first_offset` to below `next_offset`, where control
-    batches, aborted and compacted records leave holes.
+    batches, aborted and compacted records leave holes. `token` tells after which seek they were fetched.
     """
 
     buffer: Bytes
@@ -54,6 +54,7 @@ class Records:
     timestamps: Ints
     first_offset: int
     next_offset: int
+    token: int = 0
 
     def __len__(self) -> int:
         return int(self.offsets.size)
@@ -68,8 +69,9 @@ class Records:
             return self
         k = int(np.searchsorted(self.offsets, offset))
         return Records(
-            self.buffer, self.starts[k:], self.ends[k:], self.offsets[k:], self.timestamps[k:], offset, self.next_offset
-        )
+            self.buffer, self.starts[k:], self.ends[k:], self.offsets[k:], self.timestamps[k:], offset,
+            self.next_offset, self.token,
+        )  # fmt: skip
 
 
 @njit(cache=True)

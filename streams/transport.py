@@ -42,11 +42,30 @@ BATCHES: Final = Batches()
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
+    """The thread of aiokafka's consumer: what it fetches of a hot topic carries the token of the seek before it."""
+
+    def on_init(self) -> None:
+        self._tokens: dict[TP, int] = {}
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
         consumer._isolation_level = "read_committed"  # as every other reader of the log; Faust ties it to exactly_once
         return consumer
+
+    async def rewind(self, tp: TP, offset: int, token: int) -> None:
+        """Seek in this thread: from Faust's own it would meet aiokafka in the midst of handing over what it fetched."""
+        self.seek(tp, offset)
+        self._tokens[tp] = token
+
+    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
+        records = await super()._fetch_records(*args, **options)
+        for place, batches in records.items():  # nobody has sought since they were taken: nothing was awaited
+            tp = TP(place.topic, place.partition)
+            if tp.topic in BATCHES.topics:
+                for batch in batches:
+                    batch.token = self._tokens.get(tp, 0)
+        return records
 
     async def _commit(self, offsets: Any) -> bool:
         """Commit; a broker that is away or a group that has moved on is no reason to end: snapshots hold the state."""
@@ -71,10 +90,11 @@ class Consumer(driver.Consumer):
         if BATCHES.after_seek is not None:
             await BATCHES.after_seek(self)
 
-    async def _seek(self, partition: TP, offset: int) -> None:
-        """Faust would seek from its own thread, while aiokafka's hands over what it fetched: in its midst."""
-        seek: Any = self._thread.seek
-        await self._thread.call_thread(seek, partition, offset)
+    async def rewind(self, tp: TP, offset: int, token: int) -> None:
+        """Seek; batches fetched from there on carry the token, which tells them from those of before."""
+        thread: Any = self._thread
+        await thread.call_thread(thread.rewind, tp, offset, token)
+        self._read_offset[tp] = offset if offset else None
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         records, active = await self._wait_next_records(timeout)

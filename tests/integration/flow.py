@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,12 +97,13 @@ class Flow:
             writer.send_interleaved(parts, np.argsort(arrival), p)
         writer.flush()
 
-    def expected(self) -> dict[Identity, bytes]:
-        """(instrument, seq) -> record, of the market called in process."""
+    def expected(self, sent: int | None = None) -> dict[Identity, bytes]:
+        """(instrument, seq) -> record, of the market called in process with the first `sent` messages, or all."""
         out: dict[Identity, bytes] = {}
+        count = self.count if sent is None else sent
         for p in range(self.partitions):
             listed = [i for i in INSTRUMENTS if partition_of(i.instrument, self.partitions) == p]
-            events = Market(self.run, SEED, 1, listed).match_free(*self.part(p, 0, self.count))
+            events = Market(self.run, SEED, 1, listed).match_free(*self.part(p, 0, count))
             for name, rows in events.items():
                 buffer, ends = encode(name, rows)
                 data, starts = buffer.tobytes(), [0, *ends.tolist()[:-1]]
@@ -181,9 +183,15 @@ class Crew:
         """How many partitions a worker has been given so far."""
         return self.log(name).count("of output to compare")
 
-    def wait_restored(self, name: str, count: int = 1, timeout: float = 60) -> None:
+    def wait_started(self, name: str) -> None:
+        self._wait(name, lambda: "matching started" in self.log(name))
+
+    def wait_restored(self, name: str, count: int = 1) -> None:
+        self._wait(name, lambda: self.restored(name) >= count)
+
+    def _wait(self, name: str, condition: Callable[[], bool], timeout: float = 90) -> None:
         limit = time.monotonic() + timeout
-        while self.restored(name) < count:
+        while not condition():
             assert time.monotonic() < limit, self.log(name)[-2000:]
             assert self.members[name].poll() is None, self.log(name)[-2000:]
             time.sleep(0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -60,26 +61,40 @@ def test_twenty_four_kills_over_a_million_orders_change_nothing(broker: Broker, 
     _random_kills(broker, namespace, tmp_path, 1_000_000, 24, seed=2)
 
 
-def test_joining_and_leaving_change_nothing(broker: Broker, namespace: str, tmp_path: Path) -> None:
-    flow = Flow(22, 12_000, PARTITIONS)
+def test_joining_and_leaving_under_load_change_nothing(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    flow, sent, done = Flow(22, 200_000, PARTITIONS), 0, threading.Event()
     topics.create(broker.bootstrap, namespace, PARTITIONS, 1)
-    writer = LogWriter(broker.bootstrap, namespace)
+
+    def keep_sending() -> None:
+        nonlocal sent
+        writer = LogWriter(broker.bootstrap, namespace)
+        flow.open(writer)
+        while sent < flow.count and not done.is_set():
+            flow.send(writer, sent, sent + 50)
+            sent += 50
+            time.sleep(0.02)
+        flow.close(writer)
+
+    sending = threading.Thread(target=keep_sending)
     with Crew(broker.bootstrap, namespace, PARTITIONS, tmp_path) as crew:
         crew.start("a")
         crew.wait_restored("a", PARTITIONS)
-        flow.open(writer)
-        flow.send(writer, 0, 3000)
-        crew.start("b")
-        flow.send(writer, 3000, 6000)
-        crew.wait_restored("b")
-        flow.send(writer, 6000, 9000)
-        crew.stop("a")
-        flow.send(writer, 9000, 12_000)
-        flow.close(writer)
+        sending.start()
+        try:
+            crew.start("b", "c")  # the group is balanced twice in a row, and one of three may get nothing
+            crew.wait_started("b")
+            crew.wait_started("c")
+            crew.stop("a")
+            crew.wait_restored("b")
+            crew.wait_restored("c")
+            crew.stop("b")
+        finally:
+            done.set()
+            sending.join()
         got = collect(broker.bootstrap, namespace, flow)
         # Nobody died: whoever left had written a last snapshot, and nothing was left to compare.
         assert got.duplicates == 0
-    assert got.records == flow.expected()
+    assert got.records == flow.expected(sent)
 
 
 def test_a_stopped_worker_that_comes_back_harms_nothing(broker: Broker, namespace: str, tmp_path: Path) -> None:
