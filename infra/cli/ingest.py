@@ -180,7 +180,7 @@ def tape_command(
 
     Ids of agents, orders and instruments may be integers, which stay as they are, or names, if any one in the column is
     not an integer: then they are numbered from 0, and the run keeps their names. Those of orders go to a file whose
-    path is printed.
+    path is printed; so do integer order ids that do not rise for each agent and instrument. See docs/flow.md.
 
     The file is checked as a whole before anything is sent. What is well formed but cannot be traded is rejected by the
     market with its reason, and counted.

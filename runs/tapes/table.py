@@ -69,8 +69,7 @@ class Scales:
 class _Names:
     """Numbers of a column's ids: the integers themselves, or, from the first other text on, places in `known`."""
 
-    def __init__(self, column: str) -> None:
-        self.column = column
+    def __init__(self) -> None:
         self.named = False
         self.known: dict[str, int] = {}
 
@@ -123,7 +122,7 @@ class TableTape:
         self.path, self.scales = path, scales or Scales()
         self.orders = self.cancels = 0
         self._on_rows = on_rows
-        self._agents, self._orders = _Names("agent"), _Names("order")
+        self._agents, self._orders = _Names(), _Names()
         self._rising = _Rising()
         self._symbols: dict[str, None] = {}
         self._instruments: dict[str, Instrument] = {}
@@ -175,7 +174,7 @@ class TableTape:
                 if symbol not in self._symbols:
                     raise InputError(option, symbol, f"the tape's instruments are {', '.join(sorted(self._symbols))}")
         self._instruments = self._list()
-        self._orders.known.clear()
+        self._rising = _Rising()  # large where agents are many
         return True
 
     def _list(self) -> dict[str, Instrument]:
