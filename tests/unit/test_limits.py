@@ -245,6 +245,31 @@ def test_a_client_that_does_not_read_is_dropped() -> None:
     ]
 
 
+@pytest.mark.parametrize("steps", range(8))
+def test_a_subscription_is_cancelled_while_its_client_goes(steps: int) -> None:
+    found: list[bool] = []
+
+    async def gone(_: Any) -> None:
+        await asyncio.sleep(0)
+        raise OSError
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def subscription() -> None:
+            for _ in range(1_000):
+                await send({"type": "websocket.send", "text": "x"})
+
+        task = asyncio.ensure_future(subscription())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
+        found.append(task.cancelled())
+
+    scope = {"type": "websocket", "headers": [(b"host", b"localhost")]}
+    asyncio.run(Guard(app, (), (), 60)(scope, asyncio.Queue().get, gone))
+    assert found == [True]  # else it would have gone on
+
+
 def test_production_has_no_introspection_and_no_graphiql(tables: Tables) -> None:
     ask = "{ __schema { types { name } } }"
     with serving(create_app(ApiConfig(production=True), tables)) as client:
