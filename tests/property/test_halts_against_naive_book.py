@@ -55,7 +55,7 @@ def depth_of(market: Market) -> dict[tuple[int, int], int]:
     return {(side, row[0]): row[1] for side, rows in enumerate(market.depth(5, 99)) for row in rows.tolist()}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(guarded, steps, st.lists(st.integers(0, 60), max_size=4).map(sorted))
 def test_free_mode_halts_and_resumes_alike_however_the_input_is_cut(listed, actions, cuts):
     orders, cancels, arrival, naive = rows_of(actions, naive_of(listed))
@@ -84,7 +84,7 @@ def by_epochs(
     return parts, market
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(guarded, steps, st.randoms(use_true_random=False))
 def test_epochs_halt_and_resume_as_the_naive_book_in_canonical_order(listed, actions, random):
     orders, cancels, _, _ = rows_of(actions)
@@ -94,7 +94,7 @@ def test_epochs_halt_and_resume_as_the_naive_book_in_canonical_order(listed, act
         tickets = lottery(SEED, rows[:, 1], rows[:, 2])
         records += [((r[1], t, r[2], r[3]), r) for r, t in zip(rows.tolist(), tickets.tolist(), strict=True)]
     records.sort()
-    ends = [0] * (last + 1)
+    cuts = []  # levels of the naive book at the end of each epoch
     o = OrderSubmitted
     for epoch in range(last + 1):
         for (tick, *_), r in records:
@@ -109,14 +109,15 @@ def test_epochs_halt_and_resume_as_the_naive_book_in_canonical_order(listed, act
                     r[o.USE], r[o.TAX_RATE], r[o.CASH_CAP] // listed.multiplier,
                 )  # fmt: skip
         naive.advance((epoch + 1) * L)
-        ends[epoch] = len(naive.out)
+        cuts.append(levels_of(naive))
     shuffled = [rows[random.sample(range(len(rows)), len(rows))] for rows in (orders, cancels)]
     parts, market = by_epochs([listed], *shuffled, restore=random.random() < 0.5, last=last)
     book: dict[tuple[int, int], int] = {}
-    for part in parts:
+    for part, cut in zip(parts, cuts, strict=True):
         for row in part.pop(BookUpdated.name, NOTHING).tolist():
             book[row[BookUpdated.SIDE], row[BookUpdated.PRICE]] = row[BookUpdated.QUANTITY]
-    assert {level: total for level, total in book.items() if total} == levels_of(naive) == depth_of(market)
+        assert {level: total for level, total in book.items() if total} == cut
+    assert depth_of(market) == levels_of(naive)
     found = renumbered(collect(parts))
     assert told(found) == expected(naive)
     ticks = np.concatenate([rows[:, 3] for part in parts for rows in part.values()] or [np.zeros(0, np.int64)])
@@ -132,13 +133,13 @@ def renumbered(events: Events) -> Events:
     return events
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(guarded, guarded, steps, steps)
 def test_instruments_do_not_see_each_other_so_partitions_do_not_show(first, second, some, others):
     second = replace(second, instrument=6)
     (orders, cancels, _, _), (more, also, _, _) = rows_of(some), rows_of(others)
     more[:, OrderSubmitted.INSTRUMENT] = also[:, OrderCancelRequested.INSTRUMENT] = 6
-    last = 60
+    last = 2 + max(rows[:, 1].max(initial=0) for rows in (orders, cancels, more, also)) // L
     together, _ = by_epochs(
         [first, second], np.concatenate((more, orders)), np.concatenate((also, cancels)), False, last
     )
