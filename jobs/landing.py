@@ -15,7 +15,7 @@ from pyspark.sql import functions as sf
 
 from economy.errors import ProtocolError
 from jobs.config import JobConfig
-from jobs.source import Extent, RunRange, decoded, described, ids_of, started_run, wire
+from jobs.source import Extent, RunRange, decoded, described, extents, ids_of, run_history, wire
 from schemas.catalogue import FLOWS, INDICATORS, TRADES, topic
 
 _FAMILIES: Final = (FLOWS, TRADES, INDICATORS)
@@ -31,7 +31,7 @@ class LandedRecords:
     def of(self, family: str, events: Sequence[str]) -> Any:
         """As jobs.source.Records."""
         known = self.records.where((sf.col("family") == family) & sf.col("id").isin(ids_of(events)))
-        return known.select("id", "body")
+        return known.select("id", "body", "offset")
 
 
 def landed_range(session: Any, config: JobConfig, run: int, folder: str) -> tuple[RunRange, LandedRecords]:
@@ -39,15 +39,18 @@ def landed_range(session: Any, config: JobConfig, run: int, folder: str) -> tupl
 
     Raises UnknownRunError, and ProtocolError where no window is closed yet.
     """
-    started, _ = started_run(config, run)
-    place = f"{folder.rstrip('/')}/{run}"
-    start = {family: list(started["start_offsets"].get(family, [0])) for family in _FAMILIES}
+    segments = run_history(config, run)
+    own, place = segments[-1], f"{folder.rstrip('/')}/{run}"
+    *ancestors, whole = extents(config, segments)
+    start = {family: list(whole.start[family]) for family in _FAMILIES}
     _land(session, config, start, place)
     records = LandedRecords(session, place)
-    extent = described(config, started, Extent(run, start, _ends(records, start)), _last_epoch(records, started))
-    if extent.windows == 0:
+    last = max(_last_epoch(records, own.started), own.first - 1)
+    landed = Extent(run, start, _ends(records, start), own.first, last)
+    found = described(config, segments, (*ancestors, landed), last)
+    if found.windows == 0:
         raise ProtocolError(f"no window of run {run} has closed yet", "wait: a window is a quarter of simulated time")
-    return extent, records
+    return found, records
 
 
 def _land(session: Any, config: JobConfig, start: Mapping[str, Sequence[int]], place: str) -> None:

@@ -17,7 +17,7 @@ from jobs.landing import landed_range
 from jobs.postings import Booked
 from jobs.registry import JOBS, Job, job_of
 from jobs.session import spark_session, submitted
-from jobs.source import KafkaRecords, RunLog, RunRange, run_range
+from jobs.source import KafkaRecords, Records, RunLog, RunRange, run_range
 from jobs.writer import publish
 
 OnProgress = Callable[[str, int, int], None]  # (what, done, of)
@@ -90,11 +90,15 @@ def run_jobs(
         with spark_session(config, f"escape-{'-'.join(names)}") as made:
             return run_jobs(names, config, run, on_progress, made, incremental)
     told("reading the run's range", 0, len(jobs) + 1)
+    newest: Records
     if incremental:
-        extent, records = landed_range(session, config, run, incremental)
-        return compute(jobs, RunLog(records, run), extent, config, told, session)
-    extent = run_range(config, run)
-    return compute(jobs, RunLog(KafkaRecords(session, config, extent.extent), run), extent, config, told, session)
+        extent, newest = landed_range(session, config, run, incremental)
+    else:
+        extent = run_range(config, run)
+        newest = KafkaRecords(session, config, extent.extents[-1])
+    ancestors = [(part, KafkaRecords(session, config, part)) for part in extent.extents[:-1]]
+    log = RunLog([*ancestors, (extent.extents[-1], newest)], extent.time)
+    return compute(jobs, log, extent, config, told, session)
 
 
 def compute(
@@ -107,7 +111,7 @@ def compute(
         told(job.name, done, len(jobs) + 1)
         rows = job.compute(log, booked, extent.scenario, extent.windows).persist()
         if config.clickhouse:
-            publish(rows, config.clickhouse, extent.extent, job)
+            publish(rows, config.clickhouse, extent.extents, job)
         shown = job.shown(rows)
         taken = [row.asDict() for row in shown.orderBy(*shown.columns[: len(job.keys)]).collect()]
         found.append(Outcome(job, rows.count(), bool(config.clickhouse), taken))

@@ -32,18 +32,6 @@ class Source(Protocol):
         """Unique records of one kind with the named columns."""
 
 
-def _amounts(rule: Rule) -> set[str]:
-    return {name for leg in rule.legs for name, _ in leg.quantity} | {entry.column for entry in rule.entries}
-
-
-def _holders(rule: Rule) -> set[str]:
-    return {leg.agent for leg in rule.legs if isinstance(leg.agent, str)}
-
-
-def _items(rule: Rule) -> set[str]:
-    return {leg.item for leg in rule.legs if leg.item}
-
-
 def _event_items(event: str) -> list[str]:
     """Columns with the product of an event's valued amounts."""
     goods = {leg.item for rule in accounts.rules_of(event) for leg in rule.legs if leg.account == Account.GOODS}
@@ -78,8 +66,7 @@ class Booked:
     def sums(self, event: str, keys: Sequence[str], amounts: set[str]) -> Any:
         """Exact sums of amounts of an event by `keys` and the columns of its rules' conditions."""
         where = {name for rule in accounts.rules_of(event) for name in rule.where}
-        columns = set().union(*(_holders(r) | _items(r) | _amounts(r) for r in accounts.rules_of(event))) | where
-        frame = self.event(event, columns)
+        frame = self.event(event, set(keys) | amounts | where)
         grouped = frame.groupBy(*dict.fromkeys([*keys, *sorted(where)]))
         return grouped.agg(*[exact_sum(name).alias(name) for name in sorted(amounts)])
 
@@ -89,11 +76,15 @@ class Booked:
         parts = []
         for event in sorted({rule.event for rule in accounts.RULES}):
             rules = accounts.rules_of(event)
-            keys = set().union(*(_holders(rule) | _items(rule) for rule in rules))
-            amounts = {name for rule in rules for leg in rule.legs for name, _ in leg.quantity}
-            summed = self.sums(event, ["window", *sorted(keys)], amounts)
-            postings = _by_rule((rule, [_posting(leg) for leg in rule.legs]) for rule in rules)
-            parts.append(summed.select("window", sf.explode(postings).alias("p")))
+            # Each holder's legs apart: sums by buyer, then by seller, are few; by both there is one for each trade.
+            for holder in dict.fromkeys(leg.agent for rule in rules for leg in rule.legs):
+                chosen = [(rule, [leg for leg in rule.legs if leg.agent == holder]) for rule in rules]
+                legs = [leg for _, found in chosen for leg in found]
+                keys = ({holder} if isinstance(holder, str) else set()) | {leg.item for leg in legs if leg.item}
+                amounts = {name for leg in legs for name, _ in leg.quantity}
+                summed = self.sums(event, ["window", *sorted(keys)], amounts)
+                postings = _by_rule((rule, [_posting(leg) for leg in found]) for rule, found in chosen)
+                parts.append(summed.select("window", sf.explode(postings).alias("p")))
         every = reduce(lambda a, b: a.unionByName(b), parts).select("window", "p.*")
         grouped = every.groupBy("window", "account", "agent", "item", "operating")
         return grouped.agg(sf.sum("amount").cast(EXACT).alias("amount")).localCheckpoint()

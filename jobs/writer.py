@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -40,29 +40,37 @@ def connect(dsn: str) -> Any:
         ) from error
 
 
-def with_lineage(rows: Any, extent: Extent, job: Job) -> Any:
-    """Rows as the job's table holds them: with run, job, version, offset ranges and time of computation."""
+def with_lineage(rows: Any, extents: Sequence[Extent], job: Job) -> Any:
+    """Rows as the job's table holds them: with run, job, version, offset ranges and time of computation.
 
-    def lineage(of: Mapping[str, Sequence[int]]) -> Any:
-        return sf.lit(json.dumps({family: list(offsets) for family, offsets in sorted(of.items())}))
+    Ranges of a fork's ancestors stand under `run N`.
+    """
+
+    *ancestors, own = extents
+
+    def lineage(name: str) -> Any:
+        told: dict[str, Any] = {family: list(offsets) for family, offsets in sorted(getattr(own, name).items())}
+        told |= {f"run {elder.run}": dict(sorted(getattr(elder, name).items())) for elder in ancestors}
+        return sf.lit(json.dumps(told))
 
     return rows.select(
-        sf.lit(extent.run).cast("bigint").alias("run"), *rows.columns,
+        sf.lit(own.run).cast("bigint").alias("run"), *rows.columns,
         sf.lit(job.name).alias("job"), sf.lit(job.version).cast("int").alias("job_version"),
-        lineage(extent.start).alias("start_offsets"), lineage(extent.end).alias("end_offsets"),
+        lineage("start").alias("start_offsets"), lineage("end").alias("end_offsets"),
         sf.lit(datetime.now(UTC).replace(tzinfo=None)).cast("timestamp_ntz").alias("computed_at"),
     )  # fmt: skip
 
 
-def publish(rows: Any, dsn: str, extent: Extent, job: Job) -> int:
+def publish(rows: Any, dsn: str, extents: Sequence[Extent], job: Job) -> int:
     """Publish a job's rows of a run in place of its older ones; returns how many.
 
     Raises ProtocolError when the staging table does not hold each row once, SetupError when ClickHouse refuses.
     """
-    prefix = f"{job.table}_of_{job.name.replace('-', '_')}_{extent.run}_"
-    staging, partition = f"{prefix}{uuid.uuid4().hex[:12]}", f"({extent.run}, '{job.name}')"
+    run = extents[-1].run
+    prefix = f"{job.table}_of_{job.name.replace('-', '_')}_{run}_"
+    staging, partition = f"{prefix}{uuid.uuid4().hex[:12]}", f"({run}, '{job.name}')"
     # In an order that a repeated task finds again, so that its blocks are the same.
-    placed = with_lineage(rows, extent, job).repartition(_TASKS, *job.keys).sortWithinPartitions(*job.keys)
+    placed = with_lineage(rows, extents, job).repartition(_TASKS, *job.keys).sortWithinPartitions(*job.keys)
     client = connect(dsn)
     try:
         left = client.query(

@@ -245,14 +245,14 @@ def test_a_repeated_task_sends_nothing_twice(finished: Finished) -> None:
 
 
 def test_rows_that_are_not_unique_are_not_published(finished: Finished) -> None:
-    extent = run_range(finished.config, finished.run).extent
+    extents = run_range(finished.config, finished.run).extents
     before = _rows(finished, "price_stability")
     job = JOBS["price-stability"]
     columns = [name for name in before[0] if name not in ("run", "job", "job_version", "start_offsets", "end_offsets")]
     kinds = ", ".join(f"{c} {'bigint' if c != 'window' else 'int'}" for c in columns if c != "computed_at")
     rows = finished.spark.createDataFrame([(0, *[1] * (len(columns) - 2))] * 2, kinds)
     with pytest.raises(ProtocolError, match=r"holds 2 rows \(1 different\) of 2"):
-        publish(rows, finished.config.clickhouse, extent, job)
+        publish(rows, finished.config.clickhouse, extents, job)
     assert _rows(finished, "price_stability") == before
 
 

@@ -35,8 +35,9 @@ from jobs.postings import Booked, floored
 from jobs.price_stability import price_stability, square_root
 from jobs.reconcile import compared, disagreements
 from jobs.session import spark_session
-from jobs.source import decoded, wire
-from schemas.catalogue import EVENTS
+from jobs.source import Extent, RunLog, decoded, wire
+from schemas.catalogue import EVENTS, FLOWS
+from schemas.codec import encode_record
 
 pytestmark = [
     pytest.mark.integration,
@@ -486,6 +487,35 @@ def test_records_of_every_schema_version_are_read(spark: Any) -> None:
     records = spark.createDataFrame(rows, "value binary").select(*wire())
     found = {row.seq: row.asDict() for row in decoded(records, "TradeExecuted", known, reader=today).collect()}
     assert found == {n: record | {"seq": n, "tax": 0 if n == 0 else 12} for n in range(3)}
+
+
+class Written:
+    """Records of one partition, at the offsets of their places in the list."""
+
+    def __init__(self, spark: Any, records: Sequence[Row]) -> None:
+        values = [encode_record("MoneyTransferred", record) for record in records]
+        self.frame = spark.createDataFrame(list(enumerate(values)), "offset bigint, value binary")
+
+    def of(self, family: str, events: Sequence[str]) -> Any:
+        """As jobs.source.Records."""
+        assert (family, "MoneyTransferred" in events) == (FLOWS, True)
+        return self.frame.select(*wire(), "offset")
+
+
+def test_a_fork_is_read_with_its_ancestor_up_to_the_cut_and_nothing_twice(spark: Any) -> None:
+    def paid(run: int, n: int, tick: int) -> Row:
+        return {"run": run, "tick": tick, "agent": 7, "n": n, "payee": 8, "kind": "wage", "amount": n, "withheld": 0}
+
+    elder = [paid(1, 0, -1), paid(1, 1, 5), paid(3, 1, 5), paid(1, 2, 39), paid(1, 1, 5), paid(1, 3, 40)]
+    fork = [paid(2, 3, 41), paid(2, 4, 59), paid(2, 3, 41), paid(1, 9, 41), paid(2, 4, 59)]
+    nowhere: dict[str, list[int]] = {}
+    parts = [
+        (Extent(1, nowhere, nowhere, -1, 1), Written(spark, elder)),
+        (Extent(2, nowhere, nowhere, 2, 2), Written(spark, fork)),
+    ]
+    log = RunLog(parts, load_scenario("village", {"years": "1"}).time)
+    found = [(row.n, row.tick, int(row.amount)) for row in log.frame("MoneyTransferred", ["tick", "amount"]).collect()]
+    assert sorted(found) == [(0, -1, 0), (1, 5, 1), (2, 39, 2), (3, 41, 3), (4, 59, 4)]
 
 
 def test_square_roots_are_exact(spark: Any) -> None:
