@@ -58,8 +58,18 @@ def market(
     measured("market", *arguments, *(["--quick"] if quick else []), *(["--json"] if json_ else []))
 
 
+@guarded
+def spark(
+    trades: Annotated[int, typer.Option(min=10_000, help="Trades of the larger run.")] = 10_000_000,
+    json_: Json = False,
+) -> None:
+    """Spark: events a second for decoding, gdp and gini, on 1 and 2 cores, beside DuckDB and polars if installed."""
+    measured("spark", "--trades", str(trades), *(["--json"] if json_ else []))
+
+
 def register(root: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(market)
     app.command()(graphql)
+    app.command()(spark)
     root.add_typer(app)
