@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, progress, settings, using_stack
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, progress, settings, using_stack
 from infra.cli.run import pair
 
 
@@ -52,8 +51,8 @@ def sweep(
     json_: Json = False,
 ) -> None:
     """Run a scenario for many values and seeds on Ray, in memory; means with 95 % confidence intervals."""
+    from runs.sweep import CONFIDENCE, to_json
     from runs.sweep import sweep as swept
-    from runs.sweep import to_json
 
     chosen = settings()
     values = {key: text.split(",") for key, text in (pair(each) for each in set_ or [])}
@@ -69,12 +68,18 @@ def sweep(
     if json_:
         emit(to_json(cells, numbers))
         return
-    names = list(cells[0].outcomes[0])
-    table = Table("setting", *names, title=f"means over {seeds} seeds, 95 % confidence")
+    print(f"means over {seeds} seeds with {CONFIDENCE:.0%} confidence; differences to the first are paired by seed")
     for cell in cells:
-        told = [f"{mean:,.4g} ± {half:.2g}" for mean, half in (cell.estimate(name) for name in names)]
-        table.add_row(", ".join(f"{key} = {value}" for key, value in cell.values.items()) or "as it is", *told)
-    out.print(table)
+        print("\n" + (", ".join(f"{key} = {value}" for key, value in cell.values.items()) or "as it is"))
+        for name in cell.outcomes[0]:
+            told = _estimate(*cell.estimate(name))
+            if cell is not cells[0]:
+                told += f"   difference {_estimate(*cell.estimate(name, cells[0]))}"
+            print(f"    {name:<18}{told}")
+
+
+def _estimate(mean: float, half: float) -> str:
+    return f"{mean:>14,.5g} ± {half:<10,.2g}"
 
 
 def register(app: typer.Typer) -> None:

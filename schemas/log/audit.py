@@ -8,13 +8,11 @@ of different agents within one epoch, which has no meaning: readers sort them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from economy import canonical
@@ -23,6 +21,19 @@ from economy.digest import Chains, mark
 from economy.events import ChainScope, Events, Rows
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.assembly import OPENING, STARTER
+from schemas.log.groups import (
+    Group,
+    Marker,
+    before,
+    conflicts,
+    falling,
+    fingerprints,
+    left_out,
+    linked,
+    seed_of,
+    span,
+    unique,
+)  # fmt: skip
 from schemas.log.reader import Chunk, Place
 
 Ints = NDArray[np.int64]
@@ -34,7 +45,6 @@ _TYPES: Final = {
     TRADES: canonical.TRADE_TYPES,
 }  # fmt: skip
 NOBODY: Final = -9  # a fault that is laid at no writer's door
-_SEARCHED: Final = 5_000  # records of a group among which a foreign one is sought by leaving out each
 
 
 class Fault(StrEnum):
@@ -66,63 +76,6 @@ class Finding:
         return f"{self.fault}: {self.topic}[{self.partition}] {where}, {writer}, epoch {self.epoch}: {self.detail}"
 
 
-@njit(cache=True)
-def _falling(ids: Ints, numbers: Ints) -> int:
-    """Position of the first record whose number is not above the one before of the same id, -1 when there is none."""
-    last = {np.int64(-1): np.int64(-1)}
-    for i in range(ids.size):
-        if ids[i] in last and numbers[i] <= last[ids[i]]:
-            return i
-        last[ids[i]] = numbers[i]
-    return -1
-
-
-@njit(cache=True)
-def _fingerprints(rows: Rows, seed: int) -> NDArray[np.uint64]:
-    """64 bits of each record, to know a repeated one by."""
-    out = np.empty(rows.shape[0], np.uint64)
-    for i in range(rows.shape[0]):
-        x = np.uint64(seed)
-        for k in range(rows.shape[1]):
-            x = (x ^ np.uint64(rows[i, k])) * np.uint64(0x9E3779B97F4A7C15)
-            x ^= x >> np.uint64(29)
-        out[i] = x
-    return out
-
-
-@dataclass
-class _Marker:
-    offset: int
-    count: int
-    digest: int
-    chain: int
-    last: int
-
-    @property
-    def content(self) -> tuple[int, int, int, int]:
-        return self.count, self.digest, self.chain, self.last
-
-
-@dataclass
-class _Group:
-    """Records of one writer and epoch in one partition."""
-
-    rows: dict[str, list[Rows]] = field(default_factory=dict)
-    offsets: dict[str, list[Ints]] = field(default_factory=dict)
-    marker: _Marker | None = None
-    known: NDArray[np.uint64] | None = None  # sorted fingerprints, once the group is sound
-
-    def add(self, name: str, rows: Rows, offsets: Ints) -> None:
-        self.rows.setdefault(name, []).append(rows)
-        self.offsets.setdefault(name, []).append(offsets)
-
-    def join(self) -> tuple[Events, dict[str, Ints]]:
-        return (
-            {name: np.concatenate(parts) for name, parts in self.rows.items()},
-            {name: np.concatenate(parts) for name, parts in self.offsets.items()},
-        )
-
-
 class PlaceAudit:
     """One partition of one run, fed in offset order."""
 
@@ -142,7 +95,7 @@ class PlaceAudit:
         self.opened = self.closed = self.family == TRADES
         self.heads: set[tuple[int, int, int, int]] = set()  # as sealed on the log
         self.chains = Chains((_SCOPE[self.family],)) if chained else None
-        self._groups: dict[tuple[int, int], _Group] = {}  # (writer, epoch)
+        self._groups: dict[tuple[int, int], Group] = {}  # (writer, epoch)
         self.chain: dict[int, int] = {}  # of the newest marker, by writer
         self._next: dict[int, int] = {}  # epoch whose marker is due, by writer
         self._chained = max(0, self.first)  # the opening stands in no chain
@@ -197,7 +150,7 @@ class PlaceAudit:
             if row[0] == self.run:
                 writer = 0 if self.family == TRADES else row[e.EpochClosed.SHARD]
                 at = kind.COUNT
-                self._mark(writer, row[kind.EPOCH], row[kind.PARTITION], _Marker(offset, *row[at : at + 4]))
+                self._mark(writer, row[kind.EPOCH], row[kind.PARTITION], Marker(offset, *row[at : at + 4]))
 
     def _epoch_near(self) -> int:
         return max(self._next.values(), default=self.first)
@@ -234,12 +187,12 @@ class PlaceAudit:
             self._file_group(int(writers[part[0]]), int(epochs[part[0]]), name, rows[part], offsets[part])
 
     def _file_group(self, writer: int, epoch: int, name: str, rows: Rows, offsets: Ints) -> None:
-        group = self._groups.setdefault((writer, epoch), _Group())
+        group = self._groups.setdefault((writer, epoch), Group())
         if group.known is None:
             group.add(name, rows, offsets)
             return
         # The group is complete: only what is known already may come again.
-        prints = _fingerprints(rows, _seed(name))
+        prints = fingerprints(rows, seed_of(name))
         at = np.minimum(np.searchsorted(group.known, prints), max(0, len(group.known) - 1))
         same = group.known[at] == prints if len(group.known) else np.zeros(len(prints), np.bool_)
         self.retries += int(same.sum())
@@ -248,7 +201,7 @@ class PlaceAudit:
             self._find(Fault.FOREIGN, int(offsets[position]), writer, epoch, said)
 
     # ---- markers
-    def _mark(self, writer: int, epoch: int, partition: int, marker: _Marker) -> None:
+    def _mark(self, writer: int, epoch: int, partition: int, marker: Marker) -> None:
         if self.upto < epoch <= self.last_epoch:
             return
         due = self._next.get(writer, OPENING if writer == STARTER else max(0, self.first))
@@ -256,7 +209,7 @@ class PlaceAudit:
         if partition != self.partition or not known or not self.first <= epoch <= self.last_epoch:
             self._find(Fault.FOREIGN, marker.offset, writer, epoch, "a marker that does not belong in this partition")
             return
-        group = self._groups.setdefault((writer, epoch), _Group())
+        group = self._groups.setdefault((writer, epoch), Group())
         if group.marker is not None:
             self.retries += 1
             if group.marker.content != marker.content:
@@ -267,24 +220,24 @@ class PlaceAudit:
         if epoch < due:
             said = f"its marker stands behind that of epoch {due - 1}"
             self._find(Fault.REORDERED, marker.offset, writer, epoch, said)
-        elif epoch == due and marker.chain != _linked(self.chain.get(writer, 0), marker.digest):
+        elif epoch == due and marker.chain != linked(self.chain.get(writer, 0), marker.digest):
             said = "the marker's chain does not follow from the one before and its digest"
             self._find(Fault.CHANGED, marker.offset, writer, epoch, said)
         if epoch >= due:  # beyond a gap the chain goes on from what is there; the gap is told at the end
             self.chain[writer], self._next[writer] = marker.chain, epoch + 1
         self._settle(writer, epoch, group)
 
-    def _settle(self, writer: int, epoch: int, group: _Group) -> None:
+    def _settle(self, writer: int, epoch: int, group: Group) -> None:
         """Close a group that is as its marker says; any other waits for `finish`, when all its records are known."""
         marker = group.marker
         assert marker is not None
         rows, offsets = group.join()
         late: dict[str, tuple[Rows, Ints]] = {}
-        if _span(offsets)[1] > marker.offset:  # read in the same chunk: they may be repeats
-            rows, offsets, late = _before(rows, offsets, marker.offset)
+        if span(offsets)[1] > marker.offset:  # read in the same chunk: they may be repeats
+            rows, offsets, late = before(rows, offsets, marker.offset)
         count, digest, _ = mark(rows, _SCOPE[self.family], 0)
         if (count, digest) != (marker.count, marker.digest):
-            rows, offsets, repeated = _unique(rows, offsets)
+            rows, offsets, repeated = unique(rows, offsets)
             count, digest, _ = mark(rows, _SCOPE[self.family], 0)
             if (count, digest) != (marker.count, marker.digest):
                 return
@@ -293,9 +246,9 @@ class PlaceAudit:
         for name, (more, at) in late.items():
             self._file_group(writer, epoch, name, more, at)
 
-    def _accept(self, writer: int, epoch: int, group: _Group, rows: Events, offsets: dict[str, Ints]) -> None:
+    def _accept(self, writer: int, epoch: int, group: Group, rows: Events, offsets: dict[str, Ints]) -> None:
         self._check_order(writer, epoch, rows, offsets)
-        prints = [_fingerprints(part, _seed(name)) for name, part in rows.items()]
+        prints = [fingerprints(part, seed_of(name)) for name, part in rows.items()]
         group.known = np.sort(np.concatenate(prints)) if prints else np.empty(0, np.uint64)
         group.rows, group.offsets = {}, {}
         if self.chains is None or epoch == OPENING:
@@ -318,7 +271,7 @@ class PlaceAudit:
             numbers = np.concatenate([rows[name][:, second] for name in names])
             at = np.concatenate([offsets[name] for name in names])
             order = np.argsort(at, kind="stable")
-            wrong = int(_falling(ids[order], numbers[order]))
+            wrong = int(falling(ids[order], numbers[order]))
             if wrong >= 0:
                 where = order[wrong]
                 said = f"number {numbers[where]} of {'instrument' if self.family == TRADES else 'agent'} {ids[where]} "
@@ -332,13 +285,13 @@ class PlaceAudit:
                 self._diagnose(writer, epoch, group, group.marker)
             elif group.known is None and ended:
                 _, offsets = group.join()
-                low, high = _span(offsets)
+                low, high = span(offsets)
                 self._find(Fault.MISSING, low, writer, epoch, "no marker closes the writer's epoch", high)
         for writer, due in self._expected().items():
             reached = self._next.get(writer, due)
             upto = max(reached, (0 if writer == STARTER else self.upto + 1) if ended else reached)
             for epoch in range(due, upto):
-                group = self._groups.get((writer, epoch), _Group())
+                group = self._groups.get((writer, epoch), Group())
                 if group.marker is None and not group.rows:
                     self._find(Fault.MISSING, -1, writer, epoch, "neither marker nor records of the writer's epoch")
         if closed and not (self.opened and self.closed):
@@ -350,15 +303,15 @@ class PlaceAudit:
         found = {writer: max(0, self.first) for writer in range(self.shards)}
         return found | ({STARTER: OPENING} if self.first == OPENING and self.family == FLOWS else {})
 
-    def _diagnose(self, writer: int, epoch: int, group: _Group, marker: _Marker) -> None:
+    def _diagnose(self, writer: int, epoch: int, group: Group, marker: Marker) -> None:
         """Say which record makes the group differ from its marker, as far as the log alone tells."""
         scope = _SCOPE[self.family]
         rows, offsets = group.join()
-        conflicts = _conflicts(rows, offsets, self.family)
-        rows, offsets, repeated = _unique(rows, offsets)
+        doubled = conflicts(rows, offsets, self.family)
+        rows, offsets, repeated = unique(rows, offsets)
         self.retries += repeated
         count, digest, _ = mark(rows, scope, 0)
-        low, high = _span(offsets)
+        low, high = span(offsets)
         if (count, digest) == (marker.count, marker.digest):
             for name, at in offsets.items():
                 for position in np.flatnonzero(at > marker.offset).tolist():
@@ -367,20 +320,20 @@ class PlaceAudit:
             self._accept(writer, epoch, group, rows, offsets)
             return
         if count > marker.count:
-            found = _left_out(rows, offsets, scope, marker) if count - marker.count == 1 else None
+            found = left_out(rows, offsets, scope, marker) if count - marker.count == 1 else None
             if found is not None:
                 name, position = found
                 said = f"{name} {rows[name][position].tolist()} is not one of the {marker.count} that the writer counts"
                 self._find(Fault.FOREIGN, int(offsets[name][position]), writer, epoch, said)
                 return
             extra = f"{count} records where the writer counts {marker.count}"
-            for a, b in conflicts:
+            for a, b in doubled:
                 extra += f"; offsets {a} and {b} hold two contents under one identity"
             self._find(Fault.FOREIGN, low, writer, epoch, extra, high)
         elif count < marker.count:
             said = f"{marker.count - count} of {marker.count} records that the writer counts{self._gap(rows, epoch)}"
-            before = self._groups.get((writer, epoch - 1))
-            low = before.marker.offset + 1 if before is not None and before.marker is not None else low
+            earlier = self._groups.get((writer, epoch - 1))
+            low = earlier.marker.offset + 1 if earlier is not None and earlier.marker is not None else low
             self._find(Fault.MISSING, low, writer, epoch, said, marker.offset)
         else:
             said = "one or more records differ from what the writer sent; `escape replay` shows which"
@@ -394,71 +347,3 @@ class PlaceAudit:
         pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
         holes = np.flatnonzero((np.diff(pairs[:, 0]) == 0) & (np.diff(pairs[:, 1]) > 1))
         return "".join(f"; seq {pairs[at, 1] + 1} of instrument {pairs[at, 0]}" for at in holes.tolist()[:3])
-
-
-def _seed(name: str) -> int:
-    return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "little")
-
-
-def _linked(previous: int, digest: int) -> int:
-    """Chain value of a marker, as economy.digest.mark makes it."""
-    word = previous.to_bytes(8, "little", signed=True) + digest.to_bytes(8, "little", signed=True)
-    return int.from_bytes(blake2b(word, digest_size=8).digest(), "little", signed=True)
-
-
-def _span(offsets: Mapping[str, Ints]) -> tuple[int, int]:
-    """Lowest and highest offset, -1 where there is none."""
-    parts = [at for at in offsets.values() if len(at)]
-    return (min(int(at.min()) for at in parts), max(int(at.max()) for at in parts)) if parts else (-1, -1)
-
-
-def _before(
-    rows: Events, offsets: dict[str, Ints], limit: int
-) -> tuple[Events, dict[str, Ints], dict[str, tuple[Rows, Ints]]]:
-    """Records below an offset, their offsets, and the others."""
-    early = {name: at < limit for name, at in offsets.items()}
-    return (
-        {name: part[early[name]] for name, part in rows.items() if early[name].any()},
-        {name: at[early[name]] for name, at in offsets.items() if early[name].any()},
-        {
-            name: (part[~early[name]], offsets[name][~early[name]])
-            for name, part in rows.items()
-            if not early[name].all()
-        },
-    )
-
-
-def _unique(rows: Events, offsets: dict[str, Ints]) -> tuple[Events, dict[str, Ints], int]:
-    """The first of equal records, in the order of the log; and how many repeats there were."""
-    kept, at, repeated = {}, {}, 0
-    for name, part in rows.items():
-        _, first = np.unique(part, axis=0, return_index=True)
-        first.sort()
-        kept[name], at[name] = part[first], offsets[name][first]
-        repeated += len(part) - len(first)
-    return kept, at, repeated
-
-
-def _conflicts(rows: Events, offsets: dict[str, Ints], family: str) -> list[tuple[int, int]]:
-    """Offsets of records with the same identity and different contents."""
-    first, second = (canonical.INSTRUMENT, canonical.SEQ) if family == TRADES else (canonical.AGENT, canonical.N)
-    seen: dict[tuple[int, int], tuple[str, list[int], int]] = {}
-    found = []
-    for name, part in rows.items():
-        for row, at in zip(part.tolist(), offsets[name].tolist(), strict=True):
-            known = seen.setdefault((row[first], row[second]), (name, row, at))
-            if known[:2] != (name, row):
-                found.append((known[2], at))
-    return found
-
-
-def _left_out(rows: Events, offsets: dict[str, Ints], scope: ChainScope, marker: _Marker) -> tuple[str, int] | None:
-    """The one record without which the others are what the marker says."""
-    if sum(map(len, rows.values())) > _SEARCHED:
-        return None
-    for name, part in rows.items():
-        for position in range(len(part)):
-            rest = rows | {name: np.delete(part, position, 0)}
-            if mark(rest, scope, 0)[1] == marker.digest:
-                return name, position
-    return None
