@@ -125,6 +125,8 @@ def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: 
         info = find_run(stack.bootstrap, stack.namespace, run)
         if info.state not in ("open", "paused"):
             raise InputError("run", run, f"it is {info.state}: only an open or paused run goes on")
+        if not info.started["environment"]["model"]:
+            raise InputError("run", run, f"a tape does not go on: `escape stop {run}`, then send it again")
         if info.state == "paused":
             control(stack.bootstrap, stack.namespace, run, pause=False)
             if not isinstance(stack, Stack):
