@@ -73,7 +73,7 @@ def _parse(buffer: Bytes, bounds: Ints, scales: Ints, values: Ints, faults: NDAr
                 digits += 1
             elif byte == _POINT and whole < 0:
                 whole = digits
-            elif byte == _SMALL_E or byte == _LARGE_E:
+            elif byte in (_SMALL_E, _LARGE_E):
                 exponent, behind = _exponent(buffer, at + 1, end), at
                 break
             else:
