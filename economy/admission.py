@@ -58,7 +58,7 @@ def _slot(ids: Column, instrument: int) -> int:
     return int(at) if at < ids.size and ids[at] == instrument else -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _submit(
     instrument: Column, tick: Column, agent: Column, n: Column, order: Column, side: Column, kind: Column, tif: Column,
     post_only: Column, price: Column, quantity: Column, expires: Column, cap: Column, use: Column, tax: Column,
@@ -120,7 +120,7 @@ def _refusal(
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _cancel(
     instrument: Column, tick: Column, agent: Column, n: Column, order: Column, ids: Column, ops: Rows, source: Rows
 ) -> None:

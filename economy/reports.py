@@ -158,7 +158,7 @@ class Batch:
         return rows
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fill_trades(
     events: Rows, ops: Rows, source: Rows, instrument: Column, seq: Column, tick: Column, price: Column,
     quantity: Column, maker_order: Column, maker_agent: Column, taker_order: Column, taker_agent: Column, side: Column,
@@ -180,7 +180,7 @@ def _fill_trades(
         n += 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fill_closes(
     events: Rows, ops: Rows, instrument: Column, seq: Column, tick: Column, quantity: Column, order: Column,
     agent: Column, reason: Column,

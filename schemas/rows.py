@@ -163,7 +163,7 @@ def decode_body(
     return 0 if at == end else 7
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _classify(
     buffer: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], type_of: NDArray[np.int64], types: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -183,7 +183,7 @@ def _classify(
     return kind, count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _decode_type(
     buffer: Bytes,
     starts: NDArray[np.int64],
@@ -281,7 +281,7 @@ def decode_values(values: Sequence[bytes]) -> DecodedBatch:
     return decode(np.frombuffer(b"".join(values), np.uint8), ends - lengths, ends)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _encode(schema_id: int, rows: Rows, buffer: Bytes, ends: NDArray[np.int64]) -> int:
     at = 0
     for i in range(rows.shape[0]):

@@ -98,7 +98,7 @@ def _skip(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     return at, at + max(size, 0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _walk(
     buffer: Bytes, at: int, end: int, count: int, fetch_offset: int, base: int, first_time: int, append_time: int,
     starts: Ints, ends: Ints, offsets: Ints, timestamps: Ints,
@@ -157,6 +157,7 @@ def read(
     waiting = sorted(aborted or (), key=lambda entry: entry[1])
     active: set[int] = set()
     at, shift, next_offset = 0, len(blob), fetch_offset
+    view = memoryview(blob)  # a slice of it is not a copy
     while len(blob) - at >= _FRAME:
         base, length = struct.unpack_from(">qi", blob, at)
         stop = at + _FRAME + length
@@ -167,7 +168,7 @@ def read(
         _, _, _, magic, crc, attributes, last, first_time, max_time, producer, _, _, count = HEAD.unpack_from(blob, at)
         if magic != 2:
             raise ProtocolError(f"the record batch at offset {base} has format {magic}, not 2", _REMEDY)
-        if check_crc and calc_crc32c(blob[at + _CRC_FROM : stop]) != crc:
+        if check_crc and calc_crc32c(view[at + _CRC_FROM : stop]) != crc:
             raise ProtocolError(f"the record batch at offset {base} has a wrong checksum", _REMEDY)
         body, at = at + HEAD.size, stop
         behind = base + last + 1
@@ -239,7 +240,7 @@ def _size(number: int) -> int:
     return n
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _frame(
     values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, headers: Bytes, head_starts: Ints,
     head_ends: Ints, first: int, buffer: Bytes, at: int,
@@ -284,13 +285,13 @@ def write(
         headers = np.zeros(1, np.uint8), np.zeros(starts.size, np.int64), np.ones(starts.size, np.int64)
     batches = []
     at = 0
+    buffer = np.empty(limit, np.uint8)
     while at < starts.size:
-        buffer = np.empty(limit, np.uint8)
         upto, end = _frame(values, starts, ends, keys, key_sizes, *headers, at, buffer, HEAD.size)
         if upto == at:
             raise ProtocolError(f"a record of {ends[at] - starts[at]} bytes exceeds a batch", "raise the batch size")
         count = upto - at
-        batch = bytearray(buffer[:end].tobytes())
+        batch = bytearray(buffer[:end])
         HEAD.pack_into(batch, 0, 0, end - _FRAME, -1, 2, 0, 0, count - 1, timestamp, timestamp, -1, -1, -1, count)
         batches.append((batch, count))
         at = upto
@@ -300,5 +301,5 @@ def write(
 def seal(batch: bytearray, producer: int, epoch: int, sequence: int) -> bytes:
     """The batch with the fields of an idempotent producer (-1, -1, -1 for none) and its checksum."""
     struct.pack_into(">qhi", batch, 43, producer, epoch, sequence)
-    struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[_CRC_FROM:])))
+    struct.pack_into(">I", batch, 17, calc_crc32c(memoryview(batch)[_CRC_FROM:]))
     return bytes(batch)

@@ -33,7 +33,7 @@ class Plan:
 
     @property
     def orders(self) -> int:
-        return 500_000 if self.quick else 2_000_000
+        return 1_000_000 if self.quick else 2_000_000
 
 
 def _kernel(plan: Plan, broker: Broker, folder: Path) -> Any:
@@ -41,7 +41,7 @@ def _kernel(plan: Plan, broker: Broker, folder: Path) -> Any:
 
 
 def _preloaded(plan: Plan, broker: Broker, folder: Path) -> Any:
-    preloaded.ours(broker.bootstrap, folder, 200_000)  # warms the broker
+    preloaded.ours(broker.bootstrap, folder, plan.orders)  # warms the broker
     found = preloaded.measure(broker.bootstrap, folder, plan.orders, plan.rounds)
     return {
         "orders": plan.orders, "records_written": int(found["written"][0]),
@@ -57,6 +57,7 @@ def _at(plan: Plan, broker: Broker, folder: Path, rate: int, seconds: float) -> 
 
 
 def _live(plan: Plan, broker: Broker, folder: Path) -> Any:
+    live.measure(broker, folder, 3 * RATE, 5.0)  # warms the broker
     rows = [_at(plan, broker, folder, rate, plan.seconds) for rate in (RATE, 5 * RATE)]
     for rate in () if plan.quick else _HIGHER:
         if not rows[-1]["held"]:
@@ -76,7 +77,7 @@ def _epochs(plan: Plan, broker: Broker, folder: Path) -> Any:
 
 
 def _scale(plan: Plan, broker: Broker, folder: Path) -> Any:
-    return scale.measure(broker, folder, plan.orders, plan.rounds)
+    return scale.measure(broker, folder, plan.orders // 2, plan.rounds)
 
 
 def _recovery(plan: Plan, broker: Broker, folder: Path) -> Any:

@@ -121,6 +121,7 @@ async def _watch(
     latencies, ended, start = Latencies(), 0, None
     spent: dict[str, float] = {}
     last_trade = last_due = since = 0.0
+    seen = before = 0  # numbers of orders
     limit = time.monotonic() + PATIENCE
     async with Meter(broker.bootstrap, namespace, partitions) as meter:
         while ended < partitions:
@@ -131,6 +132,7 @@ async def _watch(
                 since, limit = start["began"] + WARM_SECONDS, time.monotonic() + 10 * PATIENCE
             if since and now >= since and not spent:
                 spent = {name: cpu([process]) for name, process in processes.items()} | {"meter": time.process_time()}
+                before = seen
             for records in batches:
                 rows = rows_in(records)
                 ended += len(rows.get(e.EpochMatched.name, ()))
@@ -140,6 +142,7 @@ async def _watch(
                     due = start["began"] + step * (start["step"] / rate)
                     latencies.add(now, since, due)
                     last_trade, last_due = now, float(due[-1])
+                    seen = int(trades[:, e.TradeExecuted.TICK].max())
             if batches and start is not None:
                 after = {name: cpu([process]) or spent.get(name, 0) for name, process in processes.items()}
                 after["meter"] = time.process_time()
@@ -147,7 +150,7 @@ async def _watch(
                     after = {}
                 elif spent:
                     used = {name: after[name] - spent[name] for name in after}
-                    counted = rate * (now - since)
+                    counted = seen - before
             worker.check()
             if time.monotonic() > limit:
                 raise SetupError("the live run did not end", "see the worker's log")

@@ -112,7 +112,7 @@ def markdown(told: Mapping[str, Any]) -> str:
     """The table and the machine it was measured on."""
     machine = told["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']}"
-    how = f"Python {machine['python']}; load before {machine['load_before']}; {told['rounds']} rounds"
+    how = f"Python {machine['python']}; load before {machine['load_before']}, rounds: {told['rounds']}"
     quick = " (--quick)" if told["quick"] else ""
     lines = [f"{where}, {how}{quick}.", "", "| figure | measured | target | met |", "| --- | --- | --- | --- |"]
     marks = {True: "yes", False: "**no**", None: ""}
