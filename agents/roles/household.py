@@ -27,6 +27,8 @@ SHARE_MONEY: Final = UNIT // PRICE  # 1e-8 per price step and share
 SAFETY: Final = 0.98  # share of deposits that orders may bind
 MAX_BUDGET: Final = 0.9  # of deposits, per round
 FOUNDING_SHARE: Final = 4  # a founder gives at most a quarter of its deposits
+_LOTS: Final = Draw.LOTS  # compiled code reads no attribute of a class
+_SEARCH: Final = Draw.SEARCH
 
 
 @njit(cache=True)
@@ -37,7 +39,7 @@ def plan_lots(
     for k in range(rows.size):
         i = rows[k]
         for j in range(basket.size):
-            word = rng.philox(seed, ids[i], Draw.LOTS, tick, j // 4)[j % 4]
+            word = rng.philox(seed, ids[i], _LOTS, tick, j // 4)[j % 4]
             left[i, j] = np.int64(np.floor(basket[j] * budget[k] / price[j] + rng.unit(word)))
 
 
@@ -67,7 +69,7 @@ def choose_employer(
         i = rows[k]
         best = 0
         for j in range(search):
-            word = rng.philox(seed, ids[i], Draw.SEARCH, tick, j // 4)[j % 4]
+            word = rng.philox(seed, ids[i], _SEARCH, tick, j // 4)[j % 4]
             o = int(rng.unit(word) * offers.shape[0])
             if offers[o, 0] != quit_from[i] and offers[o, 1] * 2 > skill[i] and offers[o, 2] > best:
                 best = offers[o, 2]
