@@ -66,7 +66,7 @@ def ours(bootstrap: str, folder: Path, count: int) -> tuple[dict[str, float], st
 def relay(bootstrap: str, namespace: str, count: int) -> float:
     """Records a second that confluent-kafka in Python consumes and produces again."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "relay", "auto.offset.reset": "earliest",
-                         "enable.auto.commit": False})  # fmt: skip
+                         "enable.auto.commit": False, "fetch.queue.backoff.ms": 1})  # fmt: skip
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "queue.buffering.max.messages": 2_000_000})
     copy = new_namespace()
     make_topics(bootstrap, copy)
