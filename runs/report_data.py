@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,11 +62,11 @@ class RunData:
     scenario: dict[str, Any]
     stream: Figures
     batch: Figures
-    instruments: dict[int, Row]
+    instruments: Mapping[int, Row]
     candles: dict[int, list[Candle]]
     books: dict[int, list[Book]]
     tape: Row | None
-    jobs: list[Row]
+    jobs: Sequence[Row]
     trades: int
 
     def macro(self) -> Macro | None:
@@ -108,7 +109,7 @@ def _figures(reader: Reader, table: str, run: int) -> Figures:
     return Figures(windows, values)
 
 
-def _candles(reader: Reader, run: int, instruments: dict[int, Row], chosen: list[int], width: int) -> Any:
+def _candles(reader: Reader, run: int, instruments: Mapping[int, Row], chosen: list[int], width: int) -> Any:
     found: dict[int, list[Candle]] = {i: [] for i in chosen}
     rows = reader.rows(
         "SELECT instrument, intDiv(tick, {width:Int64}) * {width:Int64} AS at, "

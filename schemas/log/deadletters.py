@@ -23,11 +23,7 @@ def bury(bootstrap: str, namespace: str, family: str, letters: Iterable[Letter],
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "log_level": 0})
     source = topic(namespace, family)
     for partition, offset, reason, value in letters:
-        producer.produce(
-            topic(namespace, dead_letter(family)),
-            value,
-            partition=0,
-            headers=headers(source, partition, offset, reason),
-        )
+        told: list[tuple[str, str | bytes | None]] = [*headers(source, partition, offset, reason)]
+        producer.produce(topic(namespace, dead_letter(family)), value, partition=0, headers=told)
     if producer.flush(timeout):
         raise SetupError(f"the dead letters of {source} were not taken in {timeout:g} s", "is the broker up?")
