@@ -70,7 +70,6 @@ class Live:
     late_ms: float
     drain_s: float
     cpu_us: dict[str, float]  # per order, by process
-    fetch: float  # orders per batch that the worker handled, from its own output
     by_window: list[float]
 
     @property
@@ -120,8 +119,9 @@ async def _watch(
     processes = {"broker": broker.process, "worker": worker.process, "generator": generator}
     latencies, ended, start = Latencies(), 0, None
     spent: dict[str, float] = {}
+    used: dict[str, float] = {}
     last_trade = last_due = since = 0.0
-    seen = before = 0  # numbers of orders
+    seen = before = counted = 0  # numbers of orders
     limit = time.monotonic() + PATIENCE
     async with Meter(broker.bootstrap, namespace, partitions) as meter:
         while ended < partitions:
@@ -155,9 +155,11 @@ async def _watch(
             if time.monotonic() > limit:
                 raise SetupError("the live run did not end", "see the worker's log")
     finished = json.loads(await loop.run_in_executor(None, generator.stdout.readline))
+    if not latencies.windows or not counted:
+        raise SetupError("no trade came within the live run", "measure for longer")
     return Live(
         rate, latencies.quantile(0.5), latencies.quantile(0.95), latencies.quantile(0.99), latencies.growth(),
         finished["offered"], finished["late_ms"], last_trade - last_due,
-        {name: 1e6 * value / counted for name, value in used.items()}, 0.0,
+        {name: 1e6 * value / counted for name, value in used.items()},
         [latencies.quantile(0.5, [w]) for w in sorted(latencies.windows)],
     )  # fmt: skip

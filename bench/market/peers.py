@@ -8,6 +8,7 @@ times in force and reports trades, but no owners, so no self-trade prevention, a
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.market.flow import BOOK, KIND, ORDER, PRICE, QUANTITY, SIDE, SUBMIT
+from bench.market.flow import KIND, ORDER, QUANTITY, SUBMIT
 from economy.errors import SetupError
 from economy.events import Rows
 
@@ -119,15 +120,9 @@ def build_matchcore() -> Path | None:
     folder = Path(tempfile.gettempdir()) / "escape-bench-matchcore"
     done = subprocess.run(
         [cargo, "build", "--release", "--quiet", "--manifest-path", str(CRATE / "Cargo.toml")],
-        capture_output=True, env=_environment() | {"CARGO_TARGET_DIR": str(folder)}, check=False,
+        capture_output=True, env=dict(os.environ) | {"CARGO_TARGET_DIR": str(folder)}, check=False,
     )  # fmt: skip
     return folder / "release" / "escape-bench-matchcore" if done.returncode == 0 else None
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def matchcore(program: Path) -> Callable[[Rows, Rows, int], Result | None]:
@@ -146,6 +141,3 @@ def matchcore(program: Path) -> Callable[[Rows, Rows, int], Result | None]:
         return Result(len(timed), nanoseconds / 1e9, trades, quantity)
 
     return run
-
-
-__all__ = ["BOOK", "PRICE", "SIDE", "Result", "build_matchcore", "light", "limit_order_book", "matchcore"]
