@@ -1,11 +1,16 @@
-"""The documented exit codes are the real ones."""
+"""What the docs say is there: exit codes, files, commands and their options."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
 
 from economy import errors
+from infra.cli import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,3 +21,32 @@ def test_exit_codes_are_documented_as_they_are() -> None:
     kinds = [errors.EscapeError, *errors.EscapeError.__subclasses__()]
     own = {kind.__name__: kind.exit_code for kind in kinds if kind.__module__ == errors.__name__}
     assert documented == own
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist_with_their_options(page: Path) -> None:
+    for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in re.findall(r"(?:^|/|; )escape ([a-z].*)", block, re.MULTILINE):
+            for command in re.split(r";.*?escape ", line.partition("  #")[0]):
+                _check(command.split())
+
+
+def _check(words: list[str]) -> None:
+    command: Any = typer.main.get_command(app)
+    while groups := getattr(command, "commands", None):
+        name = words.pop(0)
+        assert name in groups, name
+        command = groups[name]
+    known = {option for parameter in command.params for option in parameter.opts}
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in known, f"{command.name} {word}"
