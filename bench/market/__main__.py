@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.market import epochs, kernel, lab, live, preloaded, recovery, scale, stages, table
+from bench.market.generator import step_of
 from bench.market.stats import median, spread
 from economy.errors import EscapeError
 from infra.broker import Broker
@@ -99,7 +100,7 @@ def _stages(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "rate": row["rate"], "processes_us": row["cpu_us_per_order"],
-            "worker_ns": stages.measure(max(1, row["rate"] // 200)),
+            "worker_ns": stages.measure(step_of(row["rate"])),
         }
         for row in measured
     ]  # fmt: skip

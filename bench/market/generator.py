@@ -16,8 +16,8 @@ from bench.market.wire import Sender
 
 
 def step_of(rate: int) -> int:
-    """Messages of one step: those of 5 ms, at least one."""
-    return max(1, rate // 200)
+    """Messages of one step: those of 10 ms, at least one."""
+    return max(1, rate // 100)
 
 
 async def generate(bootstrap: str, namespace: str, rate: int, seconds: float, partitions: int) -> None:
