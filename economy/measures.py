@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from economy.units import decimal_text
+
 MONEY: Final = "1e-8 of the currency"
 RATIO: Final = "1e-9"
+PRICE_STEP: Final = "1e-4 of the currency"
 LORENZ_POINTS: Final = 20  # points of the Lorenz curve: shares of the poorest 5 %, 10 %, ... 100 %
 
 
@@ -19,6 +22,10 @@ class Measure:
     unit: str
     doc: str
     item: str = ""  # what `item` counts, "" = always 0
+
+    def text(self, value: int) -> str:
+        """A value for people: exact, in the currency, as a ratio, or as it is."""
+        return decimal_text(value, {MONEY: 8, RATIO: 9, PRICE_STEP: 4}.get(self.unit, 0))
 
 
 MEASURES: Final[tuple[Measure, ...]] = (
@@ -46,7 +53,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
     Measure("trades", "1", "Trades of goods, services and shares"),
     Measure("traded_value", MONEY, "Notional of trades", "instrument"),
     Measure("traded_quantity", "lots", "Quantity traded", "instrument"),
-    Measure("closing_price", "1e-4 of the currency", "Valuation price at the window's end", "instrument"),
+    Measure("closing_price", PRICE_STEP, "Valuation price at the window's end", "instrument"),
 )
 
 

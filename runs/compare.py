@@ -13,7 +13,9 @@ from economy.calendar import QUARTERS
 from economy.errors import InputError
 from economy.events import Events, InstrumentClass, Role
 from economy.indicators import WindowProjection
+from economy.measures import MEASURES
 from economy.scenario import Scenario
+from economy.units import decimal_text
 from runs.rawread import raw_chunks
 from runs.reexecution import ORDER, Sides, first_difference
 from schemas.catalogue import FLOWS, TRADES
@@ -27,6 +29,7 @@ HEADLINES: Final = (
     "gdp_production", "gdp_real", "consumer_price_index", "unemployment", "gini_income", "gini_wealth",
     "government_debt", "bankruptcies",
 )  # fmt: skip
+_MEASURES: Final = {measure.name: measure for measure in MEASURES}
 
 
 @dataclass(frozen=True)
@@ -200,14 +203,19 @@ def render(found: Comparison) -> str:
     lines += ["", f"{'mean of the last year':<28}{'a':>24}{'b':>24}{'difference':>12}"]
     for name in HEADLINES:
         a, b = (sum(values[-QUARTERS:]) // max(1, len(values[-QUARTERS:])) for values in found.series(name))
-        lines.append(f"{name:<28}{a:>24,}{b:>24,}{_percent(a, b):>12}")
+        told = [_MEASURES[name].text(value) for value in (a, b)]
+        lines.append(f"{name:<28}{told[0]:>24}{told[1]:>24}{_percent(a, b):>12}")
     lines += ["", f"{'closing price':<28}{'a':>24}{'b':>24}{'difference':>12}"]
-    lines += [f"{symbol:<28}{a:>24,}{b:>24,}{_percent(a, b):>12}" for symbol, a, b in found.prices()]
+    price = _MEASURES["closing_price"].text
+    lines += [f"{symbol:<28}{price(a):>24}{price(b):>24}{_percent(a, b):>12}" for symbol, a, b in found.prices()]
     lines += ["", f"{'net worth by role':<28}{'a':>24}{'b':>24}{'difference':>12}"]
-    lines += [f"{name:<28}{a:>24,}{b:>24,}{_percent(a, b):>12}" for name, (a, b) in found.by_role().items()]
+    lines += [
+        f"{name:<28}{decimal_text(a):>24}{decimal_text(b):>24}{_percent(a, b):>12}"
+        for name, (a, b) in found.by_role().items()
+    ]
     gains, names = found.gains(), found.founded.names
     for title, some in (("gained most", gains[:5]), ("lost most", gains[::-1][:5])):
-        lines += ["", title] + [f"    {names[agent]:<24}{change:>24,}" for agent, change in some]
+        lines += ["", title] + [f"    {names[agent]:<24}{decimal_text(change):>24}" for agent, change in some]
     lines.append("")
     if found.event is None:
         lines.append("no event differs")

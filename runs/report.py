@@ -14,7 +14,7 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from economy.accounts import Approach
-from economy.units import UNIT
+from economy.units import UNIT, decimal_text
 from queries.loaders import Reader
 from runs import report_charts as charts
 from runs.calibrate import QUARTERS, Parameter, calibration_table
@@ -30,8 +30,7 @@ def money(value: int | None) -> str:
     """An exact amount in the currency, from units of 1e-8."""
     if value is None:
         return "–"
-    sign, whole, rest = "−" if value < 0 else "", abs(value) // UNIT, abs(value) % UNIT
-    return f"{sign}{whole:,}.{rest:08d}"
+    return decimal_text(value).replace("-", "−")
 
 
 def _text(value: object) -> str:

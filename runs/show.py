@@ -9,6 +9,7 @@ import numpy as np
 
 from economy import events as e
 from economy.events import Account, Role
+from economy.units import decimal_text
 from economy.world import NOBODY, World
 from runs.protocol import unlike_here
 from schemas.log.founding import Founding
@@ -56,14 +57,19 @@ def render(world: World, founded: Founding, run: int, tick: int) -> str:
         if len(who):
             sums = [int(each[who].sum()) for each in (ledger.cash, ledger.bonds, ledger.goods, ledger.capital)]
             lines.append(
-                f"{role.name.lower():<20}{len(who):>8}{sums[0]:>24,}{sums[1]:>24,}{sums[2]:>14,}{sums[3]:>12,}"
+                f"{role.name.lower():<20}{len(who):>8}{decimal_text(sums[0]):>24}{decimal_text(sums[1]):>24}"
+                f"{sums[2]:>14,}{sums[3]:>12,}"
             )
-    lines += ["", f"{'instrument':<26}{'price':>10}  bids (price x quantity), asks"]
+    lines += ["", f"{'instrument':<26}{'price':>12}  bids (price x quantity), asks"]
     for instrument in world.instruments:
         bids, asks = world.book(instrument.instrument)
-        told = [", ".join(f"{p:,} x {q:,}" for p, q in side[:_DEPTH]) or "-" for side in (bids, asks)]
-        price = world.prices[instrument.instrument]
-        lines.append(f"{instrument.symbol:<26}{price:>10,}  {told[0]} | {told[1]}")
+        scales = instrument.price_scale, instrument.quantity_scale
+        told = [
+            ", ".join(f"{decimal_text(p, scales[0])} x {decimal_text(q, scales[1])}" for p, q in side[:_DEPTH]) or "-"
+            for side in (bids, asks)
+        ]
+        price = decimal_text(world.prices[instrument.instrument], scales[0])
+        lines.append(f"{instrument.symbol:<26}{price:>12}  {told[0]} | {told[1]}")
     employed = int((world.employer != NOBODY).sum())
     people = int((founded.roles == Role.HOUSEHOLD).sum())
     lines += ["", f"{employed} of {people} households are employed; --json lists every balance, level and contract"]
