@@ -1,0 +1,1 @@
+import economy  # noqa: F401  (first: it names the folder of the compiled functions)
