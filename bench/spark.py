@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -121,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trades", type=int, default=10_000_000, help="trades of the larger run")
     parser.add_argument("--json", action="store_true", help="machine output")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the broker is ended as for Ctrl-C
     try:
         results = measure(options.trades)
     except EscapeError as error:
@@ -136,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     missing = [engine for engine in PEERS if importlib.util.find_spec(engine) is None]
     if missing:
-        _say(f"not installed: {', '.join(missing)} (uv pip install {' '.join(missing)})")
+        _say(f"not installed: {', '.join(missing)}; docs/spark.md tells how")
     return 0
 
 
