@@ -25,7 +25,7 @@ from agents.model import model_of
 from economy import events as e
 from economy.digest import run_digest
 from runs.forking import open_fork
-from runs.protocol import RunSpec, by_family, close_run, open_run, places
+from runs.protocol import CREDIT, RunSpec, by_family, close_run, open_run, places
 from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.clocklog import ClockLog, read_clock
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets
@@ -41,7 +41,7 @@ class ClockConfig:
 
     bootstrap: str
     namespace: str
-    credit: int = 4
+    credit: int = CREDIT
     pace: int = 0  # speed relative to real time, 0 = as fast as possible
 
 
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("spec", type=Path, help="JSON file with the run's specification")
     parser.add_argument("--bootstrap", required=True, help="address of the broker")
     parser.add_argument("--namespace", default="escape", help="prefix of the topics")
-    parser.add_argument("--credit", type=int, default=4, help="epochs that may be granted ahead of matching")
+    parser.add_argument("--credit", type=int, default=CREDIT, help="epochs that may be granted ahead of matching")
     parser.add_argument("--pace", type=int, default=0, help="speed relative to real time, 0 = as fast as possible")
     parser.add_argument("--follow-parent", action="store_true", help="end when standard input does, with the parent")
     options = parser.parse_args()

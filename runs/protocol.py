@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from schemas.log.assembly import OPENING, STARTER
 from schemas.log.reader import Place, end_offsets
 from schemas.log.writer import LogWriter
 
+CREDIT: Final = 4  # epochs that a clock may grant ahead of matching
 _LOCK = Path(__file__).parent.parent / "requirements.lock"
 
 

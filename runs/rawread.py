@@ -15,10 +15,9 @@ from aiokafka.errors import KafkaError
 
 from economy.errors import SetupError
 from schemas.catalogue import topic
-from schemas.codec import UndecodableRecordError, decode_record
 from schemas.log.history import FAMILIES, Segment
-from schemas.log.reader import Chunk, Place, trim
-from schemas.rows import Defect, decode
+from schemas.log.reader import Chunk, Place, chunk_of_batch, trim
+from schemas.rows import decode
 from streams import rawfetch
 from streams.recordbatch import Records
 
@@ -28,14 +27,8 @@ _PATIENCE: Final = 60.0  # seconds without a single record before the broker cou
 
 def chunk_of_records(place: Place, records: Records) -> Chunk:
     """Decode a fetched batch; what cannot be decoded is listed in `defects`."""
-    found = decode(records.buffer, records.starts, records.ends)
-    cold, defects = [], found.defects
-    for position in found.cold.tolist():
-        try:
-            cold.append((position, *decode_record(records.value(position))))
-        except UndecodableRecordError:
-            defects.append((position, Defect.UNDECODABLE))
-    return Chunk(*place, records.offsets, found.rows, found.index, cold, defects)
+    batch = decode(records.buffer, records.starts, records.ends)
+    return chunk_of_batch(place, records.offsets, batch, records.value)
 
 
 async def _consumer(bootstrap: str, start: Mapping[aiokafka.TopicPartition, int]) -> Any:

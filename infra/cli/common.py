@@ -89,3 +89,11 @@ def progress() -> Progress:
         console=err,
         transient=True,
     )
+
+
+@contextmanager
+def tracked(description: str, detail: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A bar for one piece of work, moved by calling what it yields with (done, total)."""
+    with progress() as bar:
+        task = bar.add_task(description, total=None, detail=detail)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -16,9 +16,9 @@ from infra.cli.common import (
     emit,
     guarded,
     out,
-    progress,
     settings,
     table_of,
+    tracked,
     using_stack,
 )
 from infra.settings import Settings
@@ -132,11 +132,10 @@ def _table_file(run: int, events: str, kind: str | None, out: Path | None) -> tu
 def _export_events(chosen: Settings, run: int, events: str, kind: str, file: Path) -> dict[str, Any]:
     from runs.export_events import export_events
 
-    with using_stack(chosen, store=False) as stack, progress() as bar:
-        task = bar.add_task(f"run {run}", total=None, detail=events)
+    with using_stack(chosen, store=False) as stack, tracked(f"run {run}", events) as advance:
         count = export_events(
             stack.bootstrap, stack.namespace, run, events, kind, file,
-            lambda read, total: bar.update(task, completed=read, total=total),
+            advance,
         )  # fmt: skip
     return {"run": run, "events": events, "format": kind, "file": str(file.absolute()), "records": count}
 
@@ -144,11 +143,10 @@ def _export_events(chosen: Settings, run: int, events: str, kind: str, file: Pat
 def _export_file(chosen: Settings, run: int, file: Path) -> dict[str, Any]:
     from runs.portable import export_file
 
-    with using_stack(chosen, store=False) as stack, progress() as bar:
-        task = bar.add_task(f"run {run}", total=None, detail="")
+    with using_stack(chosen, store=False) as stack, tracked(f"run {run}") as advance:
         manifest = export_file(
             stack.bootstrap, stack.namespace, run, file,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            advance,
         )  # fmt: skip
     counts = {family: sum(found) for family, found in manifest.records.items()}
     shown = {"run": run, "state": manifest.state, "digest": manifest.digest, "root": manifest.root}
@@ -180,11 +178,10 @@ def import_run(
     chosen = settings(state, namespace)
     container = Container(file)
     with using_stack(chosen, store=not no_store) as stack:
-        with progress() as bar:
-            task = bar.add_task(file.name, total=None, detail="")
+        with tracked(file.name) as advance:
             done = import_file(
                 stack.bootstrap, stack.namespace, chosen.partitions, chosen.flow_partitions, container,
-                trust or FACTORY, lambda read, total: bar.update(task, completed=read, total=total),
+                trust or FACTORY, advance,
             )  # fmt: skip
         if container.manifest.state == "finished":
             wait_until_stored(stack, done.run)

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, guarded, out, progress, settings, table_of, using_stack
+from infra.cli.common import Json, Namespace, State, emit, guarded, out, settings, table_of, tracked, using_stack
 from infra.cli.run import pair, run_on_stream
 
 
@@ -38,11 +38,10 @@ def fork(
     chosen = settings(state, namespace)
     changes = changes_of([pair(text) for text in set_ or []])
     with using_stack(chosen, store=not no_store) as stack:
-        with progress() as bar:
-            task = bar.add_task("going to the cut", total=None, detail="epochs")
+        with tracked("going to the cut", "epochs") as advance:
             spec = prepare_fork(
                 stack.bootstrap, stack.namespace, run, at_tick, changes, chosen.state_folder, chosen.checkpoint_every,
-                lambda done, total: bar.update(task, completed=done, total=total),
+                advance,
             )  # fmt: skip
         result = run_on_stream(spec, f"fork of {run}", chosen, stack, pace)
         wait_until_stored(stack, result.run)

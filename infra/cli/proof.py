@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from economy.errors import ProtocolError
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, progress, settings, table_of, using_stack
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, table_of, tracked, using_stack
 
 RunId = Annotated[int, typer.Argument(help="Run id, see `escape runs list`.")]
-GRANTED_AHEAD = 5  # a clock grants at most so many epochs before they are matched
 _SHOWN = 20  # findings that people are shown; --json has all
 
 
@@ -25,11 +24,10 @@ def verify(
     """Check that a run's log is whole: no record changed, missing, foreign or reordered. Exit code 4 where one is."""
     from runs.verify import verify_run
 
-    with using_stack(settings(state, namespace), store=False) as stack, progress() as bar:
-        task = bar.add_task("verifying", total=None, detail="records")
+    with using_stack(settings(state, namespace), store=False) as stack, tracked("verifying", "records") as advance:
         verdict = verify_run(
             stack.bootstrap, stack.namespace, run, expect,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            advance,
         )  # fmt: skip
     told = verdict.to_json()
     if json_:
@@ -55,11 +53,10 @@ def replay(
     """Prove a run from its log: integrity, state and re-execution, each up to the first divergence."""
     from runs.replay import replay as replayed
 
-    with using_stack(settings(state, namespace), store=False) as stack, progress() as bar:
-        task = bar.add_task("replaying", total=None, detail="records")
+    with using_stack(settings(state, namespace), store=False) as stack, tracked("replaying", "records") as advance:
         found = replayed(
             stack.bootstrap, stack.namespace, run, until_tick,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            advance,
         )  # fmt: skip
     if json_:
         emit(found.to_json())
@@ -87,7 +84,7 @@ def show(
     """Show balances, books and contracts as they stood at a cut, or where a run comes from."""
     from runs import show as shown
     from runs.checkpoint import Checkpoints, world_at
-    from runs.protocol import cut_at
+    from runs.protocol import CREDIT, cut_at
     from schemas.log.history import read_history
 
     chosen = settings(state, namespace)
@@ -99,15 +96,14 @@ def show(
             emit(told) if json_ else table_of(told)
             return
         ticks = own.started["epoch_ticks"]
-        newest = own.last if own.clock.finished else max(-1, own.clock.granted - GRANTED_AHEAD)
+        newest = own.last if own.clock.finished else max(-1, own.clock.granted - CREDIT - 1)
         tick = (newest + 1) * ticks if at_tick is None else at_tick
         epoch = cut_at(tick, ticks, own.last)
         kept = Checkpoints.of(chosen.state_folder, stack.namespace, own.started, chosen.checkpoint_every)
-        with progress() as bar:
-            task = bar.add_task("reading the log", total=None, detail="epochs")
+        with tracked("reading the log", "epochs") as advance:
             world, founded = world_at(
                 stack.bootstrap, stack.namespace, segments, epoch, kept,
-                lambda done, total: bar.update(task, completed=done, total=total),
+                advance,
             )  # fmt: skip
     if json_:
         emit(shown.world_json(world, founded, run, tick))

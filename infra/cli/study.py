@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, progress, settings, using_stack
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, tracked, using_stack
 from infra.cli.run import pair
 
 
@@ -25,11 +25,13 @@ def compare(
     """Compare two runs: GDP, Gini, prices, who gained and lost, the first event that differs."""
     from runs.compare import compare_runs, render
 
-    with using_stack(settings(state, namespace), store=False) as stack, progress() as bar:
-        task = bar.add_task("reading both runs", total=None, detail="epochs")
+    with (
+        using_stack(settings(state, namespace), store=False) as stack,
+        tracked("reading both runs", "epochs") as advance,
+    ):
         found = compare_runs(
             stack.bootstrap, stack.namespace, a, b,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            advance,
         )  # fmt: skip
     if html is not None:
         from runs.compare_page import write_page
@@ -59,11 +61,10 @@ def sweep(
     if any(not value for found in values.values() for value in found):
         raise InputError("--set", set_, "write key=a,b,c without empty values")
     numbers = list(range(1, seeds + 1))
-    with progress() as bar:
-        task = bar.add_task("runs", total=None, detail="")
+    with tracked("runs") as advance:
         cells = swept(
             scenario, values, numbers, chosen.ray_address, os.cpu_count() or 2,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            advance,
         )  # fmt: skip
     if json_:
         emit(to_json(cells, numbers))

@@ -12,10 +12,9 @@ from schemas.catalogue import dead_letter, topic
 Letter = tuple[int, int, str, bytes]  # partition, offset, reason, the record's value
 
 
-def headers(source: str, partition: int, offset: int, reason: str) -> list[tuple[str, bytes]]:
+def _headers(source: str, partition: int, offset: int, reason: str) -> dict[str, str | bytes | None]:
     """Headers of a dead letter: they name the record, so a letter that is sent twice is recognised."""
-    told = {"error": reason, "topic": source, "partition": str(partition), "offset": str(offset)}
-    return [(name, text.encode()) for name, text in told.items()]
+    return {"error": reason, "topic": source, "partition": str(partition), "offset": str(offset)}
 
 
 def bury(bootstrap: str, namespace: str, family: str, letters: Iterable[Letter], timeout: float = 30.0) -> None:
@@ -23,7 +22,7 @@ def bury(bootstrap: str, namespace: str, family: str, letters: Iterable[Letter],
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "log_level": 0})
     source = topic(namespace, family)
     for partition, offset, reason, value in letters:
-        told: list[tuple[str, str | bytes | None]] = [*headers(source, partition, offset, reason)]
+        told = _headers(source, partition, offset, reason)
         producer.produce(topic(namespace, dead_letter(family)), value, partition=0, headers=told)
     if producer.flush(timeout):
         raise SetupError(f"the dead letters of {source} were not taken in {timeout:g} s", "is the broker up?")

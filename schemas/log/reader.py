@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
@@ -17,7 +17,7 @@ from economy.errors import SetupError
 from economy.events import Events
 from schemas.catalogue import topic
 from schemas.codec import UndecodableRecordError, decode_record
-from schemas.rows import Defect, decode_values
+from schemas.rows import DecodedBatch, Defect, decode_values
 
 Place = tuple[str, int]  # (family, partition)
 _BATCH: Final = 10_000
@@ -64,14 +64,22 @@ def chunk_of(
     family: str, partition: int, values: Sequence[bytes], offsets: NDArray[np.int64], keys: Sequence[bytes | None] = ()
 ) -> Chunk:
     """Decode consecutive records of a partition; what cannot be decoded is listed in `defects`, never raised."""
-    batch = decode_values(values)
+    chunk = chunk_of_batch((family, partition), offsets, decode_values(values), values.__getitem__)
+    chunk.values, chunk.keys = values, keys
+    return chunk
+
+
+def chunk_of_batch(
+    place: Place, offsets: NDArray[np.int64], batch: DecodedBatch, value: Callable[[int], bytes]
+) -> Chunk:
+    """As `chunk_of` for a batch whose rows are decoded: `value(position)` gives the bytes of a record."""
     cold, defects = [], batch.defects
     for position in batch.cold.tolist():
         try:
-            cold.append((position, *decode_record(values[position])))
+            cold.append((position, *decode_record(value(position))))
         except UndecodableRecordError:
             defects.append((position, Defect.UNDECODABLE))
-    return Chunk(family, partition, offsets, batch.rows, batch.index, cold, defects, values, keys)
+    return Chunk(*place, offsets, batch.rows, batch.index, cold, defects)
 
 
 def _chunk(family: str, partition: int, messages: Sequence[Message]) -> Chunk:
