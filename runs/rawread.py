@@ -17,9 +17,9 @@ from economy.errors import SetupError
 from schemas.catalogue import topic
 from schemas.log.history import FAMILIES, Segment
 from schemas.log.reader import Chunk, Place, chunk_of_batch, trim
+from schemas.log.recordbatch import Records
 from schemas.rows import decode
 from streams import rawfetch
-from streams.recordbatch import Records
 
 _FETCH_BYTES: Final = 4 << 20
 _PATIENCE: Final = 60.0  # seconds without a single record before the broker counts as gone

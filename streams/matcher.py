@@ -29,12 +29,12 @@ from schemas.codec import UndecodableRecordError, decode_record, encode_record, 
 from schemas.log import snapshots
 from schemas.log.clocklog import OUTSIDER
 from schemas.log.reader import Chunk
+from schemas.log.recordbatch import Records
 from schemas.rows import Defect, decode, encode
 from streams import burial, rawfetch, rawproduce
 from streams.burial import Found
 from streams.matching import PartitionMatching, output_order
 from streams.process import check, end, stage
-from streams.recordbatch import Records
 from streams.restore import Readback, Restored
 from streams.tail import Tail
 from streams.transport import BATCHES, SCHEME, Consumer

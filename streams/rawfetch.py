@@ -11,8 +11,8 @@ from typing import Any, Final
 import aiokafka.consumer.fetcher as fetcher
 
 from economy.errors import SetupError
-from streams import recordbatch
-from streams.recordbatch import Records
+from schemas.log import recordbatch
+from schemas.log.recordbatch import Records
 
 TOPICS: Final[set[str]] = set()  # hot topics
 _Memory: Final[Any] = fetcher.MemoryRecords

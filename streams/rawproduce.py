@@ -10,8 +10,8 @@ import numpy as np
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 
 from economy.errors import SetupError
-from streams import recordbatch
-from streams.recordbatch import Bytes, Headers, Ints
+from schemas.log import recordbatch
+from schemas.log.recordbatch import Bytes, Headers, Ints
 
 
 class RawBuilder(BatchBuilder):  # type: ignore[misc]

@@ -21,8 +21,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers.aiokafka import ensure_aiokafka_TP
 from faust.types import TP, ConsumerMessage
 
+from schemas.log.recordbatch import Bytes, Headers, Ints
 from streams import rawproduce
-from streams.recordbatch import Bytes, Headers, Ints
 
 log = logging.getLogger("escape.transport")
 SCHEME: Final = "kafkabatch"

@@ -15,10 +15,10 @@ from economy.events import ChainScope, InstrumentClass, OrderType, Rows, RunMode
 from economy.instruments import Instrument
 from schemas.catalogue import ORDERS
 from schemas.codec import decode_record, encode_record
-from schemas.log import snapshots
+from schemas.log import recordbatch, snapshots
 from schemas.log.reader import Chunk
 from schemas.rows import decode, encode
-from streams import burial, rawproduce, recordbatch
+from streams import burial, rawproduce
 from streams.matching import PartitionMatching, output_order
 from streams.tail import Tail
 

@@ -15,8 +15,9 @@ from bench.market.preloaded import BOOKS
 from bench.market.wire import BATCH
 from economy import events as e
 from economy.market import Market
+from schemas.log import recordbatch
 from schemas.rows import decode, encode
-from streams import rawproduce, recordbatch
+from streams import rawproduce
 from streams.matching import output_order
 
 _ORDERS: Final = 400_000  # per size, at most 2,000 batches

@@ -16,9 +16,9 @@ from economy import events as e
 from economy.events import Rows, RunMode
 from schemas.catalogue import ORDERS, TRADES, topic
 from schemas.codec import encode_record
+from schemas.log.recordbatch import Records
 from schemas.rows import decode, encode
 from streams import rawfetch, rawproduce
-from streams.recordbatch import Records
 
 BATCH: Final = 1 << 18  # bytes, as the worker's
 

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from economy.errors import ProtocolError, SetupError
-from streams import burial, rawfetch, rawproduce, recordbatch
-from streams.recordbatch import Records
+from schemas.log import recordbatch
+from schemas.log.recordbatch import Records
+from streams import burial, rawfetch, rawproduce
 
 maybe = st.none() | st.binary(max_size=90)
 headers = st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=9)), max_size=3)

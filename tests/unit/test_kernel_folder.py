@@ -37,7 +37,7 @@ def _told(module: str, **environment: str) -> str:
 
 def test_numba_is_told_whichever_package_comes_first() -> None:
     wanted = str(kernel_folder(ROOT))
-    for module in ("economy.rng", "schemas.rows", "agents.village", "streams.recordbatch"):
+    for module in ("economy.rng", "schemas.rows", "agents.village", "schemas.log.recordbatch"):
         assert _told(module) == wanted
 
 
