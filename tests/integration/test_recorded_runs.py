@@ -1,4 +1,4 @@
-"""Runs of every released version: their integrity and state hold for ever; they are computed again where rules allow."""
+"""Runs of every released version: integrity and state hold for ever; they are computed again where rules allow."""
 
 from __future__ import annotations
 
