@@ -174,6 +174,11 @@ class Side(IntEnum):
 
 class Strategy(IntEnum):
     RULE = 0
+    FULL_COST = 1
+    CHARTIST = 2
+    BUY_AND_HOLD = 3
+    INVENTORY = 4
+    INFLATION_TARGETING = 5
 
 
 class TimeInForce(IntEnum):

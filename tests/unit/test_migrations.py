@@ -17,7 +17,8 @@ _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n\(\n(.*?)\n\)\n(.*)", re
 _CHANGE = re.compile(
     r"ALTER TABLE (\w+) "
     r"(?:ADD COLUMN IF NOT EXISTS `(?P<new>\w+)` (?P<type>\w+) COMMENT '(?P<said>.+)' AFTER `(?P<after>\w+)`"
-    r"|COMMENT COLUMN IF EXISTS `(?P<old>\w+)` '(?P<says>.+)'|MODIFY COMMENT '.+')"
+    r"|COMMENT COLUMN IF EXISTS `(?P<old>\w+)` '(?P<says>.+)'|MODIFY COMMENT '.+'"
+    r"|MODIFY COLUMN `(?P<changed>\w+)` (?P<becomes>.+) COMMENT '(?P<told>.+)')"
 )
 _COLUMN = re.compile(r"    `?(\w+)`? (.+?) (?:DEFAULT \S+ )?COMMENT '((?:[^'\\]|\\.)+)',?")
 # Records of the transport and of the clock: they are read from the log, not from tables.
@@ -57,6 +58,8 @@ def tables() -> dict[str, tuple[dict[str, tuple[str, str]], str]]:
 def _change(columns: dict[str, tuple[str, str]], change: re.Match[str]) -> None:
     if change["old"]:
         columns[change["old"]] = (columns[change["old"]][0], change["says"])
+    elif change["changed"]:
+        columns[change["changed"]] = (change["becomes"], change["told"])
     elif change["new"]:
         behind = list(columns).index(change["after"]) + 1
         rest = [(name, columns.pop(name)) for name in list(columns)[behind:]]
