@@ -28,8 +28,10 @@ from economy.events import ChainScope, Events, Rows
 from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log import snapshots
 from schemas.log.assembly import OPENING, EpochAssembler
+from schemas.log.batchwriter import BatchWriter
 from schemas.log.clocklog import ClockLog
-from schemas.log.reader import LogReader, Place, read_all
+from schemas.log.follower import Follower
+from schemas.log.reader import Place, end_offsets, read_all
 from schemas.log.writer import LogWriter
 
 log = logging.getLogger("escape.shard")
@@ -108,10 +110,10 @@ class ShardLoop:
             config.run, self.shards, self.partitions, self.flow_partitions, self.model.epoch_ticks,
             next_epoch=self.cut + 1,
         )  # fmt: skip
-        self.reader = LogReader(config.bootstrap, config.namespace, start)
-        self.writer = LogWriter(config.bootstrap, config.namespace)
+        self.reader = Follower(config.bootstrap, config.namespace, start)
+        self.writer = BatchWriter(config.bootstrap, config.namespace)
         places = [(TRADES, p) for p in range(self.partitions)]
-        ends = self.reader.end_offsets(places)
+        ends = end_offsets(config.bootstrap, config.namespace, places)
         while any(self.reader.position[place] < ends[place] for place in places):
             self._poll()
 
@@ -205,8 +207,7 @@ class ShardLoop:
         # EpochMatched of e+1 proves that everything of e was acknowledged; that of e says nothing of flows.
         quiet = max(self.assembler.newest_matched.values(), default=OPENING) > epoch
         self._send(epoch, out, quiet)
-        if not quiet:
-            self.writer.flush()
+        self.writer.flush()
         for place, names in enumerate((canonical.DECISION_TYPES, canonical.FLOW_TYPES, ("OrderSubmitted",))):
             self.counts[place] += sum(len(rows) for rows in canonical.select(out, names).values())
         number, taken, _ = self._wait_cut(epoch)
@@ -243,7 +244,7 @@ class ShardLoop:
 
 
 def send_snapshot(
-    writer: LogWriter, run: int, shard: int, cut: int, state: snapshots.State, chains: Rows,
+    writer: LogWriter | BatchWriter, run: int, shard: int, cut: int, state: snapshots.State, chains: Rows,
     offsets: Mapping[Place, int], marks: Mapping[Place, int], counts: Rows,
 ) -> None:  # fmt: skip
     """Queue the snapshot from which a shard goes on behind a cut; a fork's shards begin with one."""

@@ -28,6 +28,7 @@ from runs.forking import open_fork
 from runs.protocol import CREDIT, RunSpec, by_family, close_run, open_run, places
 from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.clocklog import ClockLog, read_clock
+from schemas.log.follower import Follower
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets
 from schemas.log.writer import LogWriter
 
@@ -83,7 +84,7 @@ class Clock:
         self.marked = dict(enumerate(offsets))
         start: dict[Place, int] = {(TRADES, p): offset for p, offset in enumerate(offsets)}
         clock_end = end_offsets(self.config.bootstrap, self.config.namespace, [(CLOCK, 0)])
-        with LogReader(self.config.bootstrap, self.config.namespace, start | clock_end) as self.reader:
+        with Follower(self.config.bootstrap, self.config.namespace, start | clock_end) as self.reader:
             self._grant_all(started)
         if not self.stopping and not self.state.ended:
             self._finish(started)

@@ -16,19 +16,11 @@ from aiokafka.errors import KafkaError
 from economy.errors import SetupError
 from schemas.catalogue import topic
 from schemas.log.history import FAMILIES, Segment
-from schemas.log.reader import Chunk, Place, chunk_of_batch, trim
-from schemas.log.recordbatch import Records
-from schemas.rows import decode
+from schemas.log.reader import Chunk, Place, chunk_of_records, trim
 from streams import rawfetch
 
 _FETCH_BYTES: Final = 4 << 20
 _PATIENCE: Final = 60.0  # seconds without a single record before the broker counts as gone
-
-
-def chunk_of_records(place: Place, records: Records) -> Chunk:
-    """Decode a fetched batch; what cannot be decoded is listed in `defects`."""
-    batch = decode(records.buffer, records.starts, records.ends)
-    return chunk_of_batch(place, records.offsets, batch, records.value)
 
 
 async def _consumer(bootstrap: str, start: Mapping[aiokafka.TopicPartition, int]) -> Any:

@@ -6,7 +6,6 @@ import inspect
 import time
 from typing import Any
 
-import numpy as np
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 
 from economy.errors import SetupError
@@ -57,8 +56,3 @@ async def send(
     for batch, count in recordbatch.write(values, starts, ends, keys, key_sizes, now, limit, headers):
         sent.append((await producer.send_batch(RawBuilder(batch, count), topic, partition=partition), count))
     return sent
-
-
-def key_table(identities: Ints, sizes: Ints) -> Bytes:
-    """Keys as (records, 16) bytes: big-endian columns of (run, instrument), of which `sizes` bytes count."""
-    return np.ascontiguousarray(identities.astype(">i8")).view(np.uint8).reshape(len(sizes), 16)

@@ -18,7 +18,7 @@ from schemas.codec import decode_record, encode_record
 from schemas.log import recordbatch, snapshots
 from schemas.log.reader import Chunk
 from schemas.rows import decode, encode
-from streams import burial, rawproduce
+from streams import burial
 from streams.matching import PartitionMatching, output_order
 from streams.tail import Tail
 
@@ -69,7 +69,7 @@ def _fetched(values: list[bytes]) -> recordbatch.Records:
     ends = np.cumsum([len(value) for value in values])
     starts = np.concatenate(([0], ends[:-1]))
     sizes = np.full(len(values), 16)
-    keys = rawproduce.key_table(np.zeros((len(values), 2), np.int64), sizes)
+    keys = recordbatch.key_table(np.zeros((len(values), 2), np.int64), sizes)
     buffer = np.frombuffer(b"".join(values), np.uint8)
     # numba compiles for arrays that can be written, as encoded ones are, and for those that cannot, as fetched ones.
     for source in (buffer, buffer.copy()):

@@ -17,7 +17,6 @@ from economy import events as e
 from economy.market import Market
 from schemas.log import recordbatch
 from schemas.rows import decode, encode
-from streams import rawproduce
 from streams.matching import output_order
 
 _ORDERS: Final = 400_000  # per size, at most 2,000 batches
@@ -28,7 +27,7 @@ def fetched(flow: Flow, count: int) -> bytes:
     first, messages = flow.sent + 1, flow.take(count)
     buffer, starts, ends = encoded(messages, first)
     sizes = np.full(count, 16)
-    keys = rawproduce.key_table(np.column_stack((np.ones(count, np.int64), messages[:, BOOK])), sizes)
+    keys = recordbatch.key_table(np.column_stack((np.ones(count, np.int64), messages[:, BOOK])), sizes)
     blob, offset = b"", 0
     for batch, records in recordbatch.write(buffer, starts, ends, keys, sizes, 0, BATCH):
         blob += offset.to_bytes(8, "big") + recordbatch.seal(batch, -1, -1, -1)[8:]
@@ -73,7 +72,7 @@ def _one(market: Market, blob: bytes) -> np.ndarray[Any, Any]:
         values = np.concatenate([buffer for buffer, _ in buffers])
         at.append(clock())
         place = np.cumsum([0, *(len(end) for _, end in buffers)])[kind] + row
-        keys = rawproduce.key_table(np.concatenate([events[name][:, :2] for name in names])[place], kind)
+        keys = recordbatch.key_table(np.concatenate([events[name][:, :2] for name in names])[place], kind)
         for batch, _ in recordbatch.write(values, starts[place], ends[place], keys, np.full(len(place), 16), 0, BATCH):
             recordbatch.seal(batch, -1, -1, -1)
         at.append(clock())

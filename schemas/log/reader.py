@@ -17,7 +17,8 @@ from economy.errors import SetupError
 from economy.events import Events
 from schemas.catalogue import topic
 from schemas.codec import UndecodableRecordError, decode_record
-from schemas.rows import DecodedBatch, Defect, decode_values
+from schemas.log.recordbatch import Records
+from schemas.rows import DecodedBatch, Defect, decode, decode_values
 
 Place = tuple[str, int]  # (family, partition)
 _BATCH: Final = 10_000
@@ -80,6 +81,12 @@ def chunk_of_batch(
         except UndecodableRecordError:
             defects.append((position, Defect.UNDECODABLE))
     return Chunk(*place, offsets, batch.rows, batch.index, cold, defects)
+
+
+def chunk_of_records(place: Place, records: Records) -> Chunk:
+    """As `chunk_of_batch` for records whose batches were fetched whole."""
+    batch = decode(records.buffer, records.starts, records.ends)
+    return chunk_of_batch(place, records.offsets, batch, records.value)
 
 
 def _chunk(family: str, partition: int, messages: Sequence[Message]) -> Chunk:

@@ -272,6 +272,11 @@ def _frame(
     return i, at
 
 
+def key_table(identities: Ints, sizes: Ints) -> Bytes:
+    """Keys as (records, 16) bytes: big-endian columns of (run, instrument), of which `sizes` bytes count."""
+    return np.ascontiguousarray(identities.astype(">i8")).view(np.uint8).reshape(len(sizes), 16)
+
+
 def write(
     values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, timestamp: int, limit: int,
     headers: Headers | None = None,

@@ -55,7 +55,7 @@ def test_aiokafka_reads_what_we_wrote(rows: list[tuple[bool, bytes]], limit: int
     starts = ends - np.array([len(value) for _, value in rows])
     values = np.frombuffer(b"".join(value for _, value in rows) + b"\0", np.uint8)
     sizes = np.array([16 if paired else 8 for paired, _ in rows])
-    keys = rawproduce.key_table(np.array([[-5, i] for i in range(len(rows))]), sizes)
+    keys = recordbatch.key_table(np.array([[-5, i] for i in range(len(rows))]), sizes)
     got, total = [], 0
     for made, count in recordbatch.write(values, starts, ends, keys, sizes, 1234, limit):
         sealed = recordbatch.seal(made, 77, 3, total)

@@ -1,0 +1,154 @@
+"""Writing to the log at the least delay: each flush is one request per broker, with one batch per partition.
+
+`LogWriter` sends in the background and suits bulk; this writer suits loops whose every step waits for the
+acknowledgement. It is idempotent as well: what must be sent again has the same sequence numbers, and the broker drops
+what it has. Every failure is fatal, as there.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from aiokafka.protocol.produce import ProduceRequest_v7
+from aiokafka.protocol.transaction import InitProducerIdRequest_v0
+
+from economy.events import Rows
+from schemas import rows as hot
+from schemas.catalogue import EVENTS, topic
+from schemas.log import recordbatch, wire
+from schemas.log.recordbatch import Bytes, Ints
+from schemas.log.writer import WriteError
+
+_BATCH: Final = 1_000_000  # bytes, as brokers allow unless told otherwise; a larger record has a batch of its own
+_OVERHEAD: Final = 64  # bytes of a record beside key and value, at most
+_ALL: Final = -1  # replicas that acknowledge
+_DUPLICATE: Final = 46  # the broker has the batch already
+_SEQUENCES: Final = 1 << 31
+
+
+@dataclass
+class _Queue:
+    """Records of one partition that were not sent yet."""
+
+    values: list[Bytes] = field(default_factory=list)
+    ends: list[Ints] = field(default_factory=list)  # within each of `values`
+    keys: list[Bytes] = field(default_factory=list)  # (records, bytes) each, of which key_sizes count
+    key_sizes: list[Ints] = field(default_factory=list)
+
+    def batches(self) -> list[tuple[bytearray, int]]:
+        """All of it as (batch, number of records)."""
+        shifts = np.cumsum([0, *map(len, self.values)])
+        ends = np.concatenate([part + shift for part, shift in zip(self.ends, shifts, strict=False)])
+        starts = np.concatenate(([0], ends[:-1]))
+        sizes, width = np.concatenate(self.key_sizes), max(keys.shape[1] for keys in self.keys)
+        keys = np.concatenate([np.pad(keys, ((0, 0), (0, width - keys.shape[1]))) for keys in self.keys])
+        whole = recordbatch.HEAD.size + int(ends[-1]) + len(ends) * (_OVERHEAD + width)
+        longest = recordbatch.HEAD.size + int((ends - starts).max()) + _OVERHEAD + width
+        limit, now = min(whole, max(_BATCH, longest)), time.time_ns() // 1_000_000
+        return recordbatch.write(np.concatenate(self.values), starts, ends, keys, sizes, now, limit)
+
+
+class BatchWriter:
+    """Queues records with explicit partitions; nothing is sent before `flush`. Not thread-safe."""
+
+    def __init__(self, bootstrap: str, namespace: str) -> None:
+        self.namespace = namespace
+        self._cluster = wire.Cluster(bootstrap)
+        self._queues: dict[wire.Place, _Queue] = {}
+        self._producer: tuple[int, int] | None = None
+        self._sequences: dict[wire.Place, int] = {}
+
+    def send(self, family: str, partition: int, value: bytes, key: bytes) -> None:
+        """Queue one encoded record."""
+        ends, sizes = np.array([len(value)]), np.array([len(key)])
+        self._put(family, partition, np.frombuffer(value, np.uint8), ends, np.frombuffer(key, np.uint8)[None], sizes)
+
+    def send_rows(self, name: str, rows: Rows, partition: int, family: str | None = None) -> None:
+        """Queue a batch of one row type, in order, all for one partition."""
+        if not len(rows):
+            return
+        event = EVENTS[name]
+        buffer, ends = hot.encode(name, rows)
+        column = 0 if event.key_field is None else event.column(event.key_field)
+        sizes = np.full(len(rows), 8 if event.key_field is None else 16)
+        self._put(
+            family or event.topic, partition, buffer, ends, recordbatch.key_table(rows[:, [0, column]], sizes), sizes
+        )
+
+    def _put(self, family: str, partition: int, values: Bytes, ends: Ints, keys: Bytes, sizes: Ints) -> None:
+        queue = self._queues.setdefault((topic(self.namespace, family), partition), _Queue())
+        queue.values.append(values)
+        queue.ends.append(ends)
+        queue.keys.append(keys)
+        queue.key_sizes.append(sizes)
+
+    def flush(self, timeout: float = 120.0) -> None:
+        """Send everything queued and wait for its acknowledgement.
+
+        Raises WriteError on a refusal or after `timeout` seconds; the process must then restart from its snapshot.
+        """
+        if not self._queues:
+            return
+        limit = time.monotonic() + timeout
+        waiting = {place: queue.batches()[::-1] for place, queue in self._queues.items()}
+        self._queues = {}
+        flying: dict[wire.Place, bytes] = {}
+        backoff = wire.Backoff()
+        while waiting or flying:
+            try:
+                producer = self._producer = self._producer or self._new_producer()
+                for place in waiting.keys() - flying.keys():
+                    flying[place] = self._sealed(place, *waiting[place].pop(), producer)
+                waiting = {place: left for place, left in waiting.items() if left}
+                self._exchange(flying)
+            except OSError as error:
+                self._cluster.forget()
+                if time.monotonic() > limit:
+                    raise _failed(f"no acknowledgement within {timeout:.0f} s: {error}") from error
+                backoff.pause(limit)
+
+    def _sealed(self, place: wire.Place, batch: bytearray, count: int, producer: tuple[int, int]) -> bytes:
+        sequence = self._sequences.get(place, 0)
+        self._sequences[place] = (sequence + count) % _SEQUENCES
+        return recordbatch.seal(batch, *producer, sequence)
+
+    def _new_producer(self) -> tuple[int, int]:
+        told = self._cluster.ask_any(InitProducerIdRequest_v0(None, 0))
+        if told.error_code:
+            _check("a producer's number", told.error_code)
+        return told.producer_id, told.producer_epoch
+
+    def _exchange(self, flying: dict[wire.Place, bytes]) -> None:
+        """Send the batches to their leaders and drop those that are acknowledged."""
+        connections = []
+        for node, places in self._cluster.by_leader(flying).items():
+            by_topic: dict[str, list[tuple[int, bytes]]] = {}
+            for name, number in places:
+                by_topic.setdefault(name, []).append((number, flying[name, number]))
+            connections.append(self._cluster.connection(node))
+            connections[-1].send(
+                ProduceRequest_v7(None, _ALL, int(1000 * wire.REQUEST_SECONDS), list(by_topic.items()))
+            )
+        for connection in connections:
+            refused = []
+            for name, partitions in connection.receive().topics:
+                for number, code, *_ in partitions:
+                    if code in (0, _DUPLICATE):
+                        del flying[name, number]
+                    else:
+                        refused.append((f"{name}[{number}]", code))
+            for what, code in refused:
+                _check(what, code)
+
+
+def _check(what: str, code: int) -> None:
+    if code in wire.RETRIABLE:
+        raise ConnectionError(f"{what} cannot be written now: Kafka's error {code}")
+    raise _failed(f"{what} was refused with Kafka's error {code}")
+
+
+def _failed(why: str) -> WriteError:
+    return WriteError(f"the log was not written: {why}", "restart from the snapshot")

@@ -1,0 +1,118 @@
+"""Following the end of the log at the least delay: whole record batches, read by the thread that waits for them.
+
+`LogReader` reads ahead and suits long ranges; this reader asks, waits and decodes, and suits loops that need each
+record as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final
+
+from aiokafka.protocol.fetch import FetchRequest_v10
+
+from economy.errors import SetupError
+from schemas.catalogue import CLOCK, topic
+from schemas.log import recordbatch, wire
+from schemas.log.reader import Chunk, Place, chunk_of_records
+
+_WAIT_MS: Final = 500  # that a fetch may wait at the broker for the first record
+_PARTITION_BYTES: Final = 8 << 20
+_FETCH_BYTES: Final = 64 << 20
+_READ_COMMITTED: Final = 1  # as every other reader of the log
+_OUT_OF_RANGE: Final = 1
+
+
+class Follower:
+    """Follows partitions from given offsets. Not thread-safe; close it, or use it as a context manager."""
+
+    def __init__(self, bootstrap: str, namespace: str, start: Mapping[Place, int]) -> None:
+        self.position: dict[Place, int] = dict(start)
+        self._places = {(topic(namespace, family), number): (family, number) for family, number in start}
+        self._cluster = wire.Cluster(bootstrap)
+        self._backoff = wire.Backoff()
+        self._asked: dict[int, wire.Connection] = {}  # broker -> connection with a fetch on its way
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._cluster.forget()
+
+    def poll(self, timeout: float = 0.5) -> list[Chunk]:
+        """What has arrived, at most one chunk per partition; waits up to `timeout` seconds for the first record.
+
+        A broker that is away is waited for. Raises SetupError when it no longer holds what comes next or refuses to
+        give it, ProtocolError when a batch is damaged.
+        """
+        limit = time.monotonic() + timeout
+        while True:
+            chunks: list[Chunk] = []
+            try:
+                self._ask()
+                for connection in wire.ready(list(self._asked.values()), limit - time.monotonic()):
+                    self._take(connection, chunks)
+            except OSError:
+                self._forget()
+                if not chunks:
+                    self._backoff.pause(limit)
+            if chunks or time.monotonic() >= limit:
+                return chunks
+
+    def _forget(self) -> None:
+        self._cluster.forget()
+        self._asked.clear()
+
+    def _ask(self) -> None:
+        for node, places in self._cluster.by_leader(self._places).items():
+            if node in self._asked:
+                continue
+            by_topic: dict[str, list[tuple[int, int, int, int, int]]] = {}
+            for place in places:
+                wanted = (place[1], -1, self.position[self._places[place]], -1, _PARTITION_BYTES)
+                by_topic.setdefault(place[0], []).append(wanted)
+            connection = self._cluster.connection(node)
+            connection.send(
+                FetchRequest_v10(-1, _WAIT_MS, 1, _FETCH_BYTES, _READ_COMMITTED, 0, -1, list(by_topic.items()), [])
+            )
+            self._asked[node] = connection
+
+    def _take(self, connection: wire.Connection, chunks: list[Chunk]) -> None:
+        answer = connection.receive()
+        self._asked = {node: other for node, other in self._asked.items() if other is not connection}
+        if answer.error_code:
+            self._refused("a fetch", answer.error_code)
+        for name, partitions in answer.topics:
+            for number, code, _, _, begins, aborted, blob in partitions:
+                place = self._places[name, number]
+                if code:
+                    self._refused(
+                        f"{name}[{number}] from offset {self.position[place]} on (it begins at {begins})", code
+                    )
+                if blob:
+                    self._backoff.reset()
+                    chunks += self._chunks(place, blob, aborted)
+
+    def _chunks(self, place: Place, blob: bytes, aborted: Any) -> list[Chunk]:
+        records = recordbatch.read(blob, self.position[place], aborted=aborted or ())
+        self.position[place] = records.next_offset
+        if not len(records):  # control batches or aborted records only
+            return []
+        chunk = chunk_of_records(place, records)
+        if place[0] == CLOCK:  # few, and read one by one
+            chunk.values = [records.value(i) for i in range(len(records))]
+        return [chunk]
+
+    def _refused(self, what: str, code: int) -> None:
+        if code in wire.RETRIABLE:
+            raise ConnectionError(f"{what} cannot be read now: Kafka's error {code}")
+        remedy = "restore the topic" if code == _OUT_OF_RANGE else "see the broker's log"
+        raise SetupError(f"{what} cannot be read: Kafka's error {code}", remedy)

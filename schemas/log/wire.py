@@ -1,0 +1,182 @@
+"""Kafka's requests over plain blocking sockets, for the few processes whose every epoch waits for the broker.
+
+librdkafka and aiokafka hand each record or batch from thread to thread or from task to task; here the thread that needs
+the answer reads it from the socket. The structures of requests and answers are aiokafka's.
+Format: https://kafka.apache.org/protocol
+"""
+
+from __future__ import annotations
+
+import io
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from aiokafka.protocol.metadata import MetadataRequest_v4
+
+Place = tuple[str, int]  # (topic, partition)
+CONNECT_SECONDS: Final = 5.0
+REQUEST_SECONDS: Final = 30.0  # without an answer the connection counts as dead
+_SIZE: Final = struct.Struct(">i")
+# Leaders that move, starting brokers, replicas that lag, timeouts: asking again, perhaps somebody else, helps.
+RETRIABLE: Final = frozenset((3, 5, 6, 7, 8, 9, 13, 14, 15, 19, 20, 51, 56, 74, 75, 76, 78, 89))
+
+
+class Connection:
+    """One connection to a broker with at most one request on its way. Raises OSError when it is no longer usable."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._socket = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(REQUEST_SECONDS)
+        self._number = 0
+        self._asked: Any = None
+        self._since = 0.0
+
+    def fileno(self) -> int:
+        """For select."""
+        return self._socket.fileno()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still to be read."""
+        return self._asked is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether an answer takes longer than any should."""
+        return self.busy and time.monotonic() - self._since > REQUEST_SECONDS
+
+    def send(self, request: Any) -> None:
+        """Send one of aiokafka's request structures."""
+        assert self._asked is None
+        self._number += 1
+        body = request.build_request_header(self._number, "escape").encode() + request.encode()
+        self._asked, self._since = request, time.monotonic()
+        self._socket.sendall(_SIZE.pack(len(body)) + body)
+
+    def receive(self) -> Any:
+        """Wait for the answer to the request on its way."""
+        (size,) = _SIZE.unpack(self._read(_SIZE.size))
+        body = io.BytesIO(self._read(size))
+        request, self._asked = self._asked, None
+        number = request.parse_response_header(body).correlation_id
+        if number != self._number:
+            raise ConnectionError(f"the broker answered request {number}, not {self._number}")
+        return request.RESPONSE_TYPE.decode(body)
+
+    def ask(self, request: Any) -> Any:
+        """Send and wait for the answer."""
+        self.send(request)
+        return self.receive()
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view, at = memoryview(data), 0
+        while at < size:
+            got = self._socket.recv_into(view[at:])
+            if not got:
+                raise ConnectionError("the broker closed the connection")
+            at += got
+        return data
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+
+
+class Cluster:
+    """The brokers that lead partitions, each with one connection. Not thread-safe.
+
+    Whatever raises OSError leaves it to the caller to `forget` and ask again.
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = [_address(entry) for entry in bootstrap.split(",")]
+        self._leaders: dict[Place, int] = {}
+        self._addresses: dict[int, tuple[str, int]] = {}
+        self._connections: dict[int, Connection] = {}
+
+    def by_leader(self, places: Iterable[Place]) -> dict[int, list[Place]]:
+        """The partitions of each broker. Raises OSError when no broker answers or a partition has no leader now."""
+        wanted = list(places)
+        if not self._leaders.keys() >= set(wanted):
+            self._learn({name for name, _ in wanted})
+        found: dict[int, list[Place]] = {}
+        for place in wanted:
+            if place not in self._leaders:
+                raise ConnectionError(f"partition {place[1]} of {place[0]} has no leader")
+            found.setdefault(self._leaders[place], []).append(place)
+        return found
+
+    def connection(self, node: int) -> Connection:
+        """The connection to a broker."""
+        if node not in self._connections:
+            self._connections[node] = Connection(*self._addresses[node])
+        return self._connections[node]
+
+    def forget(self) -> None:
+        """Close everything and learn leaders anew: they may have moved, or the broker is another process now."""
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+        self._leaders.clear()
+
+    def ask_any(self, request: Any) -> Any:
+        """The answer of whichever broker takes a connection."""
+        failure: OSError = ConnectionError("no address of a broker is given")
+        for address in [*self._bootstrap, *self._addresses.values()]:
+            try:
+                connection = Connection(*address)
+            except OSError as error:
+                failure = error
+                continue
+            try:
+                return connection.ask(request)
+            finally:
+                connection.close()
+        raise failure
+
+    def _learn(self, topics: set[str]) -> None:
+        told = self.ask_any(MetadataRequest_v4(sorted(topics), False))
+        self._addresses = {node: (host, port) for node, host, port, _ in told.brokers}
+        for _, name, _, partitions in told.topics:
+            for _, number, leader, _, _ in partitions:
+                if leader in self._addresses:
+                    self._leaders[name, number] = leader
+
+
+def _address(entry: str) -> tuple[str, int]:
+    host, _, port = entry.strip().rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def ready(connections: Sequence[Connection], timeout: float) -> list[Connection]:
+    """Those with something to read, after at most `timeout` seconds. Raises OSError when an answer is overdue."""
+    poller = select.poll()
+    by_number = {connection.fileno(): connection for connection in connections}
+    for number in by_number:
+        poller.register(number, select.POLLIN)
+    found = [by_number[number] for number, _ in poller.poll(max(0, int(1000 * timeout)))]
+    if not found and any(connection.overdue for connection in connections):
+        raise TimeoutError("the broker does not answer")
+    return found
+
+
+class Backoff:
+    """Pauses between attempts, doubled each time up to a limit."""
+
+    def __init__(self) -> None:
+        self._next = 0.02
+
+    def pause(self, limit: float) -> None:
+        """Sleep, not beyond `limit` on the monotonic clock."""
+        time.sleep(max(0.0, min(self._next, limit - time.monotonic())))
+        self._next = min(0.5, 2 * self._next)
+
+    def reset(self) -> None:
+        """Something went well."""
+        self._next = 0.02
