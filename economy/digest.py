@@ -8,7 +8,9 @@ computed. The run's digest is BLAKE2b-16 over the sorted heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -17,8 +19,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from economy import canonical
+from economy.blake import chain_parts, hash_parts
 from economy.events import ChainScope, Events, Rows
 
+Ints = NDArray[np.int64]
 DIGEST_VERSION: Final = 1
 SIZE: Final = 16
 # Type codes are part of the digest: append, never renumber.
@@ -45,7 +49,7 @@ _INSTRUMENT_OF_ORDER: Final = {"OrderSubmitted": 5, "OrderCancelRequested": 5}
 
 
 @njit(cache=True)
-def _scatter(rows: Rows, code: int, place: NDArray[np.int64], words: NDArray[np.int64]) -> None:
+def _scatter(rows: Rows, code: int, place: Ints, words: Ints) -> None:
     for i in range(rows.shape[0]):
         at = place[i]
         words[at] = code
@@ -53,23 +57,51 @@ def _scatter(rows: Rows, code: int, place: NDArray[np.int64], words: NDArray[np.
             words[at + k] = rows[i, k]
 
 
-def _key(name: str, rows: Rows, column: int) -> NDArray[np.int64]:
+def _key(name: str, rows: Rows, column: int) -> Ints:
     return rows[:, _INSTRUMENT_OF_ORDER[name] if column < 0 else column]
 
 
-def pack(events: Events, scope: ChainScope) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Words of a scope's records in canonical order.
+@dataclass(frozen=True)
+class Packed:
+    """Words of a scope's records by (group, chain), each part in canonical order.
 
-    Returns (ids, bounds, words): chain ids (c,), bounds (c + 1,) of each chain's words, and the words.
+    groups, ids (c,): group and chain of each part; bounds (c + 1,): where its words lie; counts (c,): its records.
     """
+
+    groups: Ints
+    ids: Ints
+    bounds: Ints
+    counts: Ints
+    words: Ints
+
+
+_NOTHING: Final = Packed(*(np.empty(0, np.int64),) * 2, np.zeros(1, np.int64), *(np.empty(0, np.int64),) * 2)
+
+
+def _sorted(keys: Sequence[Ints]) -> Ints:
+    """Positions in the order of the first key, then the second, and so on; equal ones stay as they are."""
+    lows = [int(key.min()) for key in keys]
+    spans = [int(key.max()) - low + 1 for key, low in zip(keys, lows, strict=True)]
+    if math.prod(spans) >= 2**63:
+        return np.lexsort(keys[::-1])
+    joined = keys[0] - lows[0]  # one key instead of several: several times as fast
+    for key, low, span in zip(keys[1:], lows[1:], spans[1:], strict=True):
+        joined *= span
+        joined += key - low
+    return np.argsort(joined, kind="stable")
+
+
+def pack(events: Events, scope: ChainScope, groups: Mapping[str, Ints] | None = None) -> Packed:
+    """Words of a scope's records; `groups` gives the group of each record by type, by default one for all."""
     names, columns = SCOPES[scope]
     parts = canonical.select(events, names)
     if not parts:
-        empty = np.empty(0, np.int64)
-        return empty, np.zeros(1, np.int64), empty
+        return _NOTHING
     keys = [np.concatenate([_key(name, rows, column) for name, rows in parts.items()]) for column in columns]
+    if groups is not None:
+        keys.insert(0, np.concatenate([groups[name] for name in parts]))
     length = np.concatenate([np.full(len(rows), rows.shape[1], np.int64) for rows in parts.values()])
-    order = np.lexsort(keys[::-1])
+    order = _sorted(keys)
     sorted_length = length[order]
     end = np.cumsum(sorted_length)
     place = np.empty(len(order), np.int64)
@@ -79,10 +111,12 @@ def pack(events: Events, scope: ChainScope) -> tuple[NDArray[np.int64], NDArray[
     for name, rows in parts.items():
         _scatter(np.ascontiguousarray(rows), CODES[name], place[at : at + len(rows)], words)
         at += len(rows)
-    chain = keys[0][order]
-    first = np.flatnonzero(np.r_[True, chain[1:] != chain[:-1]])
+    group = keys[0][order] if groups is not None else np.zeros(len(order), np.int64)
+    chain = keys[0 if groups is None else 1][order]
+    changes = (chain[1:] != chain[:-1]) | (group[1:] != group[:-1])
+    first = np.concatenate(([0], np.flatnonzero(changes) + 1))
     bounds = np.append((end - sorted_length)[first], end[-1])
-    return chain[first], bounds, words
+    return Packed(group[first], chain[first], bounds, np.diff(first, append=len(order)), words)
 
 
 class Chains:
@@ -90,34 +124,63 @@ class Chains:
 
     def __init__(self, scopes: Sequence[ChainScope] = tuple(ChainScope)) -> None:
         self.scopes = tuple(scopes)
-        self._heads: dict[tuple[int, int], bytes] = {}
+        self._heads = {scope: _Heads() for scope in self.scopes}
 
     def update(self, epoch: int, events: Events) -> None:
         """Append all records of one epoch. Every chain must see each epoch at once and in rising order."""
-        prefix = epoch.to_bytes(8, "little", signed=True)
         for scope in self.scopes:
-            ids, bounds, words = pack(events, scope)
-            view = words.astype("<i8", copy=False).tobytes()
-            limits = (bounds * 8).tolist()
-            for position, chain in enumerate(ids.tolist()):
-                key = (int(scope), chain)
-                body = view[limits[position] : limits[position + 1]]
-                self._heads[key] = blake2b(self._heads.get(key, b"") + prefix + body, digest_size=SIZE).digest()
+            packed = pack(events, scope)
+            self._heads[scope].extend(packed, np.full(len(packed.ids), epoch, np.int64))
+
+    def extend(self, events: Events, epochs: Mapping[str, Ints]) -> None:
+        """Append all records of several epochs at once; `epochs` gives that of each record by type."""
+        for scope in self.scopes:
+            packed = pack(events, scope, epochs)
+            self._heads[scope].extend(packed, packed.groups)
 
     def rows(self) -> Rows:
         """Heads as rows (scope, id, head_1, head_2), sorted; the state that a snapshot keeps."""
-        out = np.empty((len(self._heads), 4), np.int64)
-        for i, ((scope, chain), head) in enumerate(sorted(self._heads.items())):
-            out[i] = (scope, chain, *np.frombuffer(head, "<i8"))
-        return out
+        return np.concatenate([np.empty((0, 4), np.int64)] + [self._heads[s].rows(s) for s in sorted(self.scopes)])
 
     @classmethod
     def from_rows(cls, rows: Rows, scopes: Sequence[ChainScope] = tuple(ChainScope)) -> Chains:
         """Restore what `rows` gave."""
         chains = cls(scopes)
-        for scope, chain, head_1, head_2 in rows.tolist():
-            chains._heads[scope, chain] = np.array([head_1, head_2], "<i8").tobytes()
+        for scope, kept in chains._heads.items():
+            kept.restore(rows[rows[:, 0] == scope])
         return chains
+
+
+class _Heads:
+    """Heads of one scope's chains, by rising id."""
+
+    def __init__(self) -> None:
+        self.ids = np.empty(0, np.int64)
+        self.heads = np.empty((0, 2), np.int64)
+
+    def extend(self, packed: Packed, epochs: Ints) -> None:
+        """Append parts to their chains."""
+        begun = np.ones(len(self.ids), np.bool_)
+        fresh = np.setdiff1d(packed.ids, self.ids) if not self._knows(packed.ids) else packed.ids[:0]
+        if len(fresh):
+            ids = np.concatenate((self.ids, fresh))
+            order = np.argsort(ids)
+            self.ids = ids[order]
+            self.heads = np.concatenate((self.heads, np.zeros((len(fresh), 2), np.int64)))[order]
+            begun = np.concatenate((begun, np.zeros(len(fresh), np.bool_)))[order]
+        place = np.searchsorted(self.ids, packed.ids)
+        chain_parts(packed.words, packed.bounds, epochs, place, self.heads, begun)
+
+    def _knows(self, ids: Ints) -> bool:
+        place = np.searchsorted(self.ids, ids)
+        return not len(ids) or (place.max() < len(self.ids) and bool((self.ids[place] == ids).all()))
+
+    def rows(self, scope: int) -> Rows:
+        return np.column_stack((np.full(len(self.ids), scope, np.int64), self.ids, self.heads))
+
+    def restore(self, rows: Rows) -> None:
+        rows = rows[np.argsort(rows[:, 1])]
+        self.ids, self.heads = rows[:, 1].copy(), rows[:, 2:].copy()
 
 
 class FreeDigest:
@@ -154,10 +217,10 @@ class FreeDigest:
         return fresh
 
     def _update(self, scope: ChainScope, events: Events) -> None:
-        ids, bounds, words = pack(events, scope)
-        view = memoryview(words.astype("<i8", copy=False).tobytes())
-        limits = (bounds * 8).tolist()
-        for position, chain in enumerate(ids.tolist()):
+        packed = pack(events, scope)
+        view = memoryview(packed.words.astype("<i8", copy=False).tobytes())
+        limits = (packed.bounds * 8).tolist()
+        for position, chain in enumerate(packed.ids.tolist()):
             key = (int(scope), chain)
             if key not in self._hashers:
                 self._hashers[key] = blake2b((0).to_bytes(8, "little"), digest_size=SIZE)
@@ -201,8 +264,17 @@ def mark(events: Events, scope: ChainScope, previous: int) -> tuple[int, int, in
 
     digest = BLAKE2b-8 of their words; chain = BLAKE2b-8 of the chain value before, in this partition, and the digest.
     """
-    _, _, words = pack(events, scope)
-    count = sum(len(rows) for rows in canonical.select(events, SCOPES[scope][0]).values())
-    digest = blake2b(words.astype("<i8", copy=False).tobytes(), digest_size=8).digest()
+    packed = pack(events, scope)
+    digest = blake2b(packed.words.astype("<i8", copy=False).tobytes(), digest_size=8).digest()
     chain = blake2b(previous.to_bytes(8, "little", signed=True) + digest, digest_size=8).digest()
+    count = int(packed.counts.sum())
     return count, int.from_bytes(digest, "little", signed=True), int.from_bytes(chain, "little", signed=True)
+
+
+def marks(events: Events, scope: ChainScope, groups: Mapping[str, Ints]) -> Rows:
+    """Rows (group, count, digest) of all groups of records at once, by rising group; each as `mark` has it."""
+    packed = pack(events, scope, groups)
+    first = np.flatnonzero(np.diff(packed.groups, prepend=packed.groups[:1] - 1))
+    bounds = np.append(packed.bounds[:-1][first], packed.bounds[-1])
+    counts = np.add.reduceat(packed.counts, first) if len(first) else first
+    return np.column_stack((packed.groups[first], counts, hash_parts(packed.words, bounds)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 import pytest
 
 from economy import events as e
-from economy.digest import Chains, FreeDigest, digest_of, mark, run_digest
+from economy.blake import chain_parts, hash_parts
+from economy.digest import Chains, FreeDigest, digest_of, mark, marks, run_digest
 from economy.events import ChainScope, Events
 
 
@@ -91,3 +94,29 @@ def test_the_digest_of_a_free_run_does_not_show_where_its_pieces_end() -> None:
             for name, rows in free.traded(piece).items():
                 assert ((rows[:, 2] >= low) & (rows[:, 2] < high)).all(), name
         assert free.hexdigest() == digest_of([(0, whole)])
+
+
+def test_many_groups_and_epochs_at_once_are_what_each_is_alone() -> None:
+    merged = {name: np.concatenate([events[name] for _, events in RUN]) for name in RUN[0][1]}
+    epochs = {name: np.repeat([n for n, _ in RUN], [len(events[name]) for _, events in RUN]) for name in merged}
+    for scope in ChainScope:
+        found = marks(merged, scope, epochs).tolist()
+        alone = [[n, *mark(events, scope, 0)[:2]] for n, events in RUN]
+        assert found == [row for row in alone if row[1]]
+    chains = Chains()
+    chains.extend(merged, epochs)
+    assert run_digest(tuple(row) for row in chains.rows().tolist()) == digest_of(RUN)
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 31, 32, 33, 100])
+def test_compiled_blake2b_is_that_of_the_standard_library(size: int) -> None:
+    words = np.random.default_rng(size).integers(-(2**63), 2**63 - 1, 2 * size, np.int64)
+    bounds = np.array([0, size, 2 * size])
+    parts = [words[:size].tobytes(), words[size:].tobytes()]
+    assert [blake2b(part, digest_size=8).digest() for part in parts] == [
+        int(found).to_bytes(8, "little", signed=True) for found in hash_parts(words, bounds)
+    ]
+    heads, begun = np.zeros((1, 2), np.int64), np.zeros(1, np.bool_)
+    chain_parts(words, bounds, np.array([-1, 5]), np.zeros(2, np.int64), heads, begun)
+    first = blake2b((-1).to_bytes(8, "little", signed=True) + parts[0], digest_size=16).digest()
+    assert heads.tobytes() == blake2b(first + (5).to_bytes(8, "little") + parts[1], digest_size=16).digest()
