@@ -45,6 +45,10 @@ class SetupError(EscapeError):
     exit_code = 3
 
 
+class InterruptionError(SetupError):
+    """What a run needs is away: the run stays open on the log and goes on where it is once that is mended."""
+
+
 class ProtocolError(EscapeError):
     """The log contradicts the protocol: a gap, a foreign record, a broken count."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -63,6 +64,19 @@ def sink(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:
 def clickhouse(folder: Path, port: int) -> Child:
     """The embedded ClickHouse."""
     return Child("clickhouse", _module("infra.clickhouse", "--data", str(folder), "--port", str(port)))
+
+
+def api(
+    reader: ClickHouseConfig, reports: Path, descriptor: int, production: bool, hosts: Sequence[str],
+    origins: Sequence[str],
+) -> Child:  # fmt: skip
+    """The server of GraphQL and the reports, on a listening socket that it inherits."""
+    command = _module(
+        "queries.server", "--clickhouse-url", reader.url, "--user", reader.user, "--database", reader.database,
+        "--reports", str(reports), "--descriptor", str(descriptor), *(["--production"] if production else []),
+        *(f"--allow-host={name}" for name in hosts), *(f"--allow-origin={name}" for name in origins),
+    )  # fmt: skip
+    return Child("api", command, {PASSWORD: reader.password})
 
 
 def clickhouse_port(settings: Settings) -> int:

@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     state: Path = Field(
         Path(".escape"), description="folder of all state: log, tables, logs, reports; delete it at will"
     )
+    reserve_mb: int = Field(
+        200, ge=0, description="a run is interrupted, and none is started, when the state folder has less room, in MB"
+    )
     cache: Path = Field(
         Path("~/.cache/escapecapitalism"), description="folder of downloaded jars, shared by all checkouts"
     )

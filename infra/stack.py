@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
-from economy.errors import EscapeError, SetupError
+from economy.errors import EscapeError, InterruptionError, SetupError
 from infra import components
 from infra.broker import Broker
 from infra.components import Child
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes h
     from queries.config import ClickHouseConfig
 
 _WATCH_SECONDS: Final = 0.5
+_FORMAT: Final = 2  # of what `describe` tells and other commands rely on: a change of either needs another number
 _EXTERNAL_SECONDS: Final = 5.0  # a broker that somebody else runs has this long to answer
 
 
@@ -50,6 +52,16 @@ def prepare(settings: Settings) -> Path:
             f"the state folder {folder} cannot be written: {error.strerror}", "set another state"
         ) from error
     return folder
+
+
+def check_room(settings: Settings) -> None:
+    """Raise InterruptionError when the disk of the state folder is about to be full: the log must stay whole."""
+    free = shutil.disk_usage(settings.state_folder).free >> 20
+    if free < settings.reserve_mb:
+        raise InterruptionError(
+            f"the disk of {settings.state_folder} is full: {free} MB are left, {settings.reserve_mb} are kept free",
+            "make room, or set reserve_mb",
+        )
 
 
 class Stack:
@@ -76,6 +88,7 @@ class Stack:
         """Start everything and wait until it answers. Raises SetupError with what to do; nothing is left then."""
         self.registry.claim()
         try:
+            check_room(self.settings)
             port = self._start_clickhouse()
             if not self.bootstrap:
                 self._start_broker()
@@ -143,13 +156,14 @@ class Stack:
                 continue
             try:
                 broker.start()
-            except SetupError as error:  # its port was taken meanwhile, or it does not start: tried again
+            except SetupError as error:  # its port was taken meanwhile, or its disk is full: tried again
                 print(f"escape: {error}", file=sys.stderr)
 
     def describe(self) -> dict[str, Any]:
         """What runs where; no secrets."""
         broker = self.broker.process.pid if self.broker and self.broker.process else None
         return {
+            "format": _FORMAT,
             "pid": os.getpid(),
             "bootstrap": self.bootstrap,
             "namespace": self.namespace,
@@ -161,7 +175,8 @@ class Stack:
         }
 
     def check(self) -> None:
-        """Raise SetupError when a component was given up; whoever waits for one calls this now and then."""
+        """Raise InterruptionError when a component fails or room ends; whoever waits calls this now and then."""
+        check_room(self.settings)
         check(self.supervisor.status(), self.logs)
 
     def stop(self) -> None:
@@ -191,6 +206,7 @@ class Attached:
         self.settings = settings
         self.folder = settings.state_folder
         self.logs = self.folder / "logs"
+        _same_version(described)
         self.bootstrap: str = described["bootstrap"]
         self.namespace = settings.namespace
         self.tables: ClickHouseConfig | None = None
@@ -205,11 +221,19 @@ class Attached:
             self.tables, self.reader = components.tables_of(settings, port)
 
     def check(self) -> None:
-        """Raise SetupError when a component was given up, or the stack has ended."""
+        """Raise InterruptionError when a component fails, room ends, or the stack has ended."""
+        check_room(self.settings)
         described = running(self.settings)
         if described is None:
-            raise SetupError("the stack has ended meanwhile", f"see {self.logs / 'stack.log'}")
+            raise InterruptionError("the stack has ended meanwhile", f"see {self.logs / 'stack.log'}")
+        _same_version(described)
         check(described["processes"], self.logs)
+
+
+def _same_version(described: Mapping[str, Any]) -> None:
+    """Raise SetupError for a stack that another version of the program started."""
+    if described.get("format") != _FORMAT:
+        raise SetupError("the running stack was started by another version", "`escape down`, then `escape up`")
 
 
 def _file(settings: Settings) -> Path:
@@ -240,6 +264,7 @@ def up(settings: Settings, timeout: float = 90.0) -> dict[str, Any]:
     """Start the stack in the background; returns its description. Does nothing when it runs."""
     described = running(settings)
     if described is not None:
+        _same_version(described)
         return described
     folder = prepare(settings)
     _file(settings).unlink(missing_ok=True)
@@ -285,9 +310,12 @@ def serve() -> None:
     with Stack(settings) as stack:
         path = _file(settings)
         while not stopping.is_set():
-            draft = path.with_suffix(".draft")
-            draft.write_text(json.dumps(stack.describe()))
-            draft.replace(path)
+            try:
+                draft = path.with_suffix(".draft")
+                draft.write_text(json.dumps(stack.describe()))
+                draft.replace(path)
+            except OSError as error:  # a full disk: the last description stands
+                print(f"escape: {path} is not up to date: {error.strerror}", file=sys.stderr)
             stopping.wait(1)
         path.unlink(missing_ok=True)
 

@@ -22,13 +22,14 @@ from typing import Any
 
 import psutil
 
-from economy.errors import SetupError
+from economy.errors import InterruptionError, SetupError
 
 log = logging.getLogger("escape.supervisor")
 _LOOK_SECONDS = 0.1  # between looks at the children
-_GIVE_UP_AFTER = 8  # failures of one child in a row; one that is killed from outside is always started again
+_GIVE_UP_AFTER = 8  # failures of one child in a row; one that is killed from outside is started again at once
 _SETTLED_SECONDS = 60.0  # of life after which a child has not failed at its start
 _LONGEST_PAUSE = 2.0  # seconds before a child that failed is started again, from 0.1 doubling up to this
+_GIVEN_UP_PAUSE = 15.0  # seconds between the starts of one that was given up: who mends the cause need do nothing else
 _LAST_BYTES, _LAST_WIDTH = 4096, 200
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
@@ -150,11 +151,15 @@ class _Child:
     restarts: int = 0
     failures: int = 0  # in a row
     restart_at: float | None = None
-    failed: str = ""  # why it is not started any more
+    failed: str = ""  # why nobody should wait for it
+    descriptors: tuple[int, ...] = ()  # that it inherits
 
 
 class Supervisor:
-    """Starts children and keeps them running until `stop`; gives up one that fails again and again."""
+    """Starts children and keeps them running until `stop`.
+
+    One that fails again and again is reported as failed, so that nobody waits for it, and tried now and then.
+    """
 
     def __init__(self, folder: Path, registry: Registry) -> None:
         self._folder = folder
@@ -164,18 +169,26 @@ class Supervisor:
         self._lock = threading.RLock()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
 
-    def spawn(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> None:
-        """Start a child that shall keep running; its output goes to <name>.log."""
+    def spawn(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: dict[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        """Start a child that shall keep running; its output goes to <name>.log. It inherits the `descriptors`."""
         with self._lock:
-            process = self._start(name, list(command), environment or {})
-            self._children[name] = _Child(list(command), environment or {}, process)
+            process = self._start(name, list(command), environment or {}, descriptors)
+            self._children[name] = _Child(list(command), environment or {}, process, descriptors=tuple(descriptors))
             if not self._thread.is_alive():
                 self._thread.start()
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
 
-    def _start(self, name: str, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(
+        self, name: str, command: list[str], environment: dict[str, str], descriptors: Sequence[int]
+    ) -> subprocess.Popen[bytes]:
         with open(self._log(name), "ab") as output:
             process = subprocess.Popen(
                 command,
@@ -184,16 +197,31 @@ class Supervisor:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for the command line, which then stops things in order
+                pass_fds=descriptors,
             )
-        self._registry.add(name, process.pid)
+        try:
+            self._registry.add(name, process.pid)
+        except OSError:  # a full disk: one that nobody would end later must not run
+            process.kill()
+            process.wait()
+            raise
         return process
 
     def _watch(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
             with self._lock:
                 for name, child in self._children.items():
-                    if child.process.poll() is not None and not child.failed:
-                        self._revive(name, child)
+                    if child.process.poll() is not None:
+                        self._try_to_revive(name, child)
+                    elif child.failed and time.monotonic() - child.began > _GIVEN_UP_PAUSE:
+                        child.failed = ""
+
+    def _try_to_revive(self, name: str, child: _Child) -> None:
+        try:
+            self._revive(name, child)
+        except OSError as error:  # no room for the record of children, or no memory: tried again
+            child.restart_at = time.monotonic() + _LONGEST_PAUSE
+            log.error("%s cannot be started: %s", name, error)
 
     def _revive(self, name: str, child: _Child) -> None:
         """Start a dead child again, at once when it was killed, after a growing pause when it failed by itself."""
@@ -203,15 +231,15 @@ class Supervisor:
             if code not in _KILLED:
                 child.failures = 1 if now - child.began > _SETTLED_SECONDS else child.failures + 1
                 child.restart_at = now + min(_LONGEST_PAUSE, 0.1 * 2**child.failures)
-            if child.failures >= _GIVE_UP_AFTER:
-                child.failed = (
-                    f"{name} failed {child.failures} times in a row, the last time with exit code {code}"
-                    f" ({self._last_words(name)})"
-                )
-                log.error("%s; see %s", child.failed, self._log(name))
-                return
+                if child.failures >= _GIVE_UP_AFTER:
+                    child.restart_at = now + _GIVEN_UP_PAUSE
+                    child.failed = (
+                        f"{name} failed {child.failures} times in a row, the last time with exit code {code}"
+                        f" ({self._last_words(name)})"
+                    )
+                    log.error("%s; see %s", child.failed, self._log(name))
         if now >= child.restart_at:
-            child.process = self._start(name, child.command, child.environment)
+            child.process = self._start(name, child.command, child.environment, child.descriptors)
             child.began, child.restart_at = time.monotonic(), None
             child.restarts += 1
 
@@ -223,7 +251,7 @@ class Supervisor:
         return next((line.strip()[:_LAST_WIDTH] for line in reversed(lines) if line.strip()), "it wrote nothing")
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """Per child: pid, whether it runs, how often it was restarted, why it is not started any more."""
+        """Per child: pid, whether it runs, how often it was restarted, why nobody should wait for it."""
         with self._lock:
             return {
                 name: {
@@ -256,7 +284,7 @@ class Supervisor:
 
 
 def check(status: Mapping[str, Mapping[str, Any]], logs: Path) -> None:
-    """Raise SetupError when a child was given up: who waits for it would wait for ever. `status`: Supervisor.status."""
+    """Raise InterruptionError for a child that fails again and again. `status`: Supervisor.status."""
     for name, child in status.items():
         if child["failed"]:
-            raise SetupError(child["failed"], f"see the end of {logs / name}.log")
+            raise InterruptionError(child["failed"], f"see the end of {logs / name}.log")

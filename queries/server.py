@@ -12,6 +12,8 @@ import re
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -241,6 +243,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--database", default="", help="database of the tables")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 = a free one")
+    parser.add_argument("--descriptor", type=int, default=None, help="listening socket to inherit instead of a port")
     parser.add_argument("--reports", type=Path, default=None, help="folder of the reports")
     parser.add_argument("--production", action="store_true", help="no introspection, no GraphiQL")
     parser.add_argument("--allow-host", action="append", default=[], help="further host name that clients may use")
@@ -264,6 +267,13 @@ def listen(host: str, port: int) -> socket.socket:
         bound.close()
         raise SetupError(f"cannot listen on {host}:{port} ({error.strerror})", "choose another port") from error
     return bound
+
+
+def _end_with_parent(parent: int) -> None:
+    """Whoever supervises this server was killed: nobody would end it, and the port would stay taken."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(2)
 
 
 def serve(config: ApiConfig, bound: socket.socket) -> None:
@@ -295,7 +305,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             database=given.database or tables.database,
         )
         config = ApiConfig(tables, given.reports, given.production, tuple(given.allow_host), tuple(given.allow_origin))
-        serve(config, listen(given.host, given.port))
+        if given.descriptor is None:
+            bound = listen(given.host, given.port)
+        else:
+            bound = socket.socket(fileno=given.descriptor)
+            threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+        serve(config, bound)
     except EscapeError as error:
         print(f"escape: {error}", file=sys.stderr)
         return error.exit_code

@@ -19,12 +19,11 @@ from economy import events as e
 from economy.errors import InputError, ProtocolError, UnknownRunError
 from runs.checked import CheckedRun, Content
 from runs.container import Container, Logged
-from runs.log import DELETED
 from runs.portable import OnProgress, ended_run, offsets_of, read_own
 from runs.protocol import by_family, places
 from schemas.catalogue import CLOCK, ORDERS, TRADES, locked_ids
 from schemas.codec import encode_record
-from schemas.log.clocklog import read_clock
+from schemas.log.clocklog import DELETED, read_clock
 from schemas.log.history import by_place, read_history
 from schemas.log.reader import Place, end_offsets
 from schemas.log.writer import BULK, LogWriter

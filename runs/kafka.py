@@ -14,11 +14,10 @@ from typing import Any, Final
 import numpy as np
 
 from agents.actor import ShardConfig, start_actor
-from economy.errors import EscapeError, ProtocolError
+from economy.errors import EscapeError, InterruptionError, ProtocolError
 from runs.local import RunResult
-from runs.log import DELETED
 from runs.protocol import RunSpec, close_run
-from schemas.log.clocklog import read_clock
+from schemas.log.clocklog import DELETED, read_clock
 from schemas.log.writer import LogWriter
 
 
@@ -91,7 +90,8 @@ class StreamRun:
     ) -> RunResult:
         """Supervise until RunFinished. Raises ProtocolError when the run was aborted or its clock cannot go on.
 
-        `watch` is called at every look and may raise: the run is aborted with that reason.
+        `watch` is called at every look and may raise: after InterruptionError the run stays open for `escape resume`,
+        after any other error it is aborted with that reason.
         """
         deaths, granted = 0, -2
         while True:
@@ -116,6 +116,11 @@ class StreamRun:
             if watch:
                 try:
                     watch()
+                except InterruptionError as error:
+                    self.leave()
+                    raise InterruptionError(
+                        error.message, f"{error.remedy}, then `escape resume {self.spec.run}`"
+                    ) from error
                 except EscapeError as error:
                     self.abort(error.message)
                     raise
@@ -157,6 +162,13 @@ class StreamRun:
         self.clock.wait(10)
         self._close_pipe()
         abort_run(self.bootstrap, self.namespace, self.spec.run, reason)
+        self.stop_actors()
+
+    def leave(self) -> None:
+        """End the run's processes and write nothing: the log may not take anything now."""
+        self.clock.kill()
+        self.clock.wait()
+        self._close_pipe()
         self.stop_actors()
 
     def stop_actors(self) -> None:

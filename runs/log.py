@@ -8,10 +8,8 @@ from typing import Any
 
 from economy.errors import UnknownRunError
 from runs.rawread import raw_chunks
-from schemas.log.clocklog import ClockLog, read_clocks
+from schemas.log.clocklog import DELETED, ClockLog, read_clocks
 from schemas.log.history import FAMILIES, read_epochs, read_history
-
-DELETED = "deleted by `escape runs delete`"  # reason of the RunAborted that hides a run
 
 
 @dataclass(frozen=True)

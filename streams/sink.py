@@ -21,9 +21,10 @@ from typing import Any, Final
 from clickhouse_connect.driver.exceptions import Error
 from confluent_kafka import KafkaException
 
-from economy.errors import EscapeError, SetupError
+from economy.errors import EscapeError, ProtocolError, SetupError
 from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FACTS, FLOWS, INDICATORS, ORDERS, TRADES, topic
 from schemas.log import deadletters
+from schemas.log.clocklog import DELETED, read_clocks
 from schemas.log.reader import Chunk, LogReader, Place, read_range
 from streams.runrows import apply, reached
 from streams.tables import Tables
@@ -73,20 +74,44 @@ class Sink:
         known = self.tables.offsets(self.namespace)
         new = [place for place in self._followed if place not in known]
         with LogReader(self.bootstrap, self.namespace, {}) as reader:
-            self.position = reader.begin_offsets(new)
+            begin = reader.begin_offsets(self._followed)
+        self.position = {place: begin[place] for place in new}
         self.position |= {place: behind for place, (_, behind, _) in known.items() if place in self._followed}
         open_blocks = {
             place: (first, behind)
             for place, (first, behind, stored) in known.items()
             if place in self._followed and not stored
         }
+        self._check_deleted(self.position | {place: block[0] for place, block in open_blocks.items()}, begin)
         if open_blocks:
             log.info("repeating %d blocks", len(open_blocks))
-            first = {place: block[0] for place, block in open_blocks.items()}
+            first = {place: max(block[0], begin[place]) for place, block in open_blocks.items()}
             for chunk in read_range(self.bootstrap, self.namespace, first, self.position):
                 self._gather(chunk)
             self._insert(open_blocks)
+        self.position = {place: max(offset, begin[place]) for place, offset in self.position.items()}
         self._complete()
+
+    def _check_deleted(self, wanted: Mapping[Place, int], begin: Mapping[Place, int]) -> None:
+        """Raise ProtocolError when a run that was not deleted needs records that were, before they were read."""
+        gaps = {place: (offset, begin[place]) for place, offset in wanted.items() if offset < begin[place]}
+        if not gaps:
+            return
+        for clock in read_clocks(self.bootstrap, self.namespace):
+            if clock.started is None or clock.aborted == DELETED:
+                continue
+            ends = clock.finished["end_offsets"] if clock.finished else {}
+            for (family, partition), (first, behind) in gaps.items():
+                starts = clock.started["start_offsets"].get(family, [])
+                if partition >= len(starts) or starts[partition] >= behind:
+                    continue
+                if family not in ends or ends[family][partition] > first:
+                    raise ProtocolError(
+                        f"records of run {clock.run} on {family}[{partition}] were deleted before they were stored: "
+                        f"offsets {max(first, starts[partition])} to {behind}",
+                        f"restore the topic, or `escape runs delete {clock.run}`",
+                    )
+        log.info("passing what was deleted with its runs: %s", gaps)
 
     def _gather(self, chunk: Chunk) -> None:
         if not self._rows:

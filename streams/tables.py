@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ _DEFECTS: Final = (
     ("namespace", "family", "kafka_partition", "kafka_offset", "defect"),
     ("String", "String", "Int32", "Int64", "String"),
 )
+_FULL: Final = re.compile(r"NOT_ENOUGH_SPACE|No space left|errno: 28")
 Column = NDArray[np.int64] | Sequence[Any]
 _retried = stamina.retry(on=OperationalError, attempts=None, timeout=PATIENCE_SECONDS, wait_max=2.0)
 
@@ -80,6 +82,8 @@ class Tables:
         except OperationalError:
             raise
         except Error as error:
+            if _FULL.search(str(error)):
+                raise OperationalError(str(error)) from error  # as when it is away: tried again
             raise SinkError(f"{table} was not written: {_said(error)}", "are the migrations applied?") from error
 
     @_retried

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,7 +47,8 @@ def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Att
     from infra.supervisor import Registry, descendants
     from runs.kafka import StreamRun
 
-    with ray_folder() as folder, progress() as bar:
+    # Ray prints on stdout that a shard was killed; that place is for machine output.
+    with redirect_stdout(sys.stderr), ray_folder() as folder, progress() as bar:
         task = bar.add_task(name, total=None, detail="starting the agents")
         registry, recorded = Registry(stack.folder), False
         start_ray(chosen.ray_address, folder)

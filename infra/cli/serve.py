@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +18,8 @@ from infra.cli.common import Namespace, State, emit, err, guarded, settings, usi
 
 if TYPE_CHECKING:
     from infra.stack import Attached, Stack
+
+_LOOK_SECONDS = 0.2  # between looks at the server
 
 
 class QueryError(EscapeError):
@@ -29,23 +34,34 @@ def serve_stack(
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
 ) -> None:
-    """Serve GraphQL, GraphiQL and the reports over a stack's tables until SIGINT or SIGTERM."""
-    import signal
+    """Serve GraphQL, GraphiQL and the reports over a stack's tables until SIGINT or SIGTERM.
 
-    from queries.server import ApiConfig, listen
-    from queries.server import serve as serve_app
+    The server is a supervised child that inherits the listening socket: while it is started again after a crash,
+    clients wait instead of being refused.
+    """
+    from infra.components import api
+    from infra.supervisor import Registry, Supervisor, check
+    from queries.server import listen
 
+    assert stack.reader is not None
     bound = listen(host, port)
-    address = "http://{}:{}".format(*bound.getsockname()[:2])
-    page = "GraphQL {}/graphql" if production else "GraphiQL {}/graphiql"
-    err.print(f"{page.format(address)}, reports {address}/, end with Ctrl-C", highlight=False)
-    config = ApiConfig(stack.reader, stack.folder / "reports", production, hosts, origins)
+    stopping = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, lambda *_: None)  # uvicorn ends by itself and raises the signal again
+        signal.signal(number, lambda *_: stopping.set())
+    supervisor = Supervisor(stack.logs, Registry(stack.folder))
     try:
-        serve_app(config, bound)
+        child = api(stack.reader, stack.folder / "reports", bound.fileno(), production, hosts, origins)
+        supervisor.spawn(child.name, child.command, child.environment, [bound.fileno()])
+        address = "http://{}:{}".format(*bound.getsockname()[:2])
+        print(json.dumps({"url": address, "pid": os.getpid()}), flush=True)
+        page = "GraphQL {}/graphql" if production else "GraphiQL {}/graphiql"
+        err.print(f"{page.format(address)}, reports {address}/, end with Ctrl-C", highlight=False)
+        while not stopping.wait(_LOOK_SECONDS):
+            check(supervisor.status(), stack.logs)
     finally:
+        supervisor.stop()
+        bound.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 

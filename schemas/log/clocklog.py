@@ -10,6 +10,7 @@ from schemas.catalogue import CLOCK
 from schemas.codec import decode_record
 from schemas.log.reader import Chunk, read_all
 
+DELETED: Final = "deleted by `escape runs delete`"  # reason of the RunAborted that hides a run
 OUTSIDER: Final = 2**62  # incarnation of what others than a clock write, which no successor of a clock outdates
 
 

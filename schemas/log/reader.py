@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from numpy.typing import NDArray
 
-from economy.errors import SetupError
+from economy.errors import ProtocolError, SetupError
 from economy.events import Events
 from schemas.catalogue import topic
 from schemas.codec import UndecodableRecordError, decode_record
@@ -147,6 +147,10 @@ class LogReader:
         messages = [first, *self._consumer.consume(_BATCH, 0)]
         errors = [error for message in messages if (error := message.error()) is not None]
         for error in errors:
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise ProtocolError(
+                    f"records were deleted before they were read: {error.str()}", "restore the topic, or read it anew"
+                )
             if not error.retriable():
                 raise KafkaException(error)
         return [message for message in messages if message.error() is None] if errors else messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import time
@@ -12,7 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
+from economy.errors import SetupError
 from infra.clickhouse import EmbeddedClickHouse
+from infra.settings import load_settings
+from infra.stack import Attached
 from tests.integration.commands import alive, answer, escape, listening, refused
 
 pytestmark = pytest.mark.integration
@@ -39,6 +43,7 @@ def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
         assert listening(tree) == {"127.0.0.1"}
         _keeps_secrets(Path(state), tree)
         _restarts(state, described)
+        _refuses_a_stack_of_another_version(state)
         other = escape("runs", "list", state=state, namespace="other")
         refused(other, 3, "namespace escape", "down")
     finally:
@@ -75,6 +80,18 @@ def _restarts(state: str, described: dict[str, Any]) -> None:
     _until(again)
     _until(lambda: escape("query", "{ __typename }", state=state)[0] == 0)
     assert answer("runs", "list", "--json", state=state) == []
+
+
+def _refuses_a_stack_of_another_version(state: str) -> None:
+    """A description without what this version relies on is told, not stumbled over; the stack writes it anew."""
+    file = Path(state) / "stack.json"
+    settings = load_settings(state=Path(state))
+    older = json.loads(file.read_text())
+    del older["format"]
+    for child in older["processes"].values():
+        del child["failed"]
+    with pytest.raises(SetupError, match="another version: `escape down`, then `escape up`"):
+        Attached(settings, older)
 
 
 def test_what_a_killed_stack_left_is_ended_by_the_next_start(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_child_that_fails_at_every_start_is_given_up_and_told(
     supervisor.spawn("bad", [sys.executable, "-c", "print('why'); raise SystemExit(7)"])
     supervision.check(supervisor.status(), tmp_path)
     _until(lambda: supervisor.status()["bad"]["failed"])
-    assert supervisor.status()["bad"]["restarts"] == supervision._GIVE_UP_AFTER - 1
+    assert supervisor.status()["bad"]["restarts"] == supervision._GIVE_UP_AFTER - 1  # the next only after a long pause
     with pytest.raises(SetupError, match=r"bad failed 8 times in a row, .* exit code 7 \(why\): see .*bad.log"):
         supervision.check(supervisor.status(), tmp_path)
     # One that is killed from outside, however often, is always started again.
@@ -73,6 +73,25 @@ def test_a_child_that_fails_at_every_start_is_given_up_and_told(
         os.kill(supervisor.status()["good"]["pid"], 9)
     _until(lambda: supervisor.status()["good"]["running"])
     assert not supervisor.status()["good"]["failed"]
+    supervisor.stop()
+    registry.release()
+
+
+def test_a_child_that_was_given_up_is_well_again_once_its_cause_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(supervision, "_GIVEN_UP_PAUSE", 0.3)
+    registry = Registry(tmp_path)
+    registry.claim()
+    supervisor = Supervisor(tmp_path, registry)
+    mended = tmp_path / "mended"
+    code = f"import os, time; os.path.exists({str(mended)!r}) or os._exit(7); time.sleep(600)"
+    supervisor.spawn("a", [sys.executable, "-c", code])
+    _until(lambda: supervisor.status()["a"]["failed"])
+    mended.write_text("")
+    _until(lambda: not supervisor.status()["a"]["failed"])
+    assert supervisor.status()["a"]["running"]
     supervisor.stop()
     registry.release()
 
