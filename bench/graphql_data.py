@@ -42,7 +42,8 @@ _SELECTS: Final = {
         3 * intDiv(taken, {agents}) + 2 AS taker_order, if(taken % 2 = 0, 'buy', 'sell') AS taker_side,
         'consumption' AS use, 'good' AS instrument_class, price * quantity * 100 AS notional,
         intDiv(notional, 10) AS tax, 0 AS kafka_partition, number AS kafka_offset""",
-    "book_updated": """SELECT {run} AS run, number % {instruments} AS instrument, 2 * number + 1 AS seq,
+    "book_updated": """SELECT {run} AS run, number % {instruments} AS instrument,
+        2 * intDiv(number, {instruments}) + 1 AS seq,
         intDiv(number * {ticks}, {rows}) AS tick, if(cityHash64(number) % 2 = 0, 'buy', 'sell') AS side,
         if(cityHash64(number) % 2 = 0, 9999 - cityHash64(number, 1) % 100, 10001 + cityHash64(number, 1) % 100)
             AS price,
@@ -81,6 +82,7 @@ def fill(config: ClickHouseConfig, events: int) -> tuple[dict[str, int], list[st
             for at in range(0, number, CHUNK):
                 source = f"({select} FROM numbers({at}, {min(CHUNK, number - at)}))"
                 store.command(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {source}")
+            store.command(f"OPTIMIZE TABLE {table} PARTITION {RUN} FINAL")  # as the sink does with a finished run
         measured = [m.name for m in measures.MEASURES if not m.item]
         figures = _figures(measured)
         store.insert("stream_indicators", figures)

@@ -2,13 +2,17 @@
 
 BookUpdated gives the new total of a level, so a book is the newest total of every level up to a tick. For a run that
 never changes again, books at every CHANGES-th number of the instrument's output are remembered, each built from the one
-before; a book at any tick then costs one statement over at most CHANGES numbers, wherever in the run it lies.
+before, and so are the changes behind them as columns; a book at any tick of such a stretch then needs no statement.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from queries.loaders import Loaders
 
@@ -17,6 +21,35 @@ _LEVEL: Final = 200  # estimated bytes of a level, and of an entry of the index
 BUY, SELL = "buy", "sell"
 
 Levels = dict[tuple[str, int], int]  # (side, price) -> quantity, none of 0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Changes of levels as columns, the newest first. Levels are 2 x price, + 1 of the buying side."""
+
+    ticks: NDArray[np.int64]
+    levels: NDArray[np.int64]
+    quantities: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, row: Any) -> Stretch:
+        """From one row of lists in the order of seq."""
+        columns = (np.array(row[name][::-1], np.int64) for name in ("ticks", "levels", "quantities"))
+        return cls(*columns)
+
+    def until(self, tick: int) -> Levels:
+        """The newest totals of the levels that changed up to and with a tick, 0 included."""
+        known = self.ticks <= tick
+        levels, newest = np.unique(self.levels[known], return_index=True)
+        rest = self.quantities[known][newest]
+        return {
+            (BUY if level & 1 else SELL, level >> 1): quantity
+            for level, quantity in zip(levels.tolist(), rest.tolist(), strict=True)
+        }
+
+    def size(self) -> int:
+        """Bytes in memory."""
+        return _LEVEL + self.ticks.nbytes + self.levels.nbytes + self.quantities.nbytes
 
 
 async def book_at(loaders: Loaders, run: int, instrument: int, tick: int, changes: int = CHANGES) -> Levels:
@@ -32,9 +65,11 @@ async def book_at(loaders: Loaders, run: int, instrument: int, tick: int, change
         return {}
     before = await _checkpoint(loaders, run, instrument, index, at, changes)
     part = index[at][0]
-    return _standing(
-        before, await _changes(loaders, run, instrument, part * changes, (part + 1) * changes, tick)
+    stretch = await loaders.remembered(
+        run, ("book changes", instrument, changes, part),
+        lambda: _stretch(loaders, run, instrument, part * changes, (part + 1) * changes), Stretch.size,
     )  # fmt: skip
+    return _standing(before, stretch.until(tick))
 
 
 async def _index(loaders: Loaders, run: int, instrument: int, changes: int) -> list[tuple[int, int]]:
@@ -68,6 +103,18 @@ async def _checkpoint(
     return await loaders.remembered(
         run, ("book", instrument, changes, index[at][0]), load, lambda found: _LEVEL * (1 + len(found))
     )
+
+
+async def _stretch(loaders: Loaders, run: int, instrument: int, start: int, end: int) -> Stretch:
+    """The changes in start <= seq < end: one row of lists costs a fraction of a row for each."""
+    rows = await loaders.rows(
+        "SELECT groupArray(tick) AS ticks, groupArray(2 * price + (side = {buy:String})) AS levels, "
+        "groupArray(quantity) AS quantities FROM (SELECT tick, price, side, quantity FROM book_updated "
+        "WHERE run = {run:Int64} AND instrument = {instrument:Int64} AND seq >= {start:Int64} AND seq < {end:Int64} "
+        "ORDER BY seq)",
+        run=run, instrument=instrument, start=start, end=end, buy=BUY,
+    )  # fmt: skip
+    return Stretch.of(rows[0])
 
 
 async def _changes(

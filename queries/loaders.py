@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from strawberry.dataloader import DataLoader
@@ -22,11 +23,14 @@ _AT_ONCE: Final = 8  # statements in flight: more would only queue inside ClickH
 BATCH: Final = 500  # look-ups in one statement
 INSTRUMENTS: Final = 10_000  # of one run at most
 BLOCK: Final = 100  # windows that are read and remembered together
+AGENTS: Final = 1_000  # neighbours that are read and remembered together
+_BLOCKS: Final = 2  # of neighbours, at most, for the agents of one request: scattered ones are read by themselves
 
 # Estimated bytes in memory.
 _ROW: Final = 1_000
 _FIGURE: Final = 150
 _POINT: Final = 80
+_BALANCE: Final = 200
 
 RUN_COLUMNS: Final = (
     "run, toString(scenario) AS scenario, seed, toString(state) AS state, digest, root, epochs, ticks, shards, "
@@ -111,9 +115,11 @@ class Loaders:
         first, second = fields
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({key[1:] for key in keys if key[0] == run})
-            # The first list lets ClickHouse skip by primary key where the pairs are no part of it.
+            # The first list lets ClickHouse skip by primary key where the pairs are no part of it. FINAL leaves
+            # PREWHERE to us, which may stand before it: records that stand twice are equal in every field.
             rows = await self.rows(
-                f"SELECT {columns} FROM {table} FINAL WHERE run = {{run:Int64}} AND {first} IN {{firsts:Array(Int64)}} "
+                f"SELECT {columns} FROM {table} FINAL "
+                f"PREWHERE run = {{run:Int64}} AND {first} IN {{firsts:Array(Int64)}} "
                 f"AND ({first}, {second}) IN {{pairs:Array(Tuple(Int64, Int64))}}",
                 run=run, firsts=sorted({a for a, _ in wanted}), pairs=wanted,
             )  # fmt: skip
@@ -186,11 +192,76 @@ class Loaders:
                 known.setdefault((run, int(row["agent"]), int(row["decision"])), []).append(row)
         return [known.get(key, []) for key in keys]
 
+    async def agents_after(self, run: int, after: int, limit: int) -> list[Row]:
+        """Up to `limit` agents of a run that never changes again, with numbers above `after`."""
+
+        async def last() -> int:
+            rows = await self.rows("SELECT max(agent) AS last FROM agent_founded WHERE run = {run:Int64}", run=run)
+            return int(rows[0]["last"])
+
+        end = await self.remembered(run, ("last agent",), last, lambda _: _ROW)
+        found: list[Row] = []
+        for block in range(max(0, after + 1) // AGENTS, end // AGENTS + 1):
+            found += [row for row in await self._neighbours(run, block) if int(row["agent"]) > after]
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def _neighbours(self, run: int, block: int) -> list[Row]:
+        """The agents of a block by number."""
+        return await self.remembered(
+            run, ("agents", block),
+            lambda: self.rows(
+                f"SELECT {AGENT_COLUMNS} FROM agent_founded WHERE run = {{run:Int64}} AND agent >= {{from:Int64}} "
+                "AND agent < {to:Int64} ORDER BY agent LIMIT 1 BY agent",
+                **{"run": run, "from": AGENTS * block, "to": AGENTS * (block + 1)},
+            ),
+            lambda rows: _ROW * (1 + len(rows)),
+        )  # fmt: skip
+
+    async def _stocks(self, run: int, window: int, block: int) -> dict[int, list[tuple[str, int, int]]]:
+        """Agent -> (account, item, quantity) for a block of neighbours at the end of a window."""
+        rows = await self.rows(
+            "SELECT agent, groupArray(toString(account)) AS accounts, groupArray(item) AS items, groupArray(quantity) "
+            "AS quantities FROM (SELECT agent, account, item, quantity FROM balance_recorded FINAL "
+            "WHERE run = {run:Int64} AND window = {window:Int64} AND agent >= {from:Int64} AND agent < {to:Int64} "
+            "ORDER BY agent, account, item) GROUP BY agent",
+            **{"run": run, "window": window, "from": AGENTS * block, "to": AGENTS * (block + 1)},
+        )
+        return {
+            int(row["agent"]): [
+                (account, int(item), int(quantity))
+                for account, item, quantity in zip(row["accounts"], row["items"], row["quantities"], strict=True)
+            ]
+            for row in rows
+        }
+
+    async def _known_balances(
+        self, run: int, window: int, agents: list[int], blocks: list[int]
+    ) -> dict[tuple[int, int, int], list[Row]]:
+        known: dict[tuple[int, int, int], list[Row]] = {}
+        for block in blocks:
+            stocks = await self.remembered(
+                run, ("balances", window, block), partial(self._stocks, run, window, block),
+                lambda found: _ROW + _BALANCE * sum(1 + len(held) for held in found.values()),
+            )  # fmt: skip
+            for agent in agents:
+                if agent // AGENTS == block:
+                    known[run, window, agent] = [
+                        {"run": run, "window": window, "agent": agent, "account": a, "item": i, "quantity": q}
+                        for a, i, q in stocks.get(agent, ())
+                    ]
+        return known
+
     async def _balances(self, keys: list[Any]) -> list[list[Row]]:
         """Stocks by (run, window, agent); one statement per window that a request names."""
         known: dict[tuple[int, int, int], list[Row]] = {}
         for run, window in sorted({key[:2] for key in keys}):
             agents = sorted({k[2] for k in keys if k[:2] == (run, window)})
+            blocks = sorted({agent // AGENTS for agent in agents})
+            if self.place(run) is not None and len(blocks) <= _BLOCKS:
+                known |= await self._known_balances(run, window, agents, blocks)
+                continue
             rows = await self.rows(
                 f"SELECT {BALANCE_COLUMNS} FROM balance_recorded FINAL WHERE run = {{run:Int64}} "
                 "AND window = {window:Int64} AND agent IN {agents:Array(Int64)} ORDER BY agent, account, item",

@@ -17,7 +17,7 @@ from queries.loaders import (
     TRADE_COLUMNS,
     Row,
 )
-from queries.paging import Connection, Info, between, connect, page_of, page_size
+from queries.paging import Connection, Info, between, connect, decode_cursor, page_of, page_size
 from queries.types import CATALOGUE, JSON, WINDOW_FIGURES, BigInt, Series, Source, Window, check_names, resolver
 from queries.types_events import Event, EventKind, events_of
 from queries.types_market import Agent, Balance, Decision, Instrument, Order, Trade
@@ -222,6 +222,11 @@ class Run(JobResults):
         self, info: Info, first: int = 100, after: str | None = None, role: str | None = None
     ) -> Connection[Agent]:
         size = page_size(info, first)
+        loaders = info.context.loaders
+        if role is None and loaders.place(self.id) is not None:
+            last = -1 if after is None else decode_cursor(after, 1)[0]
+            rows = await loaders.agents_after(self.id, last, size + 1)
+            return connect(rows, size, after, ("agent",), Agent.of)
         only = {"toString(role)": role}
         rows = await page_of(
             info, self.id, "agent_founded", AGENT_COLUMNS, ("agent",), size, after, only, "LIMIT 1 BY agent"

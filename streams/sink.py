@@ -183,6 +183,7 @@ class Sink:
                 newest = self.tables.run(self.namespace, run)
                 if newest["state"] in ("finished", "projected"):
                     self.tables.put_run({**newest, "state": "stored"})
+                self.tables.merge(run)
 
 
 def main() -> None:

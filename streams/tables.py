@@ -31,6 +31,7 @@ _DEFECTS: Final = (
     ("namespace", "family", "kafka_partition", "kafka_offset", "defect"),
     ("String", "String", "Int32", "Int64", "String"),
 )
+_EVENTS: Final = frozenset(table.name for table in TABLES.values())
 _FULL: Final = re.compile(r"NOT_ENOUGH_SPACE|No space left|errno: 28")
 Column = NDArray[np.int64] | Sequence[Any]
 _retried = stamina.retry(on=OperationalError, attempts=None, timeout=PATIENCE_SECONDS, wait_max=2.0)
@@ -126,6 +127,16 @@ class Tables:
         ]
         if found:
             self._insert("sink_defects", _DEFECTS[0], native_block(*_DEFECTS, list(zip(*found, strict=True))))
+
+    @_retried
+    def merge(self, run: int) -> None:
+        """Make one part of each table's records of a run, where FINAL then has nothing to compare."""
+        sql = """SELECT table FROM system.parts
+            WHERE active AND database = currentDatabase() AND partition = {run:String}
+            GROUP BY table HAVING count() > 1 OR max(level) = 0 ORDER BY table"""
+        for row in self._client.query(sql, parameters={"run": str(run)}).named_results():
+            if row["table"] in _EVENTS:
+                self._client.command(f"OPTIMIZE TABLE {row['table']} PARTITION {run} FINAL")
 
     # ---- offsets
     def offsets(self, namespace: str) -> dict[Place, tuple[int, int, bool]]:
