@@ -39,6 +39,7 @@ from streams.process import end
 log = logging.getLogger("escape.projection")
 _POLL_SECONDS: Final = 0.2
 _THREADS: Final = 16  # reading at the same time; further runs wait their turn
+_LEAD_EPOCHS: Final = 50  # that one partition may be read ahead of another while a backlog is worked off
 _LAST_SENT: Final = ("gdp_production", 0)
 Figure = tuple[str, int]
 
@@ -102,6 +103,9 @@ class RunProjection:
         self.projection = WindowProjection(self.run, scenario, founded.roles, founded.instruments)
         self.assembler = segments[-1].assembler((FLOWS, TRADES))
         self._writer, self._tail = writer, tail
+        self._newest = dict.fromkeys(
+            (place for place in segments[-1].start if place[0] in (FLOWS, TRADES)), segments[-1].first
+        )
         self.finished = False
         for epoch, families in read_epochs(bootstrap, namespace, segments[:-1], (FLOWS, TRADES)):
             self._fold(epoch, families)
@@ -109,9 +113,19 @@ class RunProjection:
     def add(self, chunk: Chunk) -> None:
         """Take in records; complete epochs are folded, closed windows written and acknowledged."""
         self.assembler.add(chunk)
+        marker = e.EpochMatched if chunk.family == TRADES else e.EpochClosed
+        marks = chunk.rows.get(marker.name, np.empty((0, marker.width), np.int64))
+        mine = marks[marks[:, marker.RUN] == self.run, marker.EPOCH]
+        if len(mine):
+            self._newest[chunk.place] = max(int(mine.max()), self._newest[chunk.place])
         while not self.finished and self.assembler.complete():
             epoch, families, self.finished = self.assembler.take()
             self._fold(epoch, families)
+
+    def ahead(self) -> list[Place]:
+        """Partitions that are so far ahead of the slowest that what they hold would only fill memory."""
+        slowest = min(self._newest.values())
+        return [place for place, epoch in self._newest.items() if epoch > slowest + _LEAD_EPOCHS]
 
     def _fold(self, epoch: int, families: Mapping[str, Events]) -> None:
         events: Events = {name: rows for part in families.values() for name, rows in part.items()}
@@ -243,6 +257,7 @@ class ProjectionService(Service):
 def _advance(reader: LogReader, made: RunProjection) -> None:
     for chunk in reader.poll(_POLL_SECONDS):
         made.add(chunk)
+    reader.hold(made.ahead())
 
 
 def still_there(bootstrap: str, namespace: str, offsets: Mapping[str, list[int]]) -> bool:

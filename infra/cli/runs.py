@@ -114,13 +114,13 @@ def _control(run: int, chosen: Any, pause: bool) -> None:
 def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
     """Let a paused run go on; carry on with one whose processes have died."""
     from infra.cli.run import run_on_stream
+    from infra.stack import Stack
+    from infra.stored import wait_until_stored
     from runs.kafka import control
     from runs.log import find_run
     from runs.protocol import RunSpec
 
     chosen = settings(state, namespace)
-    from infra.stack import Stack
-
     with using_stack(chosen) as stack:
         info = find_run(stack.bootstrap, stack.namespace, run)
         if info.state not in ("open", "paused"):
@@ -137,6 +137,7 @@ def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: 
             s["flow_partitions"], s["rules_version"],
         )  # fmt: skip
         told = run_on_stream(spec, info.scenario, chosen, stack).to_json()
+        wait_until_stored(stack, run)
     if json_:
         emit(told)
     else:

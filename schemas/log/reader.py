@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
@@ -103,6 +103,7 @@ class LogReader:
     def __init__(self, bootstrap: str, namespace: str, start: Mapping[Place, int], **options: Any) -> None:
         self.namespace = namespace
         self.position: dict[Place, int] = dict(start)
+        self._held: set[Place] = set()
         self._families = {topic(namespace, family): family for family, _ in start}
         self._consumer = Consumer({"bootstrap.servers": bootstrap, **_SETTINGS, **options})
         self._consumer.assign([TopicPartition(topic(namespace, f), p, o) for (f, p), o in start.items()])
@@ -118,6 +119,17 @@ class LogReader:
     def close(self) -> None:
         """Leave the broker."""
         self._consumer.close()
+
+    def hold(self, places: Iterable[Place]) -> None:
+        """Read these partitions no further for now, and all others on: for one that is far ahead of the others."""
+        wanted = set(places)
+        for change, changed in (
+            (self._consumer.pause, wanted - self._held),
+            (self._consumer.resume, self._held - wanted),
+        ):
+            if changed:
+                change([TopicPartition(topic(self.namespace, family), p) for family, p in changed])
+        self._held = wanted
 
     def poll(self, timeout: float = 0.5) -> list[Chunk]:
         """What has arrived, at most one chunk per partition; waits up to `timeout` seconds for the first record.

@@ -1,0 +1,67 @@
+"""Every component killed with -9 while a village runs: one digest, each event stored once, GraphQL answers again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from agents.village import VillageModel
+from economy.scenario import load_scenario
+from runs.local import run_local
+from tests.chaos.held import check_indicators, check_published, check_tables
+from tests.chaos.theatre import COMPONENTS, Theatre, chosen
+from tests.integration.commands import answer
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+SMALL = {"calendar.rounds": "2", "targets.debt_ratio": "3.0"}
+
+
+def disturbed(folder: Path, dice: random.Random, years: int, singles: int, pairs: int, pause: float) -> str:
+    """A run during which components are killed at random moments, checked in every respect; what happened, as JSON."""
+    scenario, began = SMALL | {"years": str(years)}, time.monotonic()
+    seed = dice.randrange(100)
+    expected = run_local(VillageModel(load_scenario("village", scenario), seed)).digest
+    with Theatre(folder, scenario, seed) as theatre:
+        for components in chosen(dice, singles, pairs):
+            time.sleep(dice.uniform(0, pause))
+            theatre.kill(*components, pick=dice.choice)
+        theatre.hurry()
+        result = theatre.result()
+        assert result["digest"] == expected
+        run, stack = theatre.run, theatre.stack
+        rows, figures = check_tables(stack, run), check_indicators(stack, run)
+        answer("job", "gdp", "--run", str(run), "--incremental", "--json", **theatre.where)
+        published = check_published(stack, run)
+        told = theatre.ask(f"{{ run(id: {run}) {{ digest }} }}")
+        assert told == {"data": {"run": {"digest": expected}}}
+        assert set(theatre.killed) == set(COMPONENTS)
+        return json.dumps(
+            {
+                "kills": sum(theatre.killed.values()), "by_component": theatre.killed, "pairs": pairs,
+                "longest_seconds_until_back": {name: round(max(s), 1) for name, s in theatre.seconds.items()},
+                "digest_equal": True, "epochs": result["ticks"] // 20, "orders": result["orders"],
+                "rows_stored_once": sum(rows.values()), "tables": len(rows), "figures": figures,
+                "figures_by_spark": published, "seconds": round(time.monotonic() - began),
+            }
+        )  # fmt: skip
+
+
+@pytest.mark.timeout(900)
+def test_each_component_killed_once(tmp_path: Path) -> None:
+    disturbed(tmp_path, random.Random(1), years=4, singles=len(COMPONENTS), pairs=0, pause=1.0)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_random_kills_one_at_a_time_and_in_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SOAK_SEED repeats the choices of an earlier soak."""
+    seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1_000_000))
+    with capsys.disabled():
+        print(f"\nSOAK_SEED={seed}")
+        told = disturbed(tmp_path, random.Random(seed), years=40, singles=18, pairs=9, pause=3.0)
+        print(told)
