@@ -7,6 +7,7 @@ again byte for byte.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -221,6 +222,8 @@ class ShardLoop:
     def run(self) -> None:
         """Run to the end. Raises StoppedError when the run was aborted, ProtocolError when it cannot go on."""
         self._restore()
+        gc.collect()
+        gc.freeze()  # what is loaded stays: to find that out again, a full collection would hold an epoch up
         try:
             if self._shard is None:
                 _, taken, _ = self._wait_cut(OPENING)
@@ -233,6 +236,7 @@ class ShardLoop:
             self.doing, self.finished = "finished", True
         finally:
             self.reader.close()
+            self.writer.close()
 
     def status(self) -> dict[str, Any]:
         """Progress for people."""

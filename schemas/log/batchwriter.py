@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Final
 
 import numpy as np
@@ -43,8 +44,13 @@ class _Queue:
         shifts = np.cumsum([0, *map(len, self.values)])
         ends = np.concatenate([part + shift for part, shift in zip(self.ends, shifts, strict=False)])
         starts = np.concatenate(([0], ends[:-1]))
-        sizes, width = np.concatenate(self.key_sizes), max(keys.shape[1] for keys in self.keys)
-        keys = np.concatenate([np.pad(keys, ((0, 0), (0, width - keys.shape[1]))) for keys in self.keys])
+        sizes, widths = np.concatenate(self.key_sizes), [part.shape[1] for part in self.keys]
+        width = max(widths)
+        keys = (
+            np.concatenate(self.keys)
+            if min(widths) == width
+            else np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in self.keys])
+        )
         whole = recordbatch.HEAD.size + int(ends[-1]) + len(ends) * (_OVERHEAD + width)
         longest = recordbatch.HEAD.size + int((ends - starts).max()) + _OVERHEAD + width
         limit, now = min(whole, max(_BATCH, longest)), time.time_ns() // 1_000_000
@@ -52,7 +58,7 @@ class _Queue:
 
 
 class BatchWriter:
-    """Queues records with explicit partitions; nothing is sent before `flush`. Not thread-safe."""
+    """Queues records with explicit partitions; nothing is sent before `flush`. Not thread-safe; close it."""
 
     def __init__(self, bootstrap: str, namespace: str) -> None:
         self.namespace = namespace
@@ -60,6 +66,18 @@ class BatchWriter:
         self._queues: dict[wire.Place, _Queue] = {}
         self._producer: tuple[int, int] | None = None
         self._sequences: dict[wire.Place, int] = {}
+
+    def __enter__(self) -> BatchWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the broker. What was not flushed is dropped."""
+        self._cluster.forget()
 
     def send(self, family: str, partition: int, value: bytes, key: bytes) -> None:
         """Queue one encoded record."""

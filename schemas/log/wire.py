@@ -21,6 +21,8 @@ Place = tuple[str, int]  # (topic, partition)
 CONNECT_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 30.0  # without an answer the connection counts as dead
 _SIZE: Final = struct.Struct(">i")
+_FIRST: Final = 1 << 16  # bytes that are read at once
+_CLOSED: Final = "the broker closed the connection"
 # Leaders that move, starting brokers, replicas that lag, timeouts: asking again, perhaps somebody else, helps.
 RETRIABLE: Final = frozenset((3, 5, 6, 7, 8, 9, 13, 14, 15, 19, 20, 51, 56, 74, 75, 76, 78, 89))
 
@@ -60,8 +62,7 @@ class Connection:
 
     def receive(self) -> Any:
         """Wait for the answer to the request on its way."""
-        (size,) = _SIZE.unpack(self._read(_SIZE.size))
-        body = io.BytesIO(self._read(size))
+        body = io.BytesIO(self._read())
         request, self._asked = self._asked, None
         number = request.parse_response_header(body).correlation_id
         if number != self._number:
@@ -73,14 +74,29 @@ class Connection:
         self.send(request)
         return self.receive()
 
-    def _read(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view, at = memoryview(data), 0
+    def _read(self) -> bytes | bytearray:
+        """The next message. Nothing follows it, as there is one request at a time: mostly one call reads it all."""
+        data = self._more(_FIRST)
+        while len(data) < _SIZE.size:
+            data += self._more(_FIRST)
+        (size,) = _SIZE.unpack_from(data)
+        if len(data) == _SIZE.size + size:
+            return data[_SIZE.size :]
+        whole = bytearray(size)
+        at = len(data) - _SIZE.size
+        whole[:at] = data[_SIZE.size :]
+        view = memoryview(whole)
         while at < size:
             got = self._socket.recv_into(view[at:])
             if not got:
-                raise ConnectionError("the broker closed the connection")
+                raise ConnectionError(_CLOSED)
             at += got
+        return whole
+
+    def _more(self, size: int) -> bytes:
+        data = self._socket.recv(size)
+        if not data:
+            raise ConnectionError(_CLOSED)
         return data
 
     def close(self) -> None:
