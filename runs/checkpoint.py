@@ -33,11 +33,13 @@ from schemas.log.assembly import OPENING
 from schemas.log.founding import Founding, founding
 from schemas.log.history import Segment, interventions
 from schemas.log.reader import LogReader, Place
+from schemas.log.snapshots import SnapshotFormatError, checked, stamped
 from streams.projection import village_of
 
 State = dict[str, NDArray[Any]]
 Told = Callable[[int, int], None]  # (epochs done, epochs in all)
 _KEY: Final = "checkpoint/key"
+_LAYOUT: Final = 2  # of the states: files of another one do not count
 _FAMILIES: Final = (FLOWS, TRADES)
 
 
@@ -53,7 +55,7 @@ class Checkpoints:
     def of(cls, folder: Path, namespace: str, started: Mapping[str, Any], every: int = 100) -> Checkpoints:
         """Those of a run under the state's folder."""
         told = json.dumps({k: v for k, v in started.items() if k != "schemas"}, sort_keys=True, default=str)
-        key = blake2b(told.encode(), digest_size=16).hexdigest()
+        key = blake2b(f"{_LAYOUT} {told}".encode(), digest_size=16).hexdigest()
         return cls(folder / "checkpoints" / namespace / str(started["run"]), key, every)
 
     def due(self, epoch: int) -> bool:
@@ -66,11 +68,11 @@ class Checkpoints:
         path = self.folder / f"{kind}-{epoch}.npz"
         draft = path.with_suffix(f".{os.getpid()}.draft")
         with open(draft, "wb") as file:
-            np.savez(file, **dict(state), **{_KEY: np.array([self.key])})  # type: ignore[arg-type]
+            np.savez(file, **stamped(state), **{_KEY: np.array([self.key])})  # type: ignore[arg-type]
         draft.replace(path)
 
     def newest(self, kind: str, epoch: int) -> State | None:
-        """The newest kept state at or before a cut; damaged files and those of another run do not count."""
+        """The newest kept state at or before a cut; what is damaged, of another run or format is passed over."""
         known = sorted(
             (int(path.stem.rpartition("-")[2]), path) for path in self.folder.glob(f"{kind}-*.npz")
         )  # fmt: skip
@@ -80,8 +82,8 @@ class Checkpoints:
             try:
                 with np.load(path, allow_pickle=False) as stored:
                     if str(stored[_KEY][0]) == self.key:
-                        return {name: stored[name] for name in stored.files if name != _KEY}
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+                        return checked({name: stored[name] for name in stored.files if name != _KEY})
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile, SnapshotFormatError):
                 continue
         return None
 

@@ -18,29 +18,53 @@ import lz4.frame
 import numpy as np
 from numpy.typing import NDArray
 
+from economy.errors import ProtocolError
+
 log = logging.getLogger("escape.snapshots")
 State = dict[str, NDArray[Any]]
 CHUNK: Final = 8 << 20
+FORMAT: Final = 1  # of the states of shards, markets and the world: raise it with any change to what their arrays mean
+_FORMAT: Final = "snapshot/format"
 _HEAD: Final = struct.Struct(">qqii")  # owner, version, part, parts
+
+
+class SnapshotFormatError(ProtocolError):
+    """A state was written by a program whose states have another format."""
+
+
+def stamped(state: Mapping[str, NDArray[Any]]) -> State:
+    """A state with the number of its format."""
+    return {**state, _FORMAT: np.array([FORMAT], np.int64)}
+
+
+def checked(state: Mapping[str, NDArray[Any]]) -> State:
+    """The state that `stamped` took. Raises SnapshotFormatError for another format; none given is the first."""
+    found = int(state[_FORMAT][0]) if _FORMAT in state else 1
+    if found != FORMAT:
+        raise SnapshotFormatError(
+            f"a state has format {found}, this program reads format {FORMAT}",
+            "use the version of the program that wrote it, or have the state computed again from the log",
+        )
+    return {name: rows for name, rows in state.items() if name != _FORMAT}
 
 
 def packed(state: Mapping[str, NDArray[Any]]) -> bytes:
     """Arrays as one npz archive."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **state)  # type: ignore[arg-type]  # the stub takes the arrays for allow_pickle
+    np.savez_compressed(buffer, **stamped(state))  # type: ignore[arg-type]  # the stub takes the arrays for allow_pickle
     return buffer.getvalue()
 
 
 def unpacked(data: bytes) -> State:
-    """What `packed` took. Raises ValueError or zipfile.BadZipFile for anything else."""
+    """What `packed` took. Raises SnapshotFormatError, and ValueError or zipfile.BadZipFile for what is no state."""
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+        return checked({name: stored[name] for name in stored.files})
 
 
 def pack(owner: int, version: int, state: Mapping[str, NDArray[Any]]) -> list[tuple[bytes, bytes]]:
     """(key, value) of each chunk of one snapshot. `version` rises with every snapshot of an owner."""
     buffer = io.BytesIO()
-    np.savez(buffer, **state)  # type: ignore[arg-type]  # the stub takes the arrays for allow_pickle
+    np.savez(buffer, **stamped(state))  # type: ignore[arg-type]  # the stub takes the arrays for allow_pickle
     data = lz4.frame.compress(buffer.getbuffer())  # zlib would take twenty times as long
     parts = max(1, -(-len(data) // CHUNK))
     return [
@@ -67,6 +91,8 @@ def newest(values: Iterable[bytes], owner: int) -> tuple[int, State] | None:
             try:
                 data = lz4.frame.decompress(b"".join(chunks[part] for part in range(needed[version])))
                 return version, unpacked(data)
+            except SnapshotFormatError as error:
+                log.warning("snapshot %d of %d is passed over: %s", version, owner, error.message)
             except (RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 log.warning("snapshot %d of %d cannot be read: %r", version, owner, error)
     return None

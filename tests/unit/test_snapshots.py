@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from runs.checkpoint import Checkpoints
 from schemas.log import snapshots
 
 
@@ -38,3 +41,25 @@ def test_one_that_two_processes_have_mixed_is_passed_over() -> None:
     mixed = [one[0], other[0], one[1], other[1], other[2], one[2]]
     assert seed_of(snapshots.newest(values(5, 2) + mixed, 1)) == (5, 2)
     assert seed_of(snapshots.newest(values(5, 2) + mixed + values(6, 5), 1)) == (6, 5)
+
+
+def test_one_of_another_format_is_passed_over_or_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    state = {"numbers": np.arange(5)}
+    kept = Checkpoints(tmp_path, "key")
+    monkeypatch.setattr(snapshots, "FORMAT", 2)
+    newer, data = values(9, 4), snapshots.packed(state)
+    kept.save("world", 20, state)
+    monkeypatch.undo()
+    assert seed_of(snapshots.newest(values(5, 2) + newer, 1)) == (5, 2)
+    assert "snapshot 9 of 1 is passed over: a state has format 2, this program reads format 1" in caplog.text
+    with pytest.raises(snapshots.SnapshotFormatError, match="format 2, this program reads format 1"):
+        snapshots.unpacked(data)
+    assert kept.newest("world", 30) is None
+    kept.save("world", 10, state)
+    found = kept.newest("world", 30)
+    assert found is not None
+    assert list(found) == ["numbers"]
+    # What was written before formats had numbers is of the first.
+    assert list(snapshots.checked(state)) == ["numbers"]
