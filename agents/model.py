@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from economy.errors import InputError
@@ -24,6 +25,9 @@ class Shard(Protocol):
     def apply(self, epoch: int, flows: Events, trades: Events) -> None:
         """Make the cut: all flows, then all trades of the epoch, each type in canonical order."""
 
+    def learn(self, recorded: Events) -> None:
+        """Keep what agents did in the parent, for the step whose interventions pin them to it."""
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """State at the cut, as arrays."""
 
@@ -39,8 +43,11 @@ class Model(Protocol):
     def scenario_json(self) -> str:
         """The scenario as canonical JSON; `model_of` makes the same model from it."""
 
-    def instruments(self) -> Sequence[Instrument]:
-        """Everything that is traded."""
+    def instruments(self, changes: Sequence[Intervention] = ()) -> Sequence[Instrument]:
+        """Everything that is traded, under the rules of trading that the changes so far leave."""
+
+    def pinned(self, changes: Sequence[Intervention]) -> NDArray[np.int64]:
+        """Agents that these changes hold to what they did in the parent."""
 
     def opening(self, run: int) -> tuple[Events, Sequence[tuple[str, Mapping[str, Any]]]]:
         """Opening records of the flow topic: integer rows, and cold ones as (name, fields)."""

@@ -8,17 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy import events as e
-from economy.events import Action, ContractKind, Events, OrderType, Policy, Role, Rows, Series, Strategy, TransferKind
+from economy.events import Action, ContractKind, Events, OrderType, Policy, Role, Rows, Series, TransferKind
 from economy.exact import count_up
 
 Ints = NDArray[np.int64]
 
 
 class Outbox:
-    """Collects the records of one epoch. `counter` (agents of the shard,) holds each agent's last n; it is advanced."""
+    """Collects the records of one epoch. `counter` (agents of the shard,) holds each agent's last n; it is advanced.
 
-    def __init__(self, run: int, shards: int, counter: Ints) -> None:
-        self._run, self._shards, self._counter = run, shards, counter
+    `strategy` (agents,) is what each agent follows.
+    """
+
+    def __init__(self, run: int, shards: int, counter: Ints, strategy: Ints) -> None:
+        self._run, self._shards, self._counter, self._strategy = run, shards, counter, strategy
         self._parts: dict[str, list[Rows]] = {}
 
     def add(self, name: str, width: int, agents: Ints, ticks: Ints, *columns: Any) -> Ints:
@@ -39,7 +42,7 @@ class Outbox:
         """AgentDecided; returns the n that orders refer to."""
         known = (*inputs, 0, 0, 0)[:3]
         kind = e.AgentDecided
-        return self.add(kind.name, kind.width, agents, ticks, role, Strategy.RULE, action, choice, *known)
+        return self.add(kind.name, kind.width, agents, ticks, role, self._strategy[agents], action, choice, *known)
 
     def order(
         self, agents: Ints, ticks: Ints, instrument: Any, side: Any, tif: int, price: Ints, quantity: Ints,
@@ -87,6 +90,12 @@ class Outbox:
         p = e.PolicyChanged
         self.add(p.name, p.width, np.array([agent]), np.array([tick]), policy, value)
 
+    def take(self, events: Events, agents: Ints) -> None:
+        """Records of some agents that were collected elsewhere."""
+        for name, rows in events.items():
+            self._parts.setdefault(name, []).append(rows[np.isin(rows[:, 2], agents)])
+
     def events(self) -> Events:
         """Everything collected."""
-        return {name: np.concatenate(parts) for name, parts in self._parts.items()}
+        found = {name: np.concatenate(parts) for name, parts in self._parts.items()}
+        return {name: rows for name, rows in found.items() if len(rows)}

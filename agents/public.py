@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.interventions import DECREES, Decree, parse
+from agents.interventions import DECREES, Change, Decree
 from agents.state import Arrays
 from economy import events as e
 from economy import rng
 from economy.draws import Draw
-from economy.events import Events, Parameter, Policy, Rows, Series, Side
+from economy.events import Events, Parameter, Policy, Rows, Series, Side, Strategy
 from economy.opening import EVERYBODY, PRICE, Constant
 from economy.population import population_of
 from economy.reports import tax_of
@@ -132,7 +132,7 @@ class Public(Arrays):
         "value", "share_price", "employer", "skill", "income_tax_bp", "policy_rate", "deposit_rate", "spending",
         "inflation", "index", "final_sales", "unemployment", "market_wage", "mean_capital", "mean_sales", "dividend",
         "top_threshold", "top_sum", "taste", "confidence", "supply", "demand", "offers", "bankrupt", "bid", "ask",
-        "decrees", "silent",
+        "decrees", "silent", "strategy", "share_price_before",
     )  # fmt: skip
 
     def __init__(self, static: Static) -> None:
@@ -174,6 +174,8 @@ class Public(Arrays):
         self.supply, self.demand = np.ones(n), np.ones(1)  # factors of shocks
         self.decrees = np.full(len(Decree), -1.0)  # below zero where the rule decides
         self.silent = np.zeros(p.size, np.int64)  # agents that were taken out
+        self.strategy = np.full(p.size, Strategy.RULE, np.int64)  # that each agent follows
+        self.share_price_before = self.share_price.copy()  # at the fixing before the last
         self.offers = np.empty((0, 3), np.int64)  # (firm, labour lots, wage)
         self.bankrupt = np.empty((0, 2), np.int64)  # (firm, deposits sought)
         self.bid, self.ask = np.zeros(listed, np.int64), np.full(listed, np.iinfo(np.int64).max)
@@ -198,22 +200,24 @@ class Public(Arrays):
         shock = rng.normals(seed, EVERYBODY, Draw.CONFIDENCE, tick, 1)
         self.confidence = luck.confidence_rho * self.confidence + luck.confidence_sd * shock
 
-    def intervene(self, key: str, value: str) -> None:
-        """Apply an intervention of the menu (value is JSON). Raises InputError for one that is not on it."""
-        change = parse(key, value, self.static.scenario)
-        kind = change.key.partition(".")[0]
+    def intervene(self, change: Change) -> None:
+        """Apply what changes the economy or its agents."""
+        kind = change.kind
         if kind in DECREES:
             self.decrees[DECREES[kind]] = -1 if change.value is None else change.value
             if change.value is not None:
                 self._decree(DECREES[kind], change.value)
             return
-        assert change.value is not None
+        if change.value is None:
+            return
         if kind == "supply":
             self.supply[change.item] = change.value
         elif kind == "government_demand":
             self.demand[0] = change.value
-        else:
-            self.silent[change.item] = change.value
+        elif kind == "strategy":
+            self.strategy[change.agents] = int(change.value)
+        elif kind == "silent":
+            self.silent[change.agents] = int(change.value)
 
     def _decree(self, what: Decree, value: float) -> None:
         """A decree is in force at once; from then on the rules leave it alone."""
@@ -301,6 +305,8 @@ class Public(Arrays):
         f = e.PriceFixed
         product = fixed[:, f.INSTRUMENT] < self.static.products
         self.value[fixed[product, f.INSTRUMENT]] = fixed[product, f.PRICE]
+        if not product.all():
+            self.share_price_before = self.share_price.copy()
         self.share_price[fixed[~product, f.INSTRUMENT] - self.static.products] = fixed[~product, f.PRICE]
 
     def _quotes(self, levels: Rows) -> None:

@@ -7,7 +7,7 @@ retries, machines, government again, second applications, shares. E4: settlement
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.agenda import Agenda
-from agents.interventions import parse
+from agents.interventions import SIGHT, TRADING, Change, parse
 from agents.model import Intervention
 from agents.outbox import Outbox
+from agents.pinned import Script
 from agents.public import Public, Static
 from agents.roles.central_bank import CentralBank
 from agents.roles.corporation import Corporations
@@ -27,6 +28,9 @@ from agents.roles.government import Government
 from agents.roles.household import Households
 from agents.roles.market_maker import MarketMakers
 from agents.roles.statistics_office import StatisticsOffice
+from agents.sight import Sight
+from agents.state import blended
+from agents.trading import named, protected
 from economy import canonical, rng
 from economy import events as e
 from economy.calendar import PHASES
@@ -38,6 +42,7 @@ from economy.scenario import Scenario, scenario_from_json
 
 Ints = NDArray[np.int64]
 FACTORY: Final = "agents.village:make"
+Group = CentralBank | Corporations | Government | Households | MarketMakers
 
 
 class Task(IntEnum):
@@ -82,6 +87,8 @@ class VillageShard:
         self.bank = CentralBank(s) if p.central_bank % self.shards == self.shard else None
         self.office = StatisticsOffice(s) if p.statistics_office % self.shards == self.shard else None
         self.counter = np.zeros(len(range(self.shard, p.size, self.shards)), np.int64)
+        self.sight = Sight(p.size, self.scenario.calendar.epoch_ticks)
+        self.script = Script(p.size, self.run)
         self.cut = -1
 
     def open(self, opening: Events) -> None:
@@ -110,11 +117,55 @@ class VillageShard:
     def step(self, epoch: int, interventions: Sequence[Intervention]) -> Events:
         """Decisions, flows and orders of one epoch."""
         for key, value in interventions:
-            self.public.intervene(key, value)
-        self._out = Outbox(self.run, self.shards, self.counter)
+            self._intervene(parse(key, value, self.scenario))
+        self._out = Outbox(self.run, self.shards, self.counter, self.public.strategy)
         self._epoch = epoch
-        self.agenda.run((epoch + 1) * self.scenario.calendar.epoch_ticks)
-        return self._heard(self._out.events())
+        length = self.scenario.calendar.epoch_ticks
+        self.agenda.run((epoch + 1) * length)
+        ticks = epoch * length, (epoch + 1) * length
+        own = self._out.events()
+        sent = self.script.play(ticks, own, self.counter, self.shards, self.households, self.makers, self.public)
+        return self._heard(sent)
+
+    def learn(self, recorded: Events) -> None:
+        """Keep what agents of this shard did elsewhere, for when they are pinned to it."""
+        self.script.learn(recorded, self.shard, self.shards)
+
+    def _intervene(self, change: Change) -> None:
+        if change.kind in SIGHT:
+            self.sight.change(change, self.public, self.cut)
+        elif change.kind == "pin":
+            self.script.pin(change.agents, int(change.value or 0))
+        else:
+            self.public.intervene(change)
+
+    def _shown(self, group: Group, act: Callable[[Outbox, Public], None]) -> None:
+        """Let a group decide by what it is shown. Where its agents are shown different things, it decides once by each,
+        and of every agent that is taken which he was shown: in one epoch no agent knows what another one does."""
+        ids = group.id if isinstance(group, CentralBank | Government) else group.ids
+        views = self.sight.views(self.public, ids, self.cut)
+        if len(views) == 1:
+            act(self._out, views[0][1])
+            return
+        before, counter, after = self._saved(group), self.counter.copy(), []
+        for mine, view in views:
+            self._restored(group, before)
+            counting = counter.copy()
+            out = Outbox(self.run, self.shards, counting, self.public.strategy)
+            act(out, view)
+            self._out.take(out.events(), ids[mine])
+            self.counter[ids[mine] // self.shards] = counting[ids[mine] // self.shards]
+            after.append((mine, self._saved(group)))
+        self._restored(group, blended(after, [f"own.{name}" for name in group.LISTS]))
+
+    def _saved(self, group: Group) -> dict[str, NDArray[Any]]:
+        register = group.register.dump("register") if isinstance(group, Corporations | MarketMakers) else {}
+        return group.dump("own") | register
+
+    def _restored(self, group: Group, state: Mapping[str, NDArray[Any]]) -> None:
+        group.load("own", state)
+        if isinstance(group, Corporations | MarketMakers):
+            group.register.load("register", state)
 
     def _heard(self, events: Events) -> Events:
         """What the agents send that have not been taken out."""
@@ -137,6 +188,7 @@ class VillageShard:
             self.office.apply(self.public, flows, trades)
         self.public.apply(flows, trades)
         self.cut = epoch
+        self.sight.note(self.public, epoch)
 
     # ---- scheduling
     def _wake(self, task: int, tick: int) -> int:
@@ -149,15 +201,17 @@ class VillageShard:
         if kind == Task.BEGIN_ROUND:
             self.public.start_round(start)
         elif kind == Task.CENTRAL_BANK and self.bank:
-            self._central_bank(self.bank, phase, number)
+            bank = self.bank
+            self._shown(bank, lambda out, public: self._central_bank(bank, out, public, phase, number))
         elif kind == Task.GOVERNMENT and self.government:
-            self._government(self.government, phase, number)
+            state = self.government
+            self._shown(state, lambda out, public: self._government(state, out, public, phase, number))
         elif kind == Task.CORPORATIONS:
-            self._corporations(phase, number, start)
+            self._shown(self.corporations, lambda out, public: self._corporations(out, public, phase, number, start))
         elif kind == Task.HOUSEHOLDS:
-            self._households(phase, start)
+            self._shown(self.households, lambda out, public: self._households(out, public, phase, start))
         elif kind == Task.MARKET_MAKERS:
-            self._makers(phase, number, start)
+            self._shown(self.makers, lambda out, public: self._makers(out, public, phase, number, start))
         elif kind == Task.STATISTICS_OFFICE and self.office:
             self.office.publish(self._out, self.public, self._tick(self.office.id), number)
         return time.round_ticks
@@ -173,27 +227,27 @@ class VillageShard:
     def _quarter_ends(self, number: int) -> bool:
         return (number + 1) % self.scenario.calendar.rounds == 0
 
-    def _central_bank(self, bank: CentralBank, phase: int, number: int) -> None:
+    def _central_bank(self, bank: CentralBank, out: Outbox, public: Public, phase: int, number: int) -> None:
         tick = self._tick(bank.id)
         if phase == 0:
             begins = number > 0 and number % self.scenario.calendar.rounds == 0
-            bank.begin(self._out, self.public, tick, begins)
+            bank.begin(out, public, tick, begins)
         else:
-            bank.end(self._out, self.public, tick, self._quarter_ends(number))
+            bank.end(out, public, tick, self._quarter_ends(number))
 
-    def _government(self, government: Government, phase: int, number: int) -> None:
+    def _government(self, government: Government, out: Outbox, public: Public, phase: int, number: int) -> None:
         tick = self._tick(government.id)
         if phase == 0:
             if number > 0 and number % self.scenario.calendar.rounds == 0:
-                government.set_policy(self._out, self.public, tick)
+                government.set_policy(out, public, tick)
         elif phase in (1, 3):
-            government.buy(self._out, self.public, tick, number, phase == 1)
+            government.buy(out, public, tick, number, phase == 1)
         else:
-            government.pay(self._out, tick, self._quarter_ends(number), self.public)
-            government.finance(self._out, self.public, tick, number)
+            government.pay(out, tick, self._quarter_ends(number), public)
+            government.finance(out, public, tick, number)
 
-    def _corporations(self, phase: int, number: int, start: int) -> None:
-        firms, out, public = self.corporations, self._out, self.public
+    def _corporations(self, out: Outbox, public: Public, phase: int, number: int, start: int) -> None:
+        firms = self.corporations
         ticks = self._ticks(firms.ids)
         if phase == 0:
             firms.begin(out, public, ticks, start, number, self._last_trading_tick(start))
@@ -211,8 +265,8 @@ class VillageShard:
             firms.settle(out, public, ticks, number)
             firms.fail(out, public, ticks, number)
 
-    def _households(self, phase: int, start: int) -> None:
-        people, out, public = self.households, self._out, self.public
+    def _households(self, out: Outbox, public: Public, phase: int, start: int) -> None:
+        people = self.households
         ticks = self._ticks(people.ids)
         epoch_start = self._epoch * self.scenario.calendar.epoch_ticks
         if phase == 0:
@@ -227,12 +281,12 @@ class VillageShard:
             people.claim_benefits(out, ticks)
             people.trade_shares(out, public, ticks, start)
 
-    def _makers(self, phase: int, number: int, start: int) -> None:
+    def _makers(self, out: Outbox, public: Public, phase: int, number: int, start: int) -> None:
         ticks = self._ticks(self.makers.ids)
         if phase == 2:
-            self.makers.quote(self._out, self.public, ticks, self._last_trading_tick(start))
+            self.makers.quote(out, public, ticks, self._last_trading_tick(start))
         elif self._quarter_ends(number):
-            self.makers.pay_out(self._out, self.public, ticks, number)
+            self.makers.pay_out(out, public, ticks, number)
 
     def _last_trading_tick(self, start: int) -> int:
         """Asks and quotes stand until the end of E3."""
@@ -242,6 +296,8 @@ class VillageShard:
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {
             "public": self.public,
+            "sight": self.sight,
+            "script": self.script,
             "households": self.households,
             "corporations": self.corporations,
             "corporations.register": self.corporations.register,
@@ -288,9 +344,17 @@ class VillageModel:
         """The scenario as canonical JSON."""
         return self.scenario.canonical_json()
 
-    def instruments(self) -> Sequence[Instrument]:
-        """Every product and every listed share."""
-        return self._opening.instruments()
+    def instruments(self, changes: Sequence[Intervention] = ()) -> Sequence[Instrument]:
+        """Every product and every listed share, under the rules of trading that the changes leave."""
+        told = [parse(key, value, self.scenario) for key, value in changes]
+        return protected(self._opening.instruments(), told, self.epoch_ticks)
+
+    def pinned(self, changes: Sequence[Intervention]) -> Ints:
+        """Agents that the changes hold to their records."""
+        found = [parse(key, value, self.scenario) for key, value in changes]
+        return np.unique(
+            np.concatenate([c.agents for c in found if c.kind == "pin" and c.value] or [np.empty(0, np.int64)])
+        )
 
     def opening(self, run: int) -> tuple[Events, Sequence[tuple[str, Mapping[str, Any]]]]:
         """Opening records, and who there is."""
@@ -298,7 +362,9 @@ class VillageModel:
 
     def check(self, key: str, value: str) -> None:
         """Raises InputError for an intervention that is not on the menu."""
-        parse(key, value, self.scenario)
+        change = parse(key, value, self.scenario)
+        if change.kind in TRADING:
+            named(change, self._opening.instruments())
 
     def new_shard(self, run: int, shard: int, shards: int, opening: Events) -> VillageShard:
         """A shard at the cut of the opening."""

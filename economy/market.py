@@ -199,6 +199,15 @@ class Market:
             raise KeyError(f"instrument {instrument} is not listed")
         return slot
 
+    def relisted(self, instruments: Sequence[Instrument]) -> Market:
+        """The market under other rules of trading for the same instruments: where bands and breakers change they lie
+        around the valuation price of now."""
+        market = Market.load(self.run, self.seed, self.epoch_ticks, instruments, self.dump())
+        for slot, (before, now) in enumerate(zip(self.instruments, market.instruments, strict=True)):
+            if before != now:
+                market._books.set_reference(slot, int(market._prices[slot]))
+        return market
+
     # ---- snapshots
     def dump(self) -> dict[str, NDArray[np.int64]]:
         """State at a cut, as arrays; `load` gives a market with the same future."""

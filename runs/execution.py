@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.model import Intervention, Model, Shard
+from agents.pinned import recorded_of
 from economy import canonical
 from economy import events as e
 from economy.digest import Chains
 from economy.events import Events
+from economy.instruments import Instrument
 from economy.market import Market
 from schemas.catalogue import partition_of
 from schemas.log.assembly import OPENING
@@ -32,8 +34,6 @@ class Execution:
         self.model, self.run, self.shards, self.partitions = model, run, shards, partitions
         self.interventions = interventions or {}
         self.chained, self.chains, self.cut = chained, Chains(), OPENING
-        listed = model.instruments()
-        self._listed = [[i for i in listed if partition_of(i.instrument, partitions) == p] for p in range(partitions)]
         self.members: list[Shard] = []
         self.markets: list[Market] = []
 
@@ -41,13 +41,16 @@ class Execution:
         """Make the cut of the opening; returns its records."""
         opening = canonical.sort_flows(self.model.opening(self.run)[0])
         self.members = [self.model.new_shard(self.run, k, self.shards, opening) for k in range(self.shards)]
-        self.markets = [Market(self.run, self.model.seed, self.model.epoch_ticks, own) for own in self._listed]
+        self.markets = [Market(self.run, self.model.seed, self.model.epoch_ticks, own) for own in self._listed(OPENING)]
         return opening
 
     def advance(self) -> Events:
         """Compute the next epoch and make its cut; returns all its records."""
         epoch = self.cut + 1
         told = self.interventions.get(epoch, ())
+        if told:
+            agents = self.model.pinned(told)
+            self.change(epoch, self._elsewhere(epoch, agents) if len(agents) else {})
         sent = canonical.merge([member.step(epoch, told) for member in self.members])
         matched = canonical.merge([self._match(market, p, epoch, sent) for p, market in enumerate(self.markets)])
         everything = {**sent, **matched}
@@ -58,6 +61,29 @@ class Execution:
             member.apply(epoch, flows, trades)
         self.cut = epoch
         return everything
+
+    def change(self, epoch: int, recorded: Events) -> None:
+        """Make the changes of the next epoch that are not the agents' own: the rules of trading, and what those did in
+        the parent who are pinned to it."""
+        relisted = zip(self.markets, self._listed(epoch - 1), self._listed(epoch), strict=True)
+        self.markets = [market if old == new else market.relisted(new) for market, old, new in relisted]
+        for member in self.members if recorded else ():
+            member.learn(recorded)
+
+    def _elsewhere(self, epoch: int, agents: NDArray[np.int64]) -> Events:
+        """What agents do from an epoch on without its changes: the parent computed to its end."""
+        earlier = {number: told for number, told in self.interventions.items() if number < epoch}
+        parent = Execution(self.model, self.run, self.shards, self.partitions, earlier, chained=False)
+        parent.load(self.dump())
+        return canonical.merge([recorded_of(events, agents) for _, events in parent.epochs()])
+
+    def _listed(self, epoch: int) -> list[list[Instrument]]:
+        """Instruments of each partition, as the interventions up to an epoch have them."""
+        changes = [
+            change for number in sorted(self.interventions) if number <= epoch for change in self.interventions[number]
+        ]
+        every = self.model.instruments(changes)
+        return [[i for i in every if partition_of(i.instrument, self.partitions) == p] for p in range(self.partitions)]
 
     def epochs(self, last: int | None = None) -> Iterator[tuple[int, Events]]:
         """Every epoch from here to `last`, by default the run's last one."""
@@ -91,7 +117,7 @@ class Execution:
         ]
         self.markets = [
             Market.load(self.run, self.model.seed, self.model.epoch_ticks, own, part_of(state, "market", p))
-            for p, own in enumerate(self._listed)
+            for p, own in enumerate(self._listed(self.cut))
         ]
         return self
 

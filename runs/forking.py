@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.actor import send_snapshot
 from agents.model import Intervention, Model, model_of
+from agents.pinned import recorded_of
+from economy import canonical
 from economy.errors import InputError, ProtocolError
-from economy.events import ChainScope
+from economy.events import ChainScope, Events
 from runs.checkpoint import Checkpoints, Told, check_matched, execution_at
 from runs.execution import State, part_of
 from runs.protocol import RunSpec, by_family, cut_at, new_run_id, places, start_of
-from schemas.catalogue import FLOWS, TRADES, partition_of
+from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES, partition_of
 from schemas.log.assembly import OPENING
-from schemas.log.history import Segment, by_place, read_history
+from schemas.log.history import Segment, by_place, interventions, read_epochs, read_history
 from schemas.log.reader import Place, end_offsets
 from schemas.log.snapshots import packed, unpacked
 from schemas.log.writer import LogWriter
@@ -68,9 +71,25 @@ def prepare_fork(
     again, events = execution_at(segments, epoch, kept, told)
     if epoch > OPENING:
         check_matched(bootstrap, namespace, parent_at(segments, epoch), epoch, events)
+    pinned = model.pinned(spec.interventions)
+    recorded = recorded_behind(bootstrap, namespace, spec.parent, epoch, pinned) if len(pinned) else {}
+    again.interventions = {**again.interventions, epoch + 1: spec.interventions}
+    again.change(epoch + 1, recorded)
     kept.folder.mkdir(parents=True, exist_ok=True)
     Path(spec.checkpoint).write_bytes(packed(again.dump()))
     return spec
+
+
+def recorded_behind(bootstrap: str, namespace: str, run: int, epoch: int, agents: NDArray[np.int64]) -> Events:
+    """What agents did in a run behind the cut of an epoch, from its log. Raises InputError for a run that goes on."""
+    segments = [segment for segment in read_history(bootstrap, namespace, run) if segment.last > epoch]
+    if segments[-1].clock.finished is None:
+        raise InputError("run", run, "agents can be pinned to what they did in a run that has ended: wait for it")
+    found = []
+    for number, families in read_epochs(bootstrap, namespace, segments, (DECISIONS, FLOWS, ORDERS)):
+        if number > epoch:
+            found += [recorded_of(part, agents) for part in families.values()]
+    return canonical.merge(found)
 
 
 def parent_at(segments: Sequence[Segment], epoch: int) -> Segment:
@@ -100,8 +119,15 @@ def open_fork(
     state = unpacked(Path(spec.checkpoint).read_bytes())
     if int(state["cut"][0]) != spec.parent_epoch:
         raise ProtocolError(f"{spec.checkpoint} holds the cut of epoch {state['cut'][0]}", "fork again")
-    parent = read_history(bootstrap, namespace, spec.parent)[-1]
-    started = start_of(bootstrap, namespace, writer, spec, model)
+    segments = read_history(bootstrap, namespace, spec.parent)
+    parent = segments[-1]
+    changes = [
+        change
+        for epoch, told in sorted(interventions(segments).items())
+        if epoch <= spec.parent_epoch
+        for change in told
+    ]
+    started = start_of(bootstrap, namespace, writer, spec, model, (*changes, *spec.interventions))
     for partition in range(spec.partitions):
         _send_books(writer, spec, partition, state)
     offsets = by_place(started["start_offsets"])

@@ -7,14 +7,14 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from agents.model import Model
+from agents.model import Intervention, Model
 from economy import canonical
 from economy import events as e
 from economy.digest import DIGEST_VERSION, mark
@@ -132,8 +132,12 @@ def _started(spec: RunSpec, model: Model, start: Mapping[str, list[int]]) -> dic
     }
 
 
-def start_of(bootstrap: str, namespace: str, writer: LogWriter, spec: RunSpec, model: Model) -> dict[str, Any]:
-    """Write RunOpened and the instruments; returns the RunStarted to write when all else is there."""
+def start_of(
+    bootstrap: str, namespace: str, writer: LogWriter, spec: RunSpec, model: Model,
+    changes: Sequence[Intervention] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Write RunOpened and the instruments, under the rules of trading that changes leave; returns the RunStarted to
+    write when all else is there."""
     start = by_family(end_offsets(bootstrap, namespace, places(spec.partitions, spec.flow_partitions)))
     opened = np.array(
         [[
@@ -145,7 +149,7 @@ def start_of(bootstrap: str, namespace: str, writer: LogWriter, spec: RunSpec, m
     for family, partition in places(spec.partitions, spec.flow_partitions):
         if family != TRADES:
             writer.send_rows(e.RunOpened.name, opened, partition, family)
-    for instrument in model.instruments():
+    for instrument in model.instruments(changes):
         partition = partition_of(instrument.instrument, spec.partitions)
         writer.send_record("InstrumentListed", instrument.record(spec.run), partition)
     return _started(spec, model, start)

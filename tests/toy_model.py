@@ -119,6 +119,9 @@ class ToyShard:
                     i = agent // self.shards
                     self.memory[i] = mix(int(self.memory[i]), row[t.PRICE] * 64 + row[t.QUANTITY], row[t.SEQ])
 
+    def learn(self, recorded: Events) -> None:
+        raise InputError("intervention", "pin", "nobody can be pinned")
+
     def dump(self) -> dict[str, Any]:
         return {name: getattr(self, name).copy() for name in ("cash", "memory", "n", "price")}
 
@@ -132,7 +135,10 @@ class ToyModel:
     def scenario_json(self) -> str:
         return json.dumps(self.scenario)
 
-    def instruments(self) -> Sequence[Instrument]:
+    def pinned(self, changes: Sequence[tuple[str, str]]) -> Any:
+        return np.empty(0, np.int64)
+
+    def instruments(self, changes: Sequence[tuple[str, str]] = ()) -> Sequence[Instrument]:
         return [
             Instrument(i, f"I{i}", InstrumentClass.GOOD, item=i, fixing_ticks=100, reference_price=1000)
             for i in range(ITEMS)

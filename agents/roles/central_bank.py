@@ -13,7 +13,7 @@ from agents.outbox import Outbox
 from agents.public import Public, Static
 from agents.state import Arrays
 from economy import events as e
-from economy.events import Account, Action, Events, Policy, Role, Rows, Series, TransferKind
+from economy.events import Account, Action, Events, Policy, Role, Rows, Series, Strategy, TransferKind
 from economy.units import RATE
 
 Ints = NDArray[np.int64]
@@ -70,12 +70,16 @@ class CentralBank(Arrays):
         self._set_rate(out, public, tick)
 
     def _set_rate(self, out: Outbox, public: Public, tick: int) -> None:
-        """Taylor rule (1993) with smoothing and an unemployment term, floored at zero."""
+        """Taylor rule (1993) with smoothing and an unemployment term, floored at zero; a strict inflation targeter
+        (Svensson 1997) does without the last two."""
         c, t = self.static.scenario.policy, self.static.scenario.targets
         inflation, slack = float(public.inflation[0]), float(public.unemployment[0]) - t.unemployment
         target = t.real_rate + inflation + (c.taylor_inflation - 1) * (inflation - t.inflation)
-        target = max(0.0, target - c.taylor_unemployment * slack)
-        rate = c.taylor_smoothing * float(public.policy_rate[0]) + (1 - c.taylor_smoothing) * target
+        if public.strategy[self.id[0]] == Strategy.INFLATION_TARGETING:
+            rate = max(0.0, target)
+        else:
+            target = max(0.0, target - c.taylor_unemployment * slack)
+            rate = c.taylor_smoothing * float(public.policy_rate[0]) + (1 - c.taylor_smoothing) * target
         fixed = round(public.decreed(Decree.POLICY_RATE, rate) * RATE)
         deposit = max(0, fixed - round(t.deposit_spread * RATE))
         out.decide(

@@ -17,7 +17,7 @@ from economy import events as e
 from economy import rng
 from economy.draws import Draw
 from economy.elementary import power
-from economy.events import Action, EndReason, Role, TransferKind, Use
+from economy.events import Action, EndReason, Role, Strategy, TransferKind, Use
 from economy.opening import LABOUR, LOT, PRICE, SHARES
 from economy.production import feasible, use_inputs, wear
 from economy.scenario import RECIPE_SCALE
@@ -47,7 +47,7 @@ class Corporations(CorporationState):
         progress = power(1 + s.rates.growth, -float(number))
         rules.plan_firms(
             self.view(), self.rules, number == 0, review, s.labour_coefficient, s.capital_coefficient, progress,
-            s.recipe, s.goods, public.value,
+            s.recipe, s.goods, public.value, public.strategy[self.ids] == Strategy.FULL_COST,
         )  # fmt: skip
         own = self.goods[np.arange(len(self.ids)), self.product]
         out.decide(

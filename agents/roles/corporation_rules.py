@@ -95,9 +95,12 @@ def unit_cost(wage: float, labour: float, recipe: Ints, value: Ints) -> float:
 @njit(cache=True)
 def plan_firms(
     s: FirmState, r: FirmRules, first: bool, review: Floats, coefficient: Floats, capital_coefficient: Floats,
-    progress: float, recipe: Ints, goods: NDArray[np.bool_], value: Ints,
+    progress: float, recipe: Ints, goods: NDArray[np.bool_], value: Ints, full_cost: NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    """Expectations, mark-up, price (Calvo 1983) and production plan of a round. `progress` = (1 + growth)^-round."""
+    """Expectations, mark-up, price (Calvo 1983) and production plan of a round. `progress` = (1 + growth)^-round.
+
+    Who prices at full cost keeps the normal mark-up (Hall and Hitch 1939; Godley and Lavoie 2007, ch. 8).
+    """
     for i in range(s.product.size):
         p = s.product[i]
         stock = s.goods[i, p]
@@ -112,6 +115,8 @@ def plan_firms(
             else:
                 gap = 2.5 * (s.sold[i] / max(s.offered[i], 1) - r.service_slack)
             s.markup[i] = next_markup(s.markup[i], gap, r.markup, r.markup_speed, r.markup_return)
+            if full_cost[i]:
+                s.markup[i] = r.markup
         s.labour[i] = coefficient[p] * progress * np.exp(-s.productivity[i])
         s.unit_cost[i] = unit_cost(s.wage[i], s.labour[i], recipe[p], value)
         if not first and review[i] < r.review:

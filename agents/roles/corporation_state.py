@@ -30,6 +30,7 @@ class CorporationState(Arrays):
         "offered", "reserve", "vacancy", "need", "want", "limit", "machines", "used", "decision", "applications",
         "founders", "seeking",
     )  # fmt: skip
+    LISTS: ClassVar = ("applications", "founders")
 
     def __init__(self, static: Static, shard: int, shards: int) -> None:
         p, n = static.population, static.products

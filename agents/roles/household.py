@@ -15,8 +15,8 @@ from economy import events as e
 from economy import rng
 from economy.accounts import HOUSEHOLD_INCOME
 from economy.draws import Draw
-from economy.elementary import exp, exp_each
-from economy.events import Account, Action, EndReason, Events, Parameter, Role, Rows, TransferKind, Use
+from economy.elementary import exp, exp_each, power
+from economy.events import Account, Action, EndReason, Events, Parameter, Role, Rows, Strategy, TransferKind, Use
 from economy.opening import PRICE
 from economy.units import RATE, UNIT
 
@@ -27,6 +27,8 @@ SHARE_MONEY: Final = UNIT // PRICE  # 1e-8 per price step and share
 SAFETY: Final = 0.98  # share of deposits that orders may bind
 MAX_BUDGET: Final = 0.9  # of deposits, per round
 FOUNDING_SHARE: Final = 4  # a founder gives at most a quarter of its deposits
+SHARES_SHARE: Final = 0.1  # of deposits beyond a reserve that bids for shares may bind
+TREND: Final = 1.2  # share of the last log change that a chartist expects again
 _LOTS: Final = Draw.LOTS  # compiled code reads no attribute of a class
 _SEARCH: Final = Draw.SEARCH
 
@@ -227,22 +229,25 @@ class Households(Arrays):
     def trade_shares(self, out: Outbox, public: Public, ticks: Ints, start: int) -> None:
         """Some owners compare their own valuation with the best quotes and buy, sell or do nothing.
 
-        Value = fundamental x e^(noise): the simplest rule with disagreement; a placeholder for the market of agents.
+        Value = fundamental x e^(noise): the simplest rule with disagreement. Chartists put the extrapolated price in
+        the fundamental's place; who buys and holds never trades.
         """
         s, c = self.static, self.static.scenario.stocks
         bound = np.zeros(len(self.ids), np.int64)
+        follows = public.strategy[self.ids]
         for k, instrument in enumerate(s.equities.tolist()):
             held = self.shares[:, k]
             draw = rng.uniform(s.seed, self.ids, Draw.TRADES_SHARES, start + k)
-            rows = np.flatnonzero((draw < c.activity) & ((held > 0) | self._owner))
+            rows = np.flatnonzero((draw < c.activity) & ((held > 0) | self._owner) & (follows != Strategy.BUY_AND_HOLD))
             if not len(rows):
                 continue
             noise = rng.normal(s.seed, self.ids[rows], Draw.VALUATION, start + k)
-            worth = fundamental(public, k) * exp_each(c.valuation_sd * noise)
+            value = np.where(follows[rows] == Strategy.CHARTIST, extrapolated(public, k), fundamental(public, k))
+            worth = value * exp_each(c.valuation_sd * noise)
             limit = np.maximum(1, np.rint(worth)).astype(np.int64)
             buys = worth > public.ask[k] * 1.02
             sells = worth < public.bid[k] * 0.98
-            free = np.maximum(0, self.cash[rows] - 15 * self.expected_income[rows]) * 0.1 - bound[rows]
+            free = np.maximum(0, self.cash[rows] - 15 * self.expected_income[rows]) * SHARES_SHARE - bound[rows]
             wanted = np.where(buys, np.maximum(0, free) / (limit * SHARE_MONEY), 0.05 * held[rows] * sells)
             quantity = np.minimum(wanted.astype(np.int64), 500)
             who, when = self.ids[rows], ticks[rows]
@@ -310,6 +315,12 @@ class Households(Arrays):
         wages = rows[:, m.KIND] == TransferKind.WAGE
         self.last_wage[at[wages]] = rows[wages, m.AMOUNT]
         self.paid[at[wages]] = 1
+
+
+def extrapolated(public: Public, k: int) -> float:
+    """Price that a chartist expects, in price steps: the last change goes on (Brock and Hommes 1998, trend chasers)."""
+    now, before = float(public.share_price[k]), float(public.share_price_before[k])
+    return now * power(now / before, TREND)
 
 
 def fundamental(public: Public, k: int) -> float:

@@ -14,7 +14,7 @@ from agents.roles.shareholding import Register
 from agents.state import Arrays
 from economy import events as e
 from economy.elementary import exp, log, power
-from economy.events import Account, Action, Events, Role
+from economy.events import Account, Action, Events, Role, Strategy
 from economy.opening import FLOAT_SHARE, SHARES
 
 Ints = NDArray[np.int64]
@@ -56,13 +56,14 @@ class MarketMakers(Arrays):
 
     def quote(self, out: Outbox, public: Public, ticks: Ints, ends: int) -> None:
         """Bid and ask around a mid that answers to inventory and flow (Ho and Stoll 1981) and is pulled to the
-        fundamental; a maker that followed its own prints alone would lose its capital."""
+        fundamental, but for the strategy INVENTORY; a maker that follows its own prints alone may lose its capital."""
         half = self.static.scenario.stocks.half_spread
         for k, instrument in enumerate(self.static.equities.tolist()):
             flow = np.clip(self.bought[:, k] / SIZE, -1, 1)
             anchor = fundamental(public, k)
+            anchored = public.strategy[self.ids] != Strategy.INVENTORY
             for m in range(len(self.ids)):
-                pull = PULL * log(float(anchor / self.mid[m, k]))
+                pull = PULL * log(float(anchor / self.mid[m, k])) if anchored[m] else 0.0
                 self.mid[m, k] *= exp(float(pull - SKEW * flow[m]))
             skew = SKEW * np.clip((self.shares[:, k] - FLOAT_SHARE) / FLOAT_SHARE, -1, 1)
             bid = np.maximum(1, np.floor(self.mid[:, k] * (1 - half - skew))).astype(np.int64)

@@ -85,6 +85,9 @@ class ToyShard:
         mine = agents % self.shards == self.shard
         np.add.at(self.cash, agents[mine] // self.shards, amounts[mine])
 
+    def learn(self, recorded: Events) -> None:
+        """Nobody is pinned."""
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """State at the cut."""
         return {"cash": self.cash.copy(), "n": self.n.copy(), "price": self.price.copy()}
@@ -102,7 +105,11 @@ class ToyModel:
         """The scenario as JSON."""
         return json.dumps(self.scenario, sort_keys=True)
 
-    def instruments(self) -> Sequence[Instrument]:
+    def pinned(self, changes: Sequence[tuple[str, str]]) -> NDArray[np.int64]:
+        """There are no interventions."""
+        return np.empty(0, np.int64)
+
+    def instruments(self, changes: Sequence[tuple[str, str]] = ()) -> Sequence[Instrument]:
         """Ten goods."""
         return instruments(BOOKS)
 

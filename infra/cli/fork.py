@@ -53,16 +53,22 @@ def fork(
 
 
 def _print_menu(json_: bool) -> None:
-    from agents.interventions import MENU
+    from agents.interventions import GROUPS, MENU
+    from agents.strategies import OPTIONS
 
     if json_:
         emit([entry.__dict__ for entry in MENU])
         return
     table = Table("key", "values", "what")
     for entry in MENU:
-        also = ", null lifts it" if entry.liftable else ""
-        table.add_row(entry.key, f"{entry.low} to {entry.high}{also}", entry.what)
+        table.add_row(entry.key, entry.values, entry.what)
     out.print(table)
+    options = Table("role", "strategy", "what")
+    for option in OPTIONS:
+        options.add_row(option.role.name.lower(), option.name, option.what)
+    out.print(options)
+    out.print(f"<agents> is {', '.join(GROUPS)}, or a list such as 40,60-75; <figures> is prices or statistics;")
+    out.print("<instrument> is its symbol, or shares for all shares.")
 
 
 def register(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ from economy.scenario import load_scenario
 from infra.broker import Broker
 from infra.removal import delete_run
 from runs.forking import changes_of, prepare_fork
-from runs.kafka import StreamRun
+from runs.kafka import StreamRun, control
 from runs.local import RunResult, run_local
 from runs.log import epochs_of, find_run
 from runs.protocol import RunSpec
@@ -112,11 +112,52 @@ def test_what_cannot_be_forked_is_refused(lab: Lab, parent: RunResult) -> None:
     assert "known runs" in refused(0, run=1) or "runs list" in refused(0, run=1)
 
 
-def test_a_fork_of_the_village_leaves_the_luck_of_others_alone(lab: Lab) -> None:
-    model = VillageModel(
+@pytest.fixture(scope="module")
+def model() -> VillageModel:
+    return VillageModel(
         load_scenario("village", {"years": "1", "calendar.rounds": "4", "population.households": "120"}), 3
     )
-    parent = lab.start(2, model, FACTORY).wait()
+
+
+@pytest.fixture(scope="module")
+def village(lab: Lab, model: VillageModel) -> RunResult:
+    return lab.start(2, model, FACTORY).wait()
+
+
+def test_agents_can_be_pinned_to_the_log_of_the_parent(lab: Lab, model: VillageModel, village: RunResult) -> None:
+    everybody = ("pin.households,market_makers", "1")
+    assert fork(lab, village.run, 1000, everybody).digest == village.digest
+    # Pinned by the log, computed again by the parent's own rules; killed on the way; inherited by a fork of the fork.
+    first = [("pin.60-120", "1"), ("band.shares", "0.01"), ("blank.prices.10,12,140-150", "1")]
+    spec = prepare_fork(lab.broker.bootstrap, lab.namespace, village.run, 800, changes_of(first), lab.folder, every=10)
+    run = start(lab, spec)
+    lab.wait_epoch(run, 48)
+    lab.kill_shard(run, 1)
+    lab.worker.kill()
+    held = run.wait()
+    assert held.digest == run_local(model, interventions={40: first}).digest != village.digest
+    second = [("pin.60-80", "0"), ("strategy.market_makers", '"inventory"'), ("pin.3", "1")]
+    again = fork(lab, held.run, 1200, *second)
+    assert again.digest == run_local(model, interventions={40: first, 60: second}).digest != held.digest
+    for result in (held, again):
+        found = replay(lab.broker.bootstrap, lab.namespace, result.run)
+        assert [answer.through for answer in found.answers.values()] == [79] * 3
+        assert found.proven, found
+
+
+def test_nobody_is_pinned_to_a_run_that_has_not_ended(lab: Lab, model: VillageModel, village: RunResult) -> None:
+    going_on = lab.start(2, model, FACTORY)
+    lab.wait_epoch(going_on, 20)
+    control(lab.broker.bootstrap, lab.namespace, going_on.spec.run, True)
+    with pytest.raises(InputError, match="wait for it"):
+        prepare_fork(lab.broker.bootstrap, lab.namespace, going_on.spec.run, 100, [("pin.3", "1")], lab.folder)
+    going_on.abort("test")
+
+
+def test_a_fork_of_the_village_leaves_the_luck_of_others_alone(
+    lab: Lab, model: VillageModel, village: RunResult
+) -> None:
+    parent = village
     taxed = fork(lab, parent.run, 800, ("income_tax", "0.6"))
     local = run_local(model, interventions={40: [("income_tax", "0.6")]})
     assert taxed.digest == local.digest != parent.digest
