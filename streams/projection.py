@@ -28,8 +28,7 @@ from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.scenario import Scenario, scenario_from_json
 from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, ORDERS, TRADES
-from schemas.codec import decode_record
-from schemas.log.clocklog import ClockLog
+from schemas.log.clocklog import ClockLog, clock_records
 from schemas.log.founding import founding
 from schemas.log.history import Segment, history, read_epochs
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets, read_range
@@ -210,8 +209,7 @@ class ProjectionService(Service):
             end(error)
 
     def _take(self, chunks: list[Chunk]) -> None:
-        for value in (value for chunk in chunks for value in chunk.values):
-            name, record = decode_record(value)
+        for name, record in (found for chunk in chunks for found in clock_records(chunk)):
             self.clocks.setdefault(record["run"], ClockLog(record["run"])).apply(name, record)
 
     def _begin(self, run: int, tail: Tail) -> None:

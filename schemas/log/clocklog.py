@@ -31,10 +31,7 @@ class ClockLog:
 
     def feed(self, chunk: Chunk) -> None:
         """Take in a chunk of the clock topic; other chunks are ignored."""
-        if chunk.family != CLOCK:
-            return
-        for value in chunk.values:
-            name, record = decode_record(value)
+        for name, record in clock_records(chunk):
             if record["run"] == self.run:
                 self.apply(name, record)
 
@@ -70,6 +67,19 @@ class ClockLog:
         return self.finished is not None or self.aborted is not None
 
 
+def clock_records(chunk: Chunk) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, fields) of a chunk of the clock topic, in order; of any other chunk nothing.
+
+    What cannot be decoded, a newer version's records among it, is passed: the sink buries it.
+    """
+    if chunk.family != CLOCK:
+        return
+    defects = {position for position, _ in chunk.defects}
+    for position, value in enumerate(chunk.values):
+        if position not in defects:
+            yield decode_record(value)
+
+
 def read_clock(bootstrap: str, namespace: str, run: int) -> ClockLog:
     """The present state of a run's clock."""
     state = ClockLog(run)
@@ -82,7 +92,6 @@ def read_clocks(bootstrap: str, namespace: str) -> Iterator[ClockLog]:
     """Every run on the clock topic, in the order of their start."""
     states: dict[int, ClockLog] = {}
     for chunk in read_all(bootstrap, namespace, [(CLOCK, 0)]):
-        for value in chunk.values:
-            name, record = decode_record(value)
+        for name, record in clock_records(chunk):
             states.setdefault(record["run"], ClockLog(record["run"])).apply(name, record)
     yield from states.values()

@@ -47,7 +47,7 @@ def check_tables(stack: Attached, run: int) -> dict[str, int]:
             if len(hot):
                 at = [[field.name for field in table.columns].index(field) for field in table.identity]
                 assert len(np.unique(hot[:, at], axis=0)) == len(hot), f"{name}: one identity, two contents"
-                assert _sums(store, table, run) == [int(column) for column in hot.astype(object).sum(0)], table.name
+                assert _sums(store, table, run) == _column_sums(hot), table.name
     return {name: count for name, count in counts.items() if count}
 
 
@@ -91,6 +91,11 @@ def check_published(stack: Attached, run: int) -> int:
         (found,) = store.rows(sql, {"run": run})
     assert found["all"] == found["apart"] == found["same"] > 0, found
     return int(found["all"])
+
+
+def _column_sums(rows: Rows) -> list[int]:
+    """Exact sums, which need not fit into 64 bits."""
+    return [(int((c >> 32).sum()) << 32) + int((c & 0xFFFFFFFF).sum()) for c in rows.T]
 
 
 def _chunks(stack: Attached, run: int) -> list[Chunk]:

@@ -17,8 +17,8 @@ from tests.chaos.held import check_indicators, check_published, check_tables
 from tests.chaos.theatre import COMPONENTS, Theatre, chosen
 from tests.integration.commands import answer
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos]
-SMALL = {"calendar.rounds": "2", "targets.debt_ratio": "3.0"}
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(1800)]
+SMALL = {"calendar.rounds": "2", "targets.debt_ratio": "3.0", "calendar.epoch_ticks": "60"}  # an epoch a second
 
 
 def disturbed(folder: Path, dice: random.Random, years: int, singles: int, pairs: int, pause: float) -> str:
@@ -44,24 +44,22 @@ def disturbed(folder: Path, dice: random.Random, years: int, singles: int, pairs
             {
                 "kills": sum(theatre.killed.values()), "by_component": theatre.killed, "pairs": pairs,
                 "longest_seconds_until_back": {name: round(max(s), 1) for name, s in theatre.seconds.items()},
-                "digest_equal": True, "epochs": result["ticks"] // 20, "orders": result["orders"],
+                "digest_equal": True, "epochs": result["ticks"] // 60, "orders": result["orders"],
                 "rows_stored_once": sum(rows.values()), "tables": len(rows), "figures": figures,
                 "figures_by_spark": published, "seconds": round(time.monotonic() - began),
             }
         )  # fmt: skip
 
 
-@pytest.mark.timeout(900)
 def test_each_component_killed_once(tmp_path: Path) -> None:
     disturbed(tmp_path, random.Random(1), years=4, singles=len(COMPONENTS), pairs=0, pause=1.0)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
 def test_random_kills_one_at_a_time_and_in_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """SOAK_SEED repeats the choices of an earlier soak."""
     seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1_000_000))
     with capsys.disabled():
         print(f"\nSOAK_SEED={seed}")
-        told = disturbed(tmp_path, random.Random(seed), years=40, singles=18, pairs=9, pause=3.0)
+        told = disturbed(tmp_path, random.Random(seed), years=20, singles=18, pairs=9, pause=3.0)
         print(told)

@@ -25,7 +25,7 @@ from tests.integration.commands import ESCAPE, alive, answer, environment
 
 CHILDREN: Final = ("broker", "clickhouse", "matching", "projection", "sink")  # of the stack's own supervisor
 COMPONENTS: Final = ("shard", "clock", "api", "spark", *CHILDREN)
-_BACK_SECONDS: Final = 120.0  # a bound for a test that hangs, no measure of speed
+_BACK_SECONDS: Final = 400.0  # a bound for a test that hangs, no measure of speed
 
 
 class Theatre:
