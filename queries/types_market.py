@@ -25,7 +25,22 @@ class Instrument:
     quantity_scale: int = strawberry.field(description="Decimal places of a quantity")
     tick_size: BigInt = strawberry.field(description="Smallest price step; unit: price steps")
     lot_size: BigInt = strawberry.field(description="Smallest quantity step; unit: lots")
-    reference_price: BigInt = strawberry.field(description="First valuation price; unit: price steps")
+    reference_price: BigInt = strawberry.field(
+        description="First valuation price and first reference of bands and auctions, 0 = none; unit: price steps"
+    )
+    fixing_ticks: BigInt = strawberry.field(description="Interval of valuation prices, 0 = never; unit: ticks")
+    band_bp: BigInt = strawberry.field(
+        description="Half-width of the price band around the reference, outside of which limits are rejected, "
+        "0 = none; unit: 0.0001 of the reference"
+    )
+    breaker_bp: BigInt = strawberry.field(
+        description="A trade that would print further than this from the reference halts trading instead, 0 = never; "
+        "unit: 0.0001 of the reference"
+    )
+    halt_ticks: BigInt = strawberry.field(description="Length of the call auction that such a halt begins; unit: ticks")
+    open_ticks: BigInt = strawberry.field(
+        description="Length of the call auction with which trading opens, 0 = none; unit: ticks"
+    )
 
     @classmethod
     def of(cls, row: Row) -> Instrument:
@@ -35,6 +50,9 @@ class Instrument:
             item=BigInt(int(row["item"])), currency=row["currency"], price_scale=int(row["price_scale"]),
             quantity_scale=int(row["quantity_scale"]), tick_size=BigInt(int(row["tick_size"])),
             lot_size=BigInt(int(row["lot_size"])), reference_price=BigInt(int(row["reference_price"])),
+            fixing_ticks=BigInt(int(row["fixing_ticks"])), band_bp=BigInt(int(row["band_bp"])),
+            breaker_bp=BigInt(int(row["breaker_bp"])), halt_ticks=BigInt(int(row["halt_ticks"])),
+            open_ticks=BigInt(int(row["open_ticks"])),
         )  # fmt: skip
 
 

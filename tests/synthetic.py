@@ -101,7 +101,8 @@ def synthetic_run(run: int = 7, windows: int = 8, state: str = "published", trad
             {
                 "run": run, "instrument": j, "symbol": symbol, "instrument_class": kind, "item": item,
                 "currency": "XEC", "price_scale": 4, "quantity_scale": scale, "tick_size": 1, "lot_size": 1,
-                "fixing_ticks": 100, "reference_price": 10_000, "band_bp": 0,
+                "fixing_ticks": 100, "reference_price": 10_000, "band_bp": 2_000,
+                "breaker_bp": 1_000, "halt_ticks": 50, "open_ticks": 20,
             },
             j,
         )
