@@ -61,5 +61,5 @@ def test_random_kills_one_at_a_time_and_in_pairs(tmp_path: Path, capsys: pytest.
     seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1_000_000))
     with capsys.disabled():
         print(f"\nSOAK_SEED={seed}")
-        told = disturbed(tmp_path, random.Random(seed), years=20, singles=18, pairs=9, pause=3.0)
+        told = disturbed(tmp_path, random.Random(seed), years=20, singles=14, pairs=8, pause=3.0)
         print(told)

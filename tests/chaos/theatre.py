@@ -19,6 +19,7 @@ import psutil
 
 from infra.settings import load_settings
 from infra.stack import Attached, running
+from infra.supervisor import alive as same_process
 from schemas.log.clocklog import read_clock
 from schemas.log.writer import LogWriter
 from tests.integration.commands import ESCAPE, alive, answer, environment
@@ -40,7 +41,7 @@ class Theatre:
         self.killed: Counter[str] = Counter()
         self.seconds: dict[str, list[float]] = {}
         self._commands: dict[str, subprocess.Popen[bytes]] = {}
-        self._seen: set[int] = set()
+        self._seen: dict[int, float] = {}  # pid -> start time: numbers are given again
 
     def __enter__(self) -> Theatre:
         answer("up", "--json", **self.where)
@@ -63,7 +64,7 @@ class Theatre:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(30)
         answer("down", "--json", **self.where)
-        left = [pid for pid in self._seen if alive(pid)]
+        left = [found for pid, began in self._seen.items() if (found := same_process(pid, began))]
         for process in self._commands.values():
             process.kill()  # does nothing to one that has ended
         assert not left, f"left behind: {left}"
@@ -100,7 +101,9 @@ class Theatre:
     def pids(self, component: str) -> list[int]:
         """Processes of a component that are there now."""
         found = [pid for pid in self._pids(component) if alive(pid)]
-        self._seen.update(found)
+        for pid in found:
+            with suppress(psutil.NoSuchProcess):
+                self._seen[pid] = psutil.Process(pid).create_time()
         return found
 
     def _pids(self, component: str) -> list[int]:
@@ -169,7 +172,7 @@ class Theatre:
 
     def result(self) -> dict[str, Any]:
         """What `escape run` prints when it has ended, which is when everything is in ClickHouse too."""
-        assert self._commands["run"].wait(280) == 0, self.trouble()
+        assert self._commands["run"].wait(2 * _BACK_SECONDS) == 0, self.trouble()
         told: dict[str, Any] = json.loads(self.said("run", "out"))
         return told
 
