@@ -36,17 +36,22 @@ def fork_spec(
 
     Raises InputError for a change that the model does not know.
     """
-    for key, value in changes:
-        model.check(key, value)
-    doubled = {key for key, _ in changes if [other for other, _ in changes].count(key) > 1}
-    if doubled:
-        raise InputError("intervention", min(doubled), "give each key once")
+    check_changes(model, changes)
     parent = parent_at(segments, epoch)
     s = parent.started
     return RunSpec(
         new_run_id(), s["environment"]["model"], s["scenario"], s["seed"], s["shards"], s["partitions"],
         s["flow_partitions"], s["rules_version"], parent.run, epoch, str(checkpoint), tuple(changes),
     )  # fmt: skip
+
+
+def check_changes(model: Model, changes: Sequence[Intervention]) -> None:
+    """Raises InputError for a change that the model does not know, or that is given twice."""
+    for key, value in changes:
+        model.check(key, value)
+    doubled = {key for key, _ in changes if [other for other, _ in changes].count(key) > 1}
+    if doubled:
+        raise InputError("intervention", min(doubled), "give each key once")
 
 
 def prepare_fork(

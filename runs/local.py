@@ -55,6 +55,14 @@ def run_local(
     opening = execution.open()
     if on_epoch:
         on_epoch(OPENING, opening)
+    return to_the_end(execution, began, on_epoch, restore_every)
+
+
+def to_the_end(
+    execution: Execution, began: float, on_epoch: OnEpoch | None = None, restore_every: int = 0
+) -> RunResult:
+    """Run an execution from its cut to the end; what is counted is what happens on the way."""
+    model = execution.model
     counts = dict.fromkeys(("orders", "trades", "decisions", "flows"), 0)
     for epoch, events in execution.epochs():
         counts["orders"] += len(events.get(e.OrderSubmitted.name, ()))
@@ -67,4 +75,4 @@ def run_local(
             execution.load(execution.dump())
     digest = run_digest(tuple(row) for row in execution.chains.rows().tolist())
     ticks = (model.last_epoch + 1) * model.epoch_ticks
-    return RunResult(run=run, digest=digest, ticks=ticks, seconds=time.perf_counter() - began, **counts)
+    return RunResult(run=execution.run, digest=digest, ticks=ticks, seconds=time.perf_counter() - began, **counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,16 +10,22 @@ from rich.table import Table
 
 from economy.errors import InputError
 from infra.cli.common import Json, Namespace, State, emit, guarded, out, settings, table_of, tracked, using_stack
-from infra.cli.run import pair, run_on_stream
+from infra.cli.run import CARRIERS, pair, run_on_stream
 
 
 @guarded
 def fork(
-    run: Annotated[int | None, typer.Argument(help="Run to leave, see `escape runs list`.", show_default=False)] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Run to leave, see `escape runs list`; of --carrier local its file.", show_default=False),
+    ] = None,
     at_tick: Annotated[int | None, typer.Option(min=0, help="Leave it at the cut before this tick.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of the menu, from the fork's first tick; repeatable.")
     ] = None,
+    carrier: Annotated[
+        str, typer.Option(help="kafka (the stream), or local: the file of `escape export`, in one process.")
+    ] = "kafka",
     list_: Annotated[bool, typer.Option("--list", help="Print the menu of what can be changed.")] = False,
     pace: Annotated[int, typer.Option(min=0, max=10_000, help="Speed against real time; 0 = unbounded.")] = 0,
     no_store: Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")] = False,
@@ -26,7 +33,12 @@ def fork(
     namespace: Namespace = None,
     json_: Json = False,
 ) -> None:
-    """Start a run from another one's state at a cut, with something changed. All that came before is shared."""
+    """Start a run from another one's state at a cut, with something changed. All that came before is shared.
+
+    What can be changed: income_tax, policy_rate, government_spending, government_demand, supply.<product>,
+    silent.<agents>, strategy.<agents>, pin.<agents>, band.<instrument>, breaker.<instrument>, and delay, blank or
+    distort.<figures>.<agents>; --list has their values.
+    """
     if list_:
         _print_menu(json_)
         return
@@ -35,17 +47,49 @@ def fork(
     from infra.stored import wait_until_stored
     from runs.forking import changes_of, prepare_fork
 
+    if carrier not in CARRIERS:
+        raise InputError("carrier", carrier, f"use {' or '.join(CARRIERS)}")
+    if carrier == "local":
+        _fork_file(run, at_tick, set_ or [], json_)
+        return
+    number = _number(run)
     chosen = settings(state, namespace)
     changes = changes_of([pair(text) for text in set_ or []])
     with using_stack(chosen, store=not no_store) as stack:
         with tracked("going to the cut", "epochs") as advance:
             spec = prepare_fork(
-                stack.bootstrap, stack.namespace, run, at_tick, changes, chosen.state_folder, chosen.checkpoint_every,
-                advance,
+                stack.bootstrap, stack.namespace, number, at_tick, changes, chosen.state_folder,
+                chosen.checkpoint_every, advance,
             )  # fmt: skip
-        result = run_on_stream(spec, f"fork of {run}", chosen, stack, pace)
+        result = run_on_stream(spec, f"fork of {number}", chosen, stack, pace)
         wait_until_stored(stack, result.run)
     told = {**result.to_json(), "parent": spec.parent, "parent_epoch": spec.parent_epoch}
+    if json_:
+        emit(told)
+    else:
+        table_of(told)
+
+
+def _number(run: str) -> int:
+    if not run.isdecimal():
+        raise InputError("RUN", run, "give the number of a run, or --carrier local with the file of an exported one")
+    return int(run)
+
+
+def _fork_file(run: str, at_tick: int, set_: list[str], json_: bool) -> None:
+    from runs.container import Container
+    from runs.forking import changes_of
+    from runs.localfork import fork_file
+
+    if run.isdecimal():
+        said = (
+            f"a fork on the local carrier leaves a file, since no log is there: `escape export {run} FILE.avro` first"
+        )
+        raise InputError("RUN", run, f"{said}. A run on the local carrier keeps nothing: run it with --carrier kafka")
+    changes = changes_of([pair(text) for text in set_])
+    with tracked("running", "epochs") as advance:
+        fork = fork_file(Container(Path(run)), at_tick, changes, told=advance)
+    told = {**fork.result.to_json(), "parent": fork.parent, "parent_epoch": fork.parent_epoch}
     if json_:
         emit(told)
     else:

@@ -1,0 +1,100 @@
+"""Forks on the local carrier: of a run in a file, without a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.model import Intervention, model_of
+from agents.village import FACTORY
+from economy import events as e
+from economy.digest import mark
+from economy.errors import InputError, NonDeterministicError
+from economy.events import ChainScope, Events
+from runs.checked import CheckedRun
+from runs.checkpoint import Told
+from runs.container import Container
+from runs.forking import check_changes
+from runs.local import RunResult, to_the_end
+from runs.protocol import cut_at, new_run_id, unlike_here
+from runs.reexecution import execution_of, group
+from schemas.catalogue import TRADES
+from schemas.log.assembly import OPENING
+from schemas.log.clocklog import ClockLog
+from schemas.log.reader import chunk_of
+
+
+@dataclass(frozen=True)
+class LocalFork:
+    """A fork's result and where it left its parent."""
+
+    result: RunResult
+    parent: int
+    parent_epoch: int
+
+
+def fork_file(
+    file: Container, tick: int, changes: Sequence[Intervention], trusted: str = FACTORY, told: Told | None = None
+) -> LocalFork:
+    """Fork an exported run at the cut before a tick in this process: the digest that a fork on the log has.
+
+    The file is checked as a whole and the cut held to its records. `trusted` is the model that may be loaded. Raises
+    InputError for a file that is wrong or holds a fork, another model, a tick that is no cut, a change that is not on
+    the menu, and a run that cannot be computed again here.
+    """
+    run = CheckedRun(file)
+    started = run.started
+    clock = ClockLog(started["run"])
+    for _, name, record in run.clock:
+        clock.apply(name, record)
+    if started["last_epoch"] < 0:
+        raise InputError("file", str(file.path), "a tape has no agents that could do otherwise")
+    if started["parent"]:
+        said = f"it holds a fork of run {started['parent']} without what came before: fork that run's file"
+        raise InputError("file", str(file.path), said)
+    if started["environment"].get("model", "") != trusted:
+        raise InputError("model", started["environment"].get("model", ""), f"this would run other code than {trusted}")
+    why = unlike_here(started)
+    if why:
+        raise InputError("run", started["run"], f"its agents cannot be computed again: {why}")
+    epoch = cut_at(tick, started["epoch_ticks"], started["last_epoch"])
+    if epoch == started["last_epoch"]:
+        raise InputError("tick", tick, "nothing is left to be run behind it")
+    model = model_of(trusted, started["scenario"], started["seed"])
+    check_changes(model, changes)
+    earlier = {number: found for number, found in clock.interventions.items() if number <= epoch}
+    again, newest = execution_of(started, {**earlier, epoch + 1: changes}), Events()
+    again.open()
+
+    def tell(number: int, _: Events) -> None:
+        if told is not None:
+            told(number + 1, started["last_epoch"] + 1)
+
+    for number, newest in again.epochs(epoch):
+        tell(number, newest)
+    if epoch > OPENING:
+        _hold_to(run, epoch, newest)
+    again.run = new_run_id()
+    result = to_the_end(again, time.perf_counter(), tell)
+    return LocalFork(result, started["run"], epoch)
+
+
+def _hold_to(run: CheckedRun, epoch: int, events: Events) -> None:
+    """Compare what was computed of an epoch with the file's EpochMatched, which hangs on all that went before."""
+    m, partitions = e.EpochMatched, run.started["partitions"]
+    values: dict[int, list[bytes]] = {}
+    for record in run.records():
+        if record.topic == TRADES:
+            values.setdefault(record.partition, []).append(record.value)
+    for partition, found in values.items():
+        rows = chunk_of(TRADES, partition, found, np.arange(len(found))).rows[m.name]
+        recorded = {(row[m.COUNT], row[m.DIGEST]) for row in rows[rows[:, m.EPOCH] == epoch].tolist()}
+        computed = mark(group(events, TRADES, partition, partitions, 0, 1), ChainScope.TRADES, 0)[:2]
+        if recorded != {computed}:
+            raise NonDeterministicError(
+                f"epoch {epoch} of run {run.started['run']} computed again differs from its file",
+                "import it; `escape replay` shows where",
+            )
