@@ -26,7 +26,7 @@ from schemas.log.assembly import OPENING, STARTER
 from schemas.log.reader import Place, end_offsets
 from schemas.log.writer import LogWriter
 
-CREDIT: Final = 4  # epochs that a clock may grant ahead of matching
+CREDIT: Final = 8  # epochs that a clock may grant ahead of matching
 _LOCK = Path(__file__).parent.parent / "requirements.lock"
 
 

@@ -9,6 +9,7 @@ pinned versions and the integration tests that would fail.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -57,6 +58,14 @@ class _Thread(driver.AIOKafkaConsumerThread):
         """Seek in this thread: from Faust's own it would meet aiokafka in the midst of handing over what it fetched."""
         self.seek(tp, offset)
         self._tokens[tp] = token
+
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """As the driver's, but straight into this thread's loop: its queue of calls makes several tasks for each."""
+        consumer = self._ensure_consumer()
+        fetch = self._fetch_records(
+            consumer, active_partitions, timeout=timeout, max_records=consumer._max_poll_records
+        )  # fmt: skip
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch, self.thread_loop))
 
     async def _fetch_records(self, *args: Any, **options: Any) -> Any:
         records = await super()._fetch_records(*args, **options)
