@@ -167,9 +167,18 @@ class Crew:
         for member in self.members.values():
             member.send_signal(signal.SIGCONT)
             member.send_signal(signal.SIGTERM)
-        codes = {name: member.wait(20) for name, member in self.members.items()}
-        if error is None:
+        codes = {name: self._end_of(member) for name, member in self.members.items()}
+        if error is None:  # else that is told, and nothing hides it
             assert set(codes.values()) == {0}, (codes, *map(self.log, codes))
+
+    @staticmethod
+    def _end_of(member: subprocess.Popen[bytes]) -> int:
+        """Exit code; a member that does not stop is killed."""
+        try:
+            return member.wait(20)
+        except subprocess.TimeoutExpired:
+            member.kill()
+            return member.wait()
 
     def start(self, *names: str) -> None:
         for name in names:

@@ -76,7 +76,8 @@ def test_joining_and_leaving_under_load_change_nothing(broker: Broker, namespace
         flow.close(writer)
 
     sending = threading.Thread(target=keep_sending)
-    with Crew(broker.bootstrap, namespace, PARTITIONS, tmp_path) as crew:
+    # A long session: on a busy machine a member that still lives must not count as dead.
+    with Crew(broker.bootstrap, namespace, PARTITIONS, tmp_path, session=30.0) as crew:
         crew.start("a")
         crew.wait_restored("a", PARTITIONS)
         sending.start()
@@ -92,8 +93,10 @@ def test_joining_and_leaving_under_load_change_nothing(broker: Broker, namespace
             done.set()
             sending.join()
         got = collect(broker.bootstrap, namespace, flow)
-        # Nobody died: whoever left had written a last snapshot, and nothing was left to compare.
-        assert got.duplicates == 0
+        # Nobody died: who left in time had written a last snapshot, and nothing was left to compare. Who was too slow
+        # says so; then a record may be there twice, which every reader expects.
+        late = [name for name in "abc" if "without a last snapshot" in crew.log(name)]
+        assert late or got.duplicates == 0
     assert got.records == flow.expected(sent)
 
 
