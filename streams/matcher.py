@@ -310,6 +310,8 @@ class MatchingWorker:
             _, late = await asyncio.wait(tasks, timeout=self._leave_seconds)
             for task in late:
                 task.cancel()
+            if late:  # the next owner replays more, and what is still on its way may come to stand on the log twice
+                log.warning("%d partitions go without a last snapshot, after %.1f s", len(late), self._leave_seconds)
 
     async def leave(self) -> None:
         """Take nothing in any more and hand the partitions over."""
