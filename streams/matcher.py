@@ -355,6 +355,8 @@ class MatchingWorker:
         part = Partition.of(await readback.restored(partition))
         assert part.tail is not None
         self.partitions[partition] = part
+        for run, epoch, why in part.state.failed:
+            await self._abort(part, run, epoch, why)
         log.info(
             "partition %d: offset %d, %d records of input to replay, %d of output to compare, %d runs, %.0f ms",
             partition, part.state.next_offset, part.until - part.state.next_offset, len(part.tail),

@@ -31,6 +31,16 @@ class Restored:
     until: int
 
 
+def pass_deleted(state: PartitionMatching, begin: int) -> None:
+    """Go on at `begin`: what is before was deleted. Open runs may have lost records: they are left in `failed`."""
+    why = f"offsets {state.next_offset} to {begin} of partition {state.partition} were deleted before they were matched"
+    for number, run in sorted(state.runs.items()):
+        state.failed.append((number, run.epochs().next_epoch, why))
+        state.closed.add(number)
+    state.runs.clear()
+    state.next_offset = begin
+
+
 class Readback:
     """Reads some partitions by offset, outside of the group. Use as an asynchronous context manager.
 
@@ -102,5 +112,6 @@ class Readback:
                 f"{state.next_offset}",
                 "the log was cut off; restore it, or use another namespace",
             )
-        state.next_offset = max(begin, state.next_offset)  # deleted runs are not waited for
+        if begin > state.next_offset:
+            pass_deleted(state, begin)
         return Restored(state, found[0] if found else 0, tail, tail_end, until)

@@ -58,7 +58,7 @@ class ClockLog:
             applied.append((record["key"], record["value"]))
         elif name == "RunFinished":
             self.finished = record
-        elif name == "RunAborted":
+        elif name == "RunAborted" and self.aborted != DELETED:
             self.aborted = record["reason"]
 
     @property

@@ -16,10 +16,13 @@ from typing import Any, Final
 import httpx
 import numpy as np
 import psutil
+from confluent_kafka import KafkaException
 
+from economy.errors import EscapeError
 from infra.settings import load_settings
 from infra.stack import Attached, running
 from infra.supervisor import alive as same_process
+from runs.protocol import CREDIT
 from schemas.log.clocklog import read_clock
 from schemas.log.writer import LogWriter
 from tests.integration.commands import ESCAPE, alive, answer, environment
@@ -152,6 +155,17 @@ class Theatre:
         time.sleep(seconds)
         if not self.pids("spark"):  # it was done sooner
             self._let_spark_run(seconds // 2)
+
+    def recover(self) -> None:
+        """Wait until more epochs are granted than the clock may grant by itself: all have gone on."""
+        enough = until(lambda: self._granted() + 1, self.trouble) + CREDIT
+        until(lambda: self.finished or self._granted() >= enough, self.trouble)
+
+    def _granted(self) -> int:
+        try:
+            return read_clock(self.stack.bootstrap, self.stack.namespace, self.run).granted
+        except (EscapeError, KafkaException):  # the broker is not ready yet
+            return -1
 
     # ---- what comes of it
     @property

@@ -26,8 +26,10 @@ from runs.local import run_local
 from runs.protocol import RunSpec, open_run
 from schemas.catalogue import ORDERS, TRADES, topic
 from schemas.log import topics
-from schemas.log.reader import LogReader, read_all
+from schemas.log.reader import Chunk, LogReader, read_all
 from schemas.log.writer import BULK, LogWriter
+from streams.matching import PartitionMatching
+from streams.restore import pass_deleted
 from tests.integration import test_projection, test_sink, toy
 from tests.integration.test_sink import rows_of
 
@@ -213,3 +215,18 @@ def test_the_sink_says_when_a_run_that_is_kept_was_deleted_before_it_was_stored(
         with Store(config) as store:
             test_sink.until(lambda: test_sink.counts(store) == 150)
         assert passed.end(15) == 0
+
+
+def test_runs_whose_input_was_deleted_before_it_was_matched_are_given_up_and_the_others_go_on() -> None:
+    o = e.RunOpened
+    state = PartitionMatching(0)
+    opened = [7, RunMode.FREE, 1, 1, 1, 1, 20, 0]
+    state.feed(Chunk(ORDERS, 0, np.array([0]), {o.name: np.array([opened])}, {o.name: np.array([0])}))
+    assert (set(state.runs), state.next_offset) == ({7}, 1)
+    pass_deleted(state, 50)
+    (given_up,) = state.failed
+    assert given_up[0] == 7
+    assert given_up[2] == "offsets 1 to 50 of partition 0 were deleted before they were matched"
+    opened[0] = 8
+    state.feed(Chunk(ORDERS, 0, np.array([50]), {o.name: np.array([opened])}, {o.name: np.array([0])}))
+    assert (set(state.runs), state.closed, state.next_offset) == ({8}, {7}, 51)

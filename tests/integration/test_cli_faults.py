@@ -44,6 +44,10 @@ def test_a_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
     refused(escape("up", state=str(tmp_path / "file" / "x")), 3, "cannot be written", "set another state")
 
 
+def test_a_disk_without_the_room_that_is_kept_free(state: str) -> None:
+    refused(escape("runs", "list", state=state, reserve_mb="999999999"), 3, f"the disk of {state} is full", "make room")
+
+
 def test_wrong_settings_and_scenarios(state: str, tmp_path: Path) -> None:
     refused(escape("status", state=state, nonsense="1"), 2, "ESCAPE_NONSENSE")
     (tmp_path / "escape.toml").write_text("nonsense = 1\n")
@@ -64,7 +68,7 @@ def test_a_worker_that_fails_at_every_start_ends_the_run_that_waits_for_it(state
     (Path(state) / "faust").write_text("a file where the worker wants its folder")
     told = escape("run", "village", "--no-store", "--json", state=state)
     log = str(Path(state) / "logs" / "matching.log")
-    refused(told, 3, "matching failed 8 times in a row", "exit code 1 (FileExistsError", log)
+    refused(told, 3, "matching failed", "times in a row", "exit code 1 (FileExistsError", log, "`escape resume ")
 
 
 def test_an_unknown_run(broker: Broker, namespace: str, state: str) -> None:
