@@ -58,7 +58,8 @@ class Entry:
     @property
     def values(self) -> str:
         """What the value may be, for people."""
-        told = ", ".join(self.choices) or ("0 or 1" if self.kind in _SWITCHES else f"{self.low:.10g} to {self.high:.10g}")
+        bounds = "0 or 1" if self.kind in _SWITCHES else f"{self.low:.10g} to {self.high:.10g}"
+        told = ", ".join(self.choices) or bounds
         return told + (", or null to lift it" if self.liftable else "")
 
 

@@ -20,6 +20,7 @@ from infra.java import java_home
 from infra.settings import load_settings
 from runs.container import Container
 from runs.importing import import_file
+from runs.protocol import environment, unlike_here
 from runs.verify import verify_run
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log import topics
@@ -52,6 +53,11 @@ def windows(bootstrap: str, namespace: str, segments: Sequence[Segment]) -> Iter
             balances = json.dumps(window.balances[:, 2:].tolist())  # agent, account, item, quantity
             figures = {f"{name} {item}": value for (name, item), value in sorted(window.figures.items())}
             yield {"balances": sha256(balances.encode()).hexdigest(), "figures": figures}
+
+
+def other_rules(started: Mapping[str, Any]) -> str:
+    """Why a run cannot be computed again here, apart from another lock, which may not show under the same rules."""
+    return unlike_here({**started, "environment": {**started["environment"], "lock": environment("")["lock"]}})
 
 
 def state_of(bootstrap: str, namespace: str, run: int) -> Mapping[str, Any]:
