@@ -7,16 +7,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from graphql import ASTValidationRule, DocumentNode, ExecutionResult, GraphQLError, NoSchemaIntrospectionCustomRule
-from strawberry.extensions import (
-    AddValidationRules,
-    MaxTokensLimiter,
-    SchemaExtension,
+from graphql import (
+    ASTValidationRule,
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    NoSchemaIntrospectionCustomRule,
+    specified_rules,
 )
+from strawberry.extensions import MaxTokensLimiter, SchemaExtension
 
 from economy.errors import EscapeError, InputError, SetupError
 from queries.cost import COST, SizeRule, cost
 from queries.memory import Bounded
+from queries.validation import together
 
 log = logging.getLogger("escape.queries")
 
@@ -84,9 +88,16 @@ class Cost(SchemaExtension):
 class Documents(SchemaExtension):
     """Parses and checks a text once: what is found is remembered, bounded, for all requests with the same text."""
 
-    def __init__(self, known: Bounded[str, tuple[DocumentNode, list[GraphQLError]]]) -> None:
+    def __init__(
+        self, known: Bounded[str, tuple[DocumentNode, list[GraphQLError]]], rule: type[ASTValidationRule]
+    ) -> None:
         super().__init__()
         self._known = known
+        self._rule = rule
+
+    def on_operation(self) -> Iterator[None]:
+        self.execution_context.validation_rules = (self._rule,)
+        yield
 
     def on_parse(self) -> Iterator[None]:
         found = self._known.get(self.execution_context.query or "")
@@ -109,13 +120,13 @@ class Documents(SchemaExtension):
 def extensions(introspection: bool) -> list[Callable[[], SchemaExtension]]:
     """The schema's extensions; without introspection the schema cannot be asked for."""
     known: Bounded[str, tuple[DocumentNode, list[GraphQLError]]] = Bounded(DOCUMENTS, DOCUMENT_BYTES)
-    rules: list[type[ASTValidationRule]] = [SizeRule]
+    rules: list[type[ASTValidationRule]] = [*specified_rules, SizeRule]
     if not introspection:
         rules.append(NoSchemaIntrospectionCustomRule)
+    rule = together(rules)
     return [
         lambda: MaxTokensLimiter(TOKENS),
-        lambda: AddValidationRules(rules),
-        lambda: Documents(known),
+        lambda: Documents(known, rule),
         Cost,
         PublicErrors,
     ]

@@ -58,6 +58,7 @@ def shown(value: Any, indent: str = "") -> str:
 
 
 PYTHON = re.compile(r"```python\n(# A client.*?)```", re.DOTALL)
+GQL = re.compile(r"```python\n(# The same with gql.*?)```", re.DOTALL)
 
 
 def test_the_python_client_of_the_page_runs(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +69,14 @@ def test_the_python_client_of_the_page_runs(client: Client, capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert total in printed
     assert "notional" in printed
+
+
+def test_the_client_with_gql_runs(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = GQL.findall(PAGE.read_text())
+    exec(compile(program.replace("127.0.0.1:8000", client.address), "cookbook", "exec"), {})
+    windows = client.ask("{ run(id: 1) { windows { number gdp { equal real { stream } } } } }")["run"]["windows"]
+    expected = [f"{w['number']} {w['gdp']['real']['stream']} {w['gdp']['equal']}" for w in windows]
+    assert capsys.readouterr().out.splitlines() == expected
 
 
 def test_answers_are_those_of_the_page(client: Client) -> None:
