@@ -7,6 +7,7 @@ runs, else they start their own and stop it when they end.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -34,6 +35,7 @@ from schemas.log import topics
 if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
     from queries.config import ClickHouseConfig
 
+log = logging.getLogger("escape.stack")  # not print: where the log is on the full disk too, that would end the stack
 _WATCH_SECONDS: Final = 0.5
 _FORMAT: Final = 2  # of what `describe` tells and other commands rely on: a change of either needs another number
 _EXTERNAL_SECONDS: Final = 5.0  # a broker that somebody else runs has this long to answer
@@ -157,7 +159,7 @@ class Stack:
             try:
                 broker.start()
             except SetupError as error:  # its port was taken meanwhile, or its disk is full: tried again
-                print(f"escape: {error}", file=sys.stderr)
+                log.warning("%s", error)
 
     def describe(self) -> dict[str, Any]:
         """What runs where; no secrets."""
@@ -315,7 +317,7 @@ def serve() -> None:
                 draft.write_text(json.dumps(stack.describe()))
                 draft.replace(path)
             except OSError as error:  # a full disk: the last description stands
-                print(f"escape: {path} is not up to date: {error.strerror}", file=sys.stderr)
+                log.warning("%s is not up to date: %s", path, error.strerror)
             stopping.wait(1)
         path.unlink(missing_ok=True)
 
