@@ -60,7 +60,6 @@ class Script:
             kept = self.rows[name]
             kept = kept[~np.isin(kept[:, canonical.AGENT], mine[:, canonical.AGENT])]
             self.rows[name] = np.concatenate((kept, mine))
-            self.rows[name][:, 0] = self.run
 
     def pin(self, agents: Ints, value: int) -> None:
         """Hold agents to their records, or let them go; what they would have done is forgotten then."""
@@ -87,6 +86,7 @@ class Script:
             self.rows[name] = rows[rows[:, canonical.TICK] >= end]
             now = rows[(rows[:, canonical.TICK] >= first) & (rows[:, canonical.TICK] < end)]
             now = now[self.pinned[now[:, canonical.AGENT]] != 0]
+            now[:, 0] = self.run  # the records are the parent's
             np.maximum.at(counter, now[:, canonical.AGENT] // shards, now[:, canonical.N])
             ordered = list(now[np.lexsort((now[:, canonical.N], now[:, canonical.AGENT]))])
             sent = self._admitted(name, ordered, people, makers, public)
