@@ -12,7 +12,7 @@ from economy.auction import Clearing, clearing, price_range, self_crossing
 from economy.events import Rows
 from economy.matching import walk
 from economy.matching.kernel import run
-from economy.matching.layout import BAND, HW, MAX, MIN, OPEN_END, RESUME, TAG_BITS, K
+from economy.matching.layout import BAND, GUESS, HW, MAX, MIN, OPEN_END, RESUME, TAG_BITS, K
 from economy.matching.tree import node_new
 from economy.matching.uncross import uncross, withdraw
 
@@ -39,7 +39,7 @@ class Books:
         self.counters[7] = secrets.randbits(62) | 1
         self.heads = _aligned(instruments * HW)
         self.heads32 = self.heads.view(np.uint32)
-        self.path = np.zeros(64, np.int64)
+        self.path = np.zeros(GUESS + 16, np.int64)
         self.orders, self.levels = _aligned(8 * 64), _aligned(4 * 64)
         self.node_keys, self.node_values = _aligned(K * 8), _aligned(K * 8, np.uint32)
         self.node_counts = _aligned(16, np.uint32)
@@ -231,6 +231,10 @@ class Books:
         first = int(self.heads[slot * HW])
         self.heads[slot * HW] += count
         return first
+
+    def times(self) -> NDArray[np.int64]:
+        """Tick of the latest op of each instrument, 0 before the first."""
+        return self.heads[2::HW].copy()
 
     def resting(self, slot: int, side: int) -> int:
         """Number of resting orders of a side."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from economy.matching.ahead import look_ahead
 from economy.matching.expiry import heap_add, heap_del
 from economy.matching.idmap import map_del, map_get, map_put, order_hash
 from economy.matching.layout import (
@@ -15,6 +16,7 @@ from economy.matching.layout import (
     DUPLICATE_ORDER,
     EXPIRED,
     FAR,
+    GUESS,
     HALT,
     HALTED,
     HW,
@@ -27,7 +29,6 @@ from economy.matching.layout import (
     OPEN_END,
     ORDER_ID_REUSED,
     OUTSIDE_PRICE_BAND,
-    PF,
     POST_ONLY_WOULD_CROSS,
     PRICE_OUT_OF_RANGE,
     QUANTITY_OUT_OF_RANGE,
@@ -41,7 +42,6 @@ from economy.matching.layout import (
     UNKNOWN_ORDER,
     USED_ID,
     jit,
-    prefetch,
     u,
 )
 from economy.matching.orders import emit, fok_ok, unlink
@@ -57,36 +57,12 @@ def run(ops, start, n, G, H, H32, L, L32, O, O32, NK, NV, NC, T, P, E, m, ecap, 
     whose tick a call is over, with G[11] set; the owner ends the call and calls again.
     """
     ninst = H.shape[0] // HW
-    mask = G[6]
     far = G[8] >= FAR
+    P[GUESS:] = 0
     for r in range(start, n):
         b = r << 3
-        if PF > 0 and far:  # ops are known ahead: fetch their map lines, then their orders
-            w = r + PF
-            if w < n:
-                w8 = w << 3
-                ps = ops[u(w8 + 1)]
-                prefetch(T, order_hash(G, ps, ops[u(w8 + 3)], ops[u(w8 + 2)]) & mask)
-                if ps >= 0 and ps < ninst:
-                    ph = ps * HW
-                    prefetch(H, ph)
-                    prefetch(H, ph + 8)
-                    prefetch(H, ph + 16)
-            w = r + (PF >> 1)
-            if w < n:
-                w8 = w << 3
-                if (ops[u(w8)] & 3) == 2:
-                    e = T[u(order_hash(G, ops[u(w8 + 1)], ops[u(w8 + 3)], ops[u(w8 + 2)]) & mask)] & 0xFFFFFFFF
-                    prefetch(O, e << 3)
-            w = r + (PF >> 2)
-            if w < n:
-                w8 = w << 3
-                if (ops[u(w8)] & 3) == 2:
-                    e = T[u(order_hash(G, ops[u(w8 + 1)], ops[u(w8 + 3)], ops[u(w8 + 2)]) & mask)] & 0xFFFFFFFF
-                    e <<= 4
-                    prefetch(L, np.int64(O32[u(e + 10)]) << 2)
-                    prefetch(O, np.int64(O32[u(e + 11)]) << 3)
-                    prefetch(O, np.int64(O32[u(e + 12)]) << 3)
+        if far:
+            look_ahead(r, n, ops, G, H, H32, L, L32, O, O32, NK, NV, T, P)
         code = ops[u(b)]
         tag = (code >> 8) & TAG
         s = ops[u(b + 1)]

@@ -11,7 +11,7 @@ functions take them:
   O32 the same as uint32
   NK, NV, NC   keys, values and counts of the nodes of the trees that index the levels
   T    int64   open-addressing map from (instrument, agent, order id) to the slot of a resting order
-  P    int64   scratch: the path from the root of a tree to a leaf
+  P    int64   scratch, 80 words: the path from the root of a tree to a leaf, then the slots of prefetching
 Bids are keyed by ~price and asks by price, so on both sides the smallest key is best and one code path serves both.
 
 Op row, 8 int64: code, instrument, order id, agent, price, quantity, tick, expiry (MAX = none). A negative code is
@@ -68,7 +68,9 @@ SELF_TRADE = int(CloseReason.SELF_TRADE) + 1
 
 K = 16  # keys per tree node: 16, 32 and 64 were measured, 16 won
 FAR = 8192  # resting orders from which prefetching pays
-PF = 12  # prefetch distance in ops
+STEP = 4  # ops between two stages of prefetching, see ahead.py
+PF = 12  # prefetch distance in ops where there is one stage
+GUESS = 64  # first of the 16 words of P that prefetching uses
 HW = 24  # int64 words per instrument: own line, bid line, ask line
 # Instrument line, int64: 0 seq, 1 next expiry, 2 now, 3 last tick of the call (MAX = none), 5 arrivals, 6 lowest and
 #   7 highest limit that is accepted. uint32: 8 root of the expiry heap.
