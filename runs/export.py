@@ -1,5 +1,6 @@
 """A run as files: one Avro object container per topic with the run's records as they stand on the log, and run.json.
 
+A fork comes with its ancestors: their records up to the cut at which each was left, under the runs that wrote them.
 Several event types share a topic, so a file's schema is a union of records. Any Avro library reads it. Records that a
 crash had written twice are there twice, as on the log: they are equal, and their identity tells.
 """
@@ -7,7 +8,7 @@ crash had written twice are there twice, as on the log: they are equal, and thei
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from runs.log import RunInfo
 from runs.protocol import places
 from schemas.catalogue import ALSO_IN, CLOCK, EVENTS
 from schemas.codec import decode_record
+from schemas.log.history import Segment, read_history
 from schemas.log.reader import Place, end_offsets, read_range
 
 
@@ -50,37 +52,34 @@ def union_of(family: str) -> list[Any]:
 
 
 def export_run(bootstrap: str, namespace: str, info: RunInfo, folder: Path) -> dict[str, int]:
-    """Write the files into `folder`; returns the number of records per topic. Raises SetupError for a bad folder."""
+    """Write the files into `folder`; returns the number of records per topic.
+
+    Raises SetupError for a bad folder, ProtocolError for a fork whose ancestor is not on the log.
+    """
     s = info.started
-    families: dict[str, list[Place]] = {CLOCK: [(CLOCK, 0)]}
-    for place in places(s["partitions"], s["flow_partitions"]):
-        families.setdefault(place[0], []).append(place)
+    history = read_history(bootstrap, namespace, info.run)
+    families = dict.fromkeys([CLOCK, *(family for family, _ in places(s["partitions"], s["flow_partitions"]))])
     counts = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for family, there in families.items():
-            counts[family] = _write(bootstrap, namespace, info, family, there, folder / f"{family}.avro")
-        (folder / "run.json").write_text(json.dumps({**info.to_json(), "records": counts}, indent=2))
+        for family in families:
+            counts[family] = _write(bootstrap, namespace, history, family, folder / f"{family}.avro")
+        parts = [{"run": part.run, "first_epoch": part.first, "last_epoch": part.last} for part in history]
+        (folder / "run.json").write_text(json.dumps({**info.to_json(), "history": parts, "records": counts}, indent=2))
     except OSError as error:
         raise SetupError(f"{folder} cannot be written: {error.strerror}", "choose another folder") from error
     return counts
 
 
-def _write(bootstrap: str, namespace: str, info: RunInfo, family: str, there: list[Place], path: Path) -> int:
-    # The clock's topic holds little and is read from its beginning; what a tape does not write to is left out.
-    offsets = [0] if family == CLOCK else info.started["start_offsets"].get(family, [])
-    start = {place: offsets[place[1]] for place in there if place[1] < len(offsets)}
+def _write(bootstrap: str, namespace: str, history: Sequence[Segment], family: str, path: Path) -> int:
     count = 0
 
     def records() -> Iterator[tuple[str, dict[str, Any]]]:
         nonlocal count
-        for chunk in read_range(bootstrap, namespace, start, end_offsets(bootstrap, namespace, list(start))):
-            defects = {position for position, _ in chunk.defects}
-            for position, value in enumerate(chunk.values):
-                if position in defects:
-                    continue
-                name, record = decode_record(value)
-                if record["run"] == info.run:
+        for part in history:
+            for name, record in _records(bootstrap, namespace, part, family):
+                # The clock's records say how each run was set up: those of an ancestor are there whole.
+                if record["run"] == part.run and (family == CLOCK or part is history[-1] or _before_cut(record, part)):
                     count += 1
                     yield f"{EVENTS[name].namespace}.{name}", record
 
@@ -89,3 +88,26 @@ def _write(bootstrap: str, namespace: str, info: RunInfo, family: str, there: li
         fastavro.writer(file, fastavro.parse_schema(union_of(family)), records(), CODEC)
     draft.replace(path)
     return count
+
+
+def _records(bootstrap: str, namespace: str, part: Segment, family: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What can be decoded of a topic where a part of the history lies, other runs' records among it."""
+    # The clock's topic holds little and is read from its beginning; what a tape does not write to is left out.
+    start: dict[Place, int] = (
+        {(CLOCK, 0): 0} if family == CLOCK else {place: at for place, at in part.start.items() if place[0] == family}
+    )
+    end = end_offsets(bootstrap, namespace, list(start))
+    if family != CLOCK:
+        end |= {place: part.end[place] for place in start if place in part.end}
+    for chunk in read_range(bootstrap, namespace, start, end):
+        defects = {position for position, _ in chunk.defects}
+        for position, value in enumerate(chunk.values):
+            if position not in defects:
+                yield decode_record(value)
+
+
+def _before_cut(record: dict[str, Any], part: Segment) -> bool:
+    """Whether an ancestor's record belongs to the epochs that the fork shares: its parent went on behind them."""
+    if "epoch" in record:
+        return bool(record["epoch"] <= part.last)
+    return bool(record.get("tick", 0) < (part.last + 1) * part.started["epoch_ticks"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
+import fastavro
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from economy.errors import InputError
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from infra.removal import delete_run
+from runs.export import export_run
 from runs.forking import changes_of, prepare_fork
 from runs.kafka import StreamRun, control
 from runs.local import RunResult, run_local
@@ -65,6 +68,21 @@ def test_a_fork_without_a_change_gives_the_same_digest(lab: Lab, parent: RunResu
     runs = {epoch: int(families[DECISIONS]["AgentDecided"][0, 0]) for epoch, families in epochs[1:]}
     assert set(runs.values()) == {parent.run, same.run}
     assert all((run == parent.run) == (epoch < 17) for epoch, run in runs.items())
+
+
+def test_an_exported_fork_comes_with_its_ancestors(lab: Lab, parent: RunResult, tmp_path: Path) -> None:
+    run = fork(lab, parent.run, 340).run
+    info = find_run(lab.broker.bootstrap, lab.namespace, run)
+    counts = export_run(lab.broker.bootstrap, lab.namespace, info, tmp_path)
+    with open(tmp_path / f"{DECISIONS}.avro", "rb") as file:
+        records = [record for record in fastavro.reader(file) if "choice" in record]
+    epochs = epochs_of(lab.broker.bootstrap, lab.namespace, info, (DECISIONS,))
+    known = [row for _, families in epochs for row in families[DECISIONS]["AgentDecided"][:, :4].tolist()]
+    assert len(records) == len(known) < counts[DECISIONS]  # the shards' markers stand beside them
+    assert sorted([r["run"], r["tick"], r["agent"], r["n"]] for r in records) == sorted(known)
+    assert {r["run"] for r in records} == {parent.run, run}
+    parts = json.loads((tmp_path / "run.json").read_text())["history"]
+    assert [(part["run"], part["last_epoch"]) for part in parts] == [(parent.run, 16), (run, LAST)]
 
 
 def test_a_change_shows_from_its_tick_on_and_forks_can_be_forked(lab: Lab, parent: RunResult) -> None:
