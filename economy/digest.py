@@ -226,12 +226,16 @@ class FreeDigest:
                 self._hashers[key] = blake2b((0).to_bytes(8, "little"), digest_size=SIZE)
             self._hashers[key].update(view[limits[position] : limits[position + 1]])
 
-    def hexdigest(self) -> str:
-        """The run's digest, when everything was taken in."""
+    def heads(self) -> list[tuple[int, int, int, int]]:
+        """(scope, id, head_1, head_2) of every chain, when everything was taken in."""
         self._update(ChainScope.ORDERS, canonical.select(self._held, canonical.ORDER_TYPES))
         self._held = {}
         heads = {key: np.frombuffer(hasher.digest(), "<i8").tolist() for key, hasher in self._hashers.items()}
-        return run_digest((scope, chain, *head) for (scope, chain), head in heads.items())
+        return [(scope, chain, head[0], head[1]) for (scope, chain), head in heads.items()]
+
+    def hexdigest(self) -> str:
+        """The run's digest, when everything was taken in."""
+        return run_digest(self.heads())
 
 
 def seal(rows: Rows, run: int, shard: int) -> Rows:

@@ -1,4 +1,4 @@
-"""Re-execution of a run in a process beside: `python -m runs.reexecution`, a job on stdin, markers on stdout.
+"""Re-execution of a run: `python -m runs.reexecution` takes a job on stdin and gives markers on stdout.
 
 What is computed again is compared with the log by the digests that every writer closed its epochs with, so that no
 record has to travel between the processes.
@@ -7,10 +7,9 @@ record has to travel between the processes.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -18,12 +17,12 @@ import numpy as np
 from agents.model import Intervention, model_of
 from economy import canonical
 from economy import events as e
-from economy.digest import mark
-from economy.errors import ProtocolError
+from economy.digest import mark, marks
 from economy.events import ChainScope, Events, Rows
+from runs.beside import ROW, Job
 from runs.execution import Execution
 from schemas.catalogue import DECISIONS, EVENTS, FLOWS, ORDERS, TRADES, partition_of
-from schemas.log.history import Segment, read_chunks
+from schemas.log.history import Segment, interventions, read_chunks
 
 ORDER: Final = (DECISIONS, ORDERS, FLOWS, TRADES)  # in which an epoch's records come about
 _KINDS: Final = {
@@ -33,7 +32,8 @@ _KINDS: Final = {
     TRADES: (ChainScope.TRADES, canonical.TRADE_TYPES, canonical.INSTRUMENT),
 }
 Key = tuple[int, str, int, int]  # epoch, topic, partition, writer
-_COLUMNS: Final = 6
+_COLUMNS: Final = ROW // 8
+_BATCH: Final = 50  # epochs whose markers are computed at once
 
 
 def group(events: Events, family: str, partition: int, partitions: int, writer: int, shards: int) -> Events:
@@ -51,18 +51,30 @@ def group(events: Events, family: str, partition: int, partitions: int, writer: 
     return found
 
 
-def markers(events: Events, epoch: int, started: Mapping[str, Any]) -> Rows:
-    """(epoch, topic's number, partition, writer, count, digest) of every marker that closes an epoch."""
-    out = []
-    for number, family in enumerate(ORDER):
+def markers(batch: Sequence[tuple[int, Events]], started: Mapping[str, Any]) -> Rows:
+    """(epoch, topic's number, partition, writer, count, digest) of every marker that closes one of these epochs."""
+    found = []
+    numbers = [number for number, _ in batch]
+    for topic, family in enumerate(ORDER):
+        scope, names, column = _KINDS[family]
         partitions = started["partitions" if family in (ORDERS, TRADES) else "flow_partitions"]
         shards = 1 if family == TRADES else started["shards"]
-        for partition in range(partitions):
-            for writer in range(shards):
-                part = group(events, family, partition, partitions, writer, shards)
-                count, digest, _ = mark(part, _KINDS[family][0], 0)
-                out.append((epoch, number, partition, writer, count, digest))
-    return np.array(out, np.int64)
+        parts = [canonical.select(events, names) for _, events in batch]
+        together = canonical.merge(parts)
+        groups = {}
+        for name, rows in together.items():
+            at = np.repeat(np.arange(len(batch)), [len(part.get(name, ())) for part in parts])
+            writer = rows[:, canonical.AGENT] % shards if shards > 1 else 0
+            groups[name] = (at * partitions + partition_of(rows[:, column], partitions)) * shards + writer
+        out = np.empty((len(batch), partitions, shards, _COLUMNS), np.int64)
+        out[..., 0] = np.array(numbers)[:, None, None]
+        out[..., 1], out[..., 2], out[..., 3] = topic, np.arange(partitions)[:, None], np.arange(shards)
+        out[..., 4:] = mark({}, scope, 0)[:2]
+        flat = out.reshape(-1, _COLUMNS)
+        marked = marks(together, scope, groups)
+        flat[marked[:, 0], 4:] = marked[:, 1:]
+        found.append(flat)
+    return np.concatenate(found)
 
 
 def execution_of(
@@ -73,41 +85,10 @@ def execution_of(
     return Execution(model, started["run"], started["shards"], started["partitions"], changed, chained)
 
 
-class Job:
-    """A re-execution that goes on in a process of its own."""
-
-    def __init__(self, started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], until: int) -> None:
-        self.started, self.changed = started, changed
-        keys = ("run", "environment", "scenario", "seed", "shards", "partitions", "flow_partitions")
-        told = {key: started[key] for key in keys}
-        told |= {"changed": {str(epoch): list(found) for epoch, found in changed.items()}, "until": until}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "runs.reexecution"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, cwd=Path(__file__).parent.parent,
-        )  # fmt: skip
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(told).encode() + b"\n")
-        self._process.stdin.flush()
-
-    def result(self) -> dict[Key, tuple[int, int]]:
-        """(count, digest) of every marker. Raises ProtocolError when the process failed."""
-        out, errors = self._process.communicate()
-        if self._process.returncode:
-            last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
-            raise ProtocolError(f"re-execution ended with code {self._process.returncode}", last[0])
-        rows = np.frombuffer(out, "<i8").reshape(-1, _COLUMNS).tolist()
-        return {(epoch, ORDER[number], p, writer): (count, digest) for epoch, number, p, writer, count, digest in rows}
-
-    def stop(self) -> None:
-        """End the process, if it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
-
-
-def start(started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], until: int) -> Job:
-    """Begin to compute a run again, up to the cut of `until`."""
-    return Job(started, changed, until)
+def result(job: Job) -> dict[Key, tuple[int, int]]:
+    """(count, digest) of every marker that a job computed. Raises ProtocolError when its process failed."""
+    rows = np.frombuffer(job.result(), "<i8").reshape(-1, _COLUMNS).tolist()
+    return {(epoch, ORDER[number], p, writer): (count, digest) for epoch, number, p, writer, count, digest in rows}
 
 
 def logged(bootstrap: str, namespace: str, segment: Segment, key: Key) -> Events:
@@ -131,10 +112,10 @@ Sides = tuple[dict[str, Any] | None, dict[str, Any] | None]  # an event as recor
 
 
 def difference(
-    bootstrap: str, namespace: str, segments: Sequence[Segment], job: Job, suspects: Sequence[Key]
+    bootstrap: str, namespace: str, segments: Sequence[Segment], suspects: Sequence[Key]
 ) -> tuple[Key, Sides] | None:
     """The first of the groups, in the order given, with records that differ, and the first event that does."""
-    again = execution_of(job.started, job.changed, chained=False)
+    again = execution_of(segments[-1].started, interventions(segments), chained=False)
     again.open()
     for epoch in dict.fromkeys(key[0] for key in suspects):
         *_, (_, events) = again.epochs(epoch)
@@ -178,13 +159,18 @@ def _event(record: tuple[str, tuple[int, ...]] | None) -> dict[str, Any] | None:
 
 
 def main() -> None:
-    """Compute the run that stdin describes and write its markers."""
-    told = json.loads(sys.stdin.buffer.readline())
+    """Compute the run that stdin describes and write its markers, many epochs at a time."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # nothing is to be computed
+    told = json.loads(line)
     changed = {int(epoch): [(key, value) for key, value in found] for epoch, found in told["changed"].items()}
     again = execution_of(told, changed, chained=False)
     again.open()
-    parts = [markers(events, epoch, told).astype("<i8").tobytes() for epoch, events in again.epochs(told["until"])]
-    sys.stdout.buffer.write(b"".join(parts))  # at the end: nobody reads the pipe before
+    epochs = again.epochs(told["until"])
+    while batch := list(islice(epochs, _BATCH)):
+        sys.stdout.buffer.write(markers(batch, told).astype("<i8", copy=False).tobytes())
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -11,26 +11,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
+import numpy as np
+
+from economy import canonical
 from economy.calendar import Calendar
-from economy.errors import AccountingError, ProtocolError
+from economy.errors import AccountingError, InputError, ProtocolError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.scenario import Scenario
 from runs import reexecution
+from runs.beside import Job
 from runs.derived import Derived, read_derived
 from runs.protocol import cut_at, unlike_here
 from runs.rawread import raw_chunks
-from runs.verify import Audit, Verdict, heads_of, together
+from runs.tapeproof import audit_tape, tape_difference
+from runs.verify import Audit, heads_of, together
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.assembly import EpochAssembler
+from schemas.log.findings import Verdict
 from schemas.log.founding import founding
-from schemas.log.history import Segment, interventions, read_history
+from schemas.log.history import Segment, interventions, read_chunks, read_history
+from schemas.log.reader import Place
 from streams.projection import village_of
 
 Told = Callable[[int, int], None]  # (records done, records in all)
-ALL = -2  # no limit
+_LOOK: Final = 0.1  # seconds between two looks at a process that computes
 
 
 class Status(StrEnum):
@@ -55,6 +63,8 @@ class Answer:
         if self.status == Status.NOT_DONE:
             return f"not done: {self.reason}"
         told = f"identical through epoch {self.through}"
+        if self.status == Status.IDENTICAL and self.through < 0 and self.reason:
+            return f"identical ({self.reason})"
         if self.status == Status.IDENTICAL:
             return told + (f" ({self.reason})" if self.reason else "")
         return f"{told}, then {self.reason}\n    recorded {self.recorded}\n    computed {self.computed}"
@@ -134,35 +144,83 @@ class StateProof:
         return Answer(Status.IDENTICAL, self.through, said)
 
 
-def replay(bootstrap: str, namespace: str, run: int, until_tick: int | None = None, told: Told | None = None) -> Replay:
-    """Prove a run from its log, up to a tick or as far as it got.
+def replay(
+    bootstrap: str, namespace: str, run: int, until_tick: int | None = None, told: Told | None = None,
+    job: Job | None = None,
+) -> Replay:  # fmt: skip
+    """Prove a run from its log, up to a tick or as far as it got; `job` is a process that waits already.
 
-    Raises UnknownRunError, and InputError for a tape or a tick inside an epoch.
+    Raises UnknownRunError, and InputError for a tick inside an epoch.
     """
+    if job is None:
+        with Job() as started:
+            return replay(bootstrap, namespace, run, until_tick, told, started)
     segments = read_history(bootstrap, namespace, run)
     own = segments[-1]
+    if own.started["last_epoch"] < 0:
+        return _replay_tape(bootstrap, namespace, own, until_tick, told)
     until = own.last
     if until_tick is not None:
         until = cut_at(until_tick, own.started["epoch_ticks"], own.last)
         segments = tuple(segment.until(until) for segment in segments if segment.first <= max(until, segment.first))
         segments = tuple(segment for segment in segments if segment.first <= segment.last)
-    scenario = village_of(own.clock)
-    proof = _state_proof(bootstrap, namespace, own, segments[0], scenario) if scenario else None
     why = unlike_here(own.started)
-    job = None if why else reexecution.start(own.started, interventions(segments), until)
-    try:
-        verdict, markers, broken = _read(bootstrap, namespace, segments, proof, told)
-        execution = Answer(Status.NOT_DONE, -1, why)
-        if job is not None:
-            execution = _compare(bootstrap, namespace, segments, verdict, markers, job)
-    finally:
-        if job is not None:
-            job.stop()
+    if not why:
+        job.begin(own.started, interventions(segments), until)
+    pace = _Pace(told, None if why else job, until + 1)
+    verdict, markers, state = _read(bootstrap, namespace, segments, pace, careful=False)
+    if verdict.findings:  # the fast reader knows no keys, and hands over only what is as its markers say
+        verdict, markers, state = _read(bootstrap, namespace, segments, pace, careful=True)
+    execution = Answer(Status.NOT_DONE, -1, why)
+    if not why:
+        pace.wait()
+        execution = _compare(bootstrap, namespace, segments, verdict, markers, reexecution.result(job))
     integrity = Answer(Status.IDENTICAL, verdict.through)
     if verdict.findings:
         integrity = Answer(Status.DIVERGED, verdict.through, str(verdict.findings[0]))
-    state = proof.end(broken) if proof else Answer(Status.NOT_DONE, -1, "the run has no village to keep accounts of")
     return Replay(run, until, integrity, state, execution, verdict)
+
+
+def _replay_tape(bootstrap: str, namespace: str, segment: Segment, until_tick: int | None, told: Told | None) -> Replay:
+    """A tape has orders that somebody else decided on: they are matched again."""
+    if until_tick is not None:
+        raise InputError("until_tick", until_tick, "a tape has no cuts: leave it out")
+    audit = audit_tape(bootstrap, namespace, segment, told)
+    verdict = audit.verdict()
+    integrity = Answer(Status.IDENTICAL, -1, f"{verdict.records} records give the digest {verdict.digest}")
+    if verdict.findings:
+        integrity = Answer(Status.DIVERGED, -1, str(verdict.findings[0]))
+    state = Answer(Status.NOT_DONE, -1, "not applicable to a tape: nobody keeps accounts of it")
+    execution = Answer(Status.IDENTICAL, -1, "the tape's orders matched again give the log's output")
+    for partition in audit.differing():
+        sides = tape_difference(raw_chunks(bootstrap, namespace, segment), segment, partition)
+        said = f"the output of matching in partition {partition} differs"
+        execution = Answer(Status.DIVERGED, -1, said, *(sides or (None, None)))
+        break
+    return Replay(segment.run, -1, integrity, state, execution, verdict)
+
+
+class _Pace:
+    """Progress in records: as many are done as have been read, and their epochs computed again."""
+
+    def __init__(self, told: Told | None, job: Job | None, epochs: int) -> None:
+        self._told, self._job, self._epochs = told, job, epochs
+        self._read = self._total = 0
+
+    def tell(self, read: int, total: int) -> None:
+        """As many records of all have been read."""
+        self._read, self._total = read, total
+        if self._told is not None:
+            computed = total
+            if self._job is not None and self._epochs:
+                computed = total * self._job.epochs // self._epochs
+            self._told(min(read, computed), total)
+
+    def wait(self) -> None:
+        """Until the job has ended."""
+        while self._job is not None and not self._job.wait(_LOOK):
+            self.tell(self._read, self._total)
+        self.tell(self._read, self._total)
 
 
 def _state_proof(bootstrap: str, namespace: str, own: Segment, first: Segment, scenario: Scenario) -> StateProof:
@@ -174,30 +232,63 @@ def _state_proof(bootstrap: str, namespace: str, own: Segment, first: Segment, s
 Markers = dict[tuple[int, str, int, int], tuple[int, int]]  # (epoch, topic, partition, writer) -> (count, digest)
 
 
+class _Whole:
+    """Puts together the epochs whose records partitions hand over, and feeds them to the proof of the state."""
+
+    def __init__(self, segment: Segment, proof: StateProof) -> None:
+        self._proof, self._next = proof, segment.first
+        self._from = {place: max(0, segment.first) if place[0] == TRADES else segment.first for place in segment.start
+                      if place[0] in (FLOWS, TRADES)}  # fmt: skip
+        self._parts: dict[int, list[Events]] = {}
+
+    def take(self, place: Place, events: Events, epochs: Mapping[str, Any], whole: int) -> None:
+        """All records of a partition of the epochs below `whole` that have not been handed over."""
+        if place not in self._from:
+            return
+        for name, rows in events.items():
+            of = epochs[name]
+            if (np.diff(of) < 0).any():
+                order = np.argsort(of, kind="stable")
+                rows, of = rows[order], of[order]
+            bounds = [0, *(np.flatnonzero(np.diff(of)) + 1).tolist(), len(of)] if len(of) else [0]
+            for low, high in pairwise(bounds):
+                self._parts.setdefault(int(of[low]), []).append({name: rows[low:high]})
+        self._from[place] = whole
+        while self._next < min(self._from.values()):
+            self._proof.feed(self._next, canonical.merge(self._parts.pop(self._next, [])))
+            self._next += 1
+
+
 def _read(
-    bootstrap: str, namespace: str, segments: Sequence[Segment], proof: StateProof | None, told: Told | None
-) -> tuple[Verdict, Markers, str]:
-    """One pass over the log for integrity and state: the verdict, all markers, and why the epochs end too early."""
+    bootstrap: str, namespace: str, segments: Sequence[Segment], pace: _Pace, careful: bool
+) -> tuple[Verdict, Markers, Answer]:
+    """One pass over the log for integrity and state: the verdict, all markers, and the state's answer.
+
+    A careful one reads keys, and folds the state from whatever records there are.
+    """
+    own, scenario = segments[-1], village_of(segments[-1].clock)
+    proof = _state_proof(bootstrap, namespace, own, segments[0], scenario) if scenario else None
     extents = [segment.extent(bootstrap, namespace) for segment in segments]
     total = sum(end[place] - start[place] for start, end in extents for place in start)
     done, broken, verdicts, markers, inherited = 0, "", [], Markers(), None
     for segment in segments:
-        audit, assembler = Audit(segment, inherited), segment.assembler((FLOWS, TRADES))
-        for chunk in raw_chunks(bootstrap, namespace, segment):
+        whole = _Whole(segment, proof).take if proof is not None and not careful else None
+        audit, assembler = Audit(segment, inherited, on_whole=whole), segment.assembler((FLOWS, TRADES))
+        for chunk in (read_chunks if careful else raw_chunks)(bootstrap, namespace, segment):
             audit.feed(chunk)
-            if proof is not None and not broken:
+            if careful and proof is not None and not broken:
                 broken = _fold(assembler, segment, chunk, proof)
             done += len(chunk.offsets)
-            if told is not None:
-                told(done, total)
+            pace.tell(done, total)
         verdicts.append(audit.verdict())
         inherited = heads_of(audit)
         for (family, partition), each in audit.audits.items():
             for epoch, writer, count, digest in each.markers():
                 markers[epoch, family, partition, writer] = count, digest
-        if assembler.next_epoch <= min(segment.last, verdicts[-1].through) and proof is not None:
+        if careful and assembler.next_epoch <= min(segment.last, verdicts[-1].through) and proof is not None:
             broken = broken or f"epoch {assembler.next_epoch} is not whole: {assembler.missing(assembler.next_epoch)}"
-    return together(verdicts), markers, broken
+    state = proof.end(broken) if proof else Answer(Status.NOT_DONE, -1, "the run has no village to keep accounts of")
+    return together(verdicts), markers, state
 
 
 def _fold(assembler: EpochAssembler, segment: Segment, chunk: Any, proof: StateProof) -> str:
@@ -212,11 +303,9 @@ def _fold(assembler: EpochAssembler, segment: Segment, chunk: Any, proof: StateP
 
 
 def _compare(
-    bootstrap: str, namespace: str, segments: Sequence[Segment], verdict: Verdict, markers: Markers,
-    job: reexecution.Job,
-) -> Answer:  # fmt: skip
+    bootstrap: str, namespace: str, segments: Sequence[Segment], verdict: Verdict, markers: Markers, computed: Markers
+) -> Answer:
     """The log's markers against the re-executed ones, then record by record where they differ."""
-    computed = job.result()
     reached = max((epoch for epoch, *_ in markers), default=-1)
     wrong = {
         key for key in markers.keys() | computed.keys() if key[0] <= reached and markers.get(key) != computed.get(key)
@@ -224,7 +313,7 @@ def _compare(
     # Where records are not what their markers say, the records decide.
     bad = {(f.epoch, f.topic, f.partition, f.writer) for f in verdict.findings if f.writer >= 0 and f.epoch >= 0}
     suspects = sorted(wrong | bad, key=lambda key: (key[0], reexecution.ORDER.index(key[1]), *key[2:]))
-    found = reexecution.difference(bootstrap, namespace, segments, job, suspects) if suspects else None
+    found = reexecution.difference(bootstrap, namespace, segments, suspects) if suspects else None
     if found is not None:
         (epoch, family, partition, writer), sides = found
         said = f"epoch {epoch} differs in {family}[{partition}] of writer {writer}"

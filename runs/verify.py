@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -14,46 +14,31 @@ from economy.digest import run_digest
 from economy.errors import InputError
 from economy.events import Rows
 from runs.rawread import raw_chunks
+from runs.tapeproof import audit_tape
 from schemas.catalogue import CLOCK
 from schemas.log.assembly import STARTER
-from schemas.log.audit import NOBODY, Fault, Finding, PlaceAudit
+from schemas.log.audit import OnWhole, PlaceAudit
+from schemas.log.findings import NOBODY, Fault, Finding, Verdict
 from schemas.log.history import FAMILIES, Read, Segment, read_chunks, read_history
 from schemas.log.reader import Chunk
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What verification found. `through` is the last epoch before any fault; digest and root are as recomputed."""
-
-    run: int
-    through: int
-    last_epoch: int
-    records: int
-    retries: int
-    digest: str
-    root: str
-    findings: tuple[Finding, ...]
-
-    @property
-    def sound(self) -> bool:
-        """True when nothing is wrong."""
-        return not self.findings
-
-    def to_json(self) -> dict[str, Any]:
-        """As the command line prints it."""
-        return {**self.__dict__, "sound": self.sound, "findings": [{**f.__dict__} for f in self.findings]}
 
 
 class Audit:
     """All partitions of one segment of a run's history. `feed` takes chunks in offset order, `verdict` ends it."""
 
-    def __init__(self, segment: Segment, inherited: Rows | None = None, chained: bool = True) -> None:
-        """`inherited` are the chains' heads at the cut that a fork starts from; `chained` asks for the digest."""
+    def __init__(
+        self, segment: Segment, inherited: Rows | None = None, chained: bool = True, on_whole: OnWhole | None = None
+    ) -> None:
+        """`inherited` are the chains' heads at the cut that a fork starts from; `chained` asks for the digest.
+
+        `on_whole` as PlaceAudit has it.
+        """
         self.segment, self.started = segment, segment.started
         if self.started["last_epoch"] < 0:
             raise InputError("run", segment.run, "a tape has no epochs whose markers could be verified")
         self.audits = {
-            place: PlaceAudit(self.started, place, segment.first, segment.last, chained) for place in segment.start
+            place: PlaceAudit(self.started, place, segment.first, segment.last, chained, on_whole)
+            for place in segment.start
         }
         if inherited is not None and chained:
             for audit in self.audits.values():
@@ -136,6 +121,10 @@ def verify_run(
 ) -> Verdict:
     """Verify a run with its ancestors. `told(done, total)` hears of the progress in records."""
     segments = read_history(bootstrap, namespace, run)
+    if segments[-1].started["last_epoch"] < 0:
+        if expect:
+            raise InputError("expect", expect, "a tape has no markers, so no root: its digest speaks for it")
+        return audit_tape(bootstrap, namespace, segments[-1], told).verdict()
     verdict = _verify(bootstrap, namespace, segments, expect, told, raw_chunks)
     # The fast reader knows no keys, which alone tell whose an undecodable record is.
     return verdict if verdict.sound else _verify(bootstrap, namespace, segments, expect, told, read_chunks)

@@ -51,13 +51,17 @@ def replay(
     json_: Json = False,
 ) -> None:
     """Prove a run from its log: integrity, state and re-execution, each up to the first divergence."""
-    from runs.replay import replay as replayed
+    from runs.beside import Job
 
-    with using_stack(settings(state, namespace), store=False) as stack, tracked("replaying", "records") as advance:
-        found = replayed(
-            stack.bootstrap, stack.namespace, run, until_tick,
-            advance,
-        )  # fmt: skip
+    chosen = settings(state, namespace)
+    with Job() as job:  # its process starts while this one imports
+        from runs.replay import replay as replayed
+
+        with using_stack(chosen, store=False) as stack, tracked("replaying", "records") as advance:
+            found = replayed(
+                stack.bootstrap, stack.namespace, run, until_tick,
+                advance, job,
+            )  # fmt: skip
     if json_:
         emit(found.to_json())
     else:

@@ -7,9 +7,7 @@ of different agents within one epoch, which has no meaning: readers sort them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -17,10 +15,11 @@ from numpy.typing import NDArray
 
 from economy import canonical
 from economy import events as e
-from economy.digest import Chains, mark
+from economy.digest import Chains, mark, marks
 from economy.events import ChainScope, Events, Rows
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.assembly import OPENING, STARTER
+from schemas.log.findings import NOBODY, Fault, Finding
 from schemas.log.groups import (
     Group,
     Marker,
@@ -28,6 +27,7 @@ from schemas.log.groups import (
     conflicts,
     falling,
     fingerprints,
+    holes,
     left_out,
     linked,
     seed_of,
@@ -44,45 +44,24 @@ _TYPES: Final = {
     DECISIONS: canonical.DECISION_TYPES, FLOWS: canonical.FLOW_TYPES, ORDERS: canonical.ORDER_TYPES,
     TRADES: canonical.TRADE_TYPES,
 }  # fmt: skip
-NOBODY: Final = -9  # a fault that is laid at no writer's door
+_OPEN, _SOUND, _APART = 0, 1, 2  # states of a group: its marker is due; is as its marker says; has to be looked at
 
 
-class Fault(StrEnum):
-    """What can be wrong with a record."""
-
-    CHANGED = "changed"
-    MISSING = "missing"
-    FOREIGN = "foreign"
-    REORDERED = "reordered"
-    UNDECODABLE = "undecodable"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One fault and its place; `until` > `offset` where it lies somewhere in a range of offsets."""
-
-    fault: Fault
-    topic: str
-    partition: int
-    offset: int
-    until: int
-    writer: int
-    epoch: int
-    detail: str
-
-    def __str__(self) -> str:
-        where = f"offset {self.offset}" if self.until <= self.offset else f"offsets {self.offset} to {self.until}"
-        writer = {STARTER: "the run's starter"}.get(self.writer, f"writer {self.writer}")
-        return f"{self.fault}: {self.topic}[{self.partition}] {where}, {writer}, epoch {self.epoch}: {self.detail}"
+# (place, events, epoch of each record by type, first epoch that may still come)
+OnWhole = Callable[[Place, Events, Mapping[str, Ints], int], None]
 
 
 class PlaceAudit:
     """One partition of one run, fed in offset order."""
 
     def __init__(
-        self, started: Mapping[str, Any], place: Place, first: int, last: int, chained: bool = True
+        self, started: Mapping[str, Any], place: Place, first: int, last: int, chained: bool = True,
+        on_whole: OnWhole | None = None,
     ) -> None:  # fmt: skip
-        """`first` and `last` are the epochs that count here; those behind `last` are not looked at."""
+        """`first` and `last` are the epochs that count here; those behind `last` are not looked at.
+
+        `on_whole` is handed the records of epochs that are as all their markers say, in rising order of epochs.
+        """
         self.run: int = started["run"]
         self.place, self.family, self.partition = place, place[0], place[1]
         self.ticks: int = started["epoch_ticks"]
@@ -95,11 +74,20 @@ class PlaceAudit:
         self.opened = self.closed = self.family == TRADES
         self.heads: set[tuple[int, int, int, int]] = set()  # as sealed on the log
         self.chains = Chains((_SCOPE[self.family],)) if chained else None
+        self._on_whole = on_whole
         self._groups: dict[tuple[int, int], Group] = {}  # (writer, epoch)
+        # A group's code is (epoch + 1) * (shards + 1) + writer + 1. What has been read of groups whose markers are due
+        # stays together, so that the groups of many epochs are counted and hashed at once.
+        self._state = np.zeros((self.last_epoch + 2) * (self.shards + 1), np.int8)
+        self._waiting: dict[str, list[tuple[Rows, Ints, Ints]]] = {}  # type -> (rows, offsets, codes)
+        self._prints: list[NDArray[np.uint64]] = []  # of all sound records
+        self._sound: dict[str, list[tuple[Rows, Ints]]] = {}  # type -> (rows, epochs), until their epochs are whole
+        self._writers = np.zeros(self.last_epoch + 2, np.int64)  # epoch + 1 -> writers whose group is sound
+        self._whole = self.first  # first epoch that is not
         self.chain: dict[int, int] = {}  # of the newest marker, by writer
         self._next: dict[int, int] = {}  # epoch whose marker is due, by writer
-        self._chained = max(0, self.first)  # the opening stands in no chain
-        self._ready: dict[int, dict[int, Events]] = {}  # epoch -> writer -> its sound records
+        if self.first == OPENING and self.family != FLOWS:
+            self._whole = 0
 
     def restore_chains(self, rows: Rows) -> None:
         """Begin with the heads that a fork inherits."""
@@ -146,11 +134,15 @@ class PlaceAudit:
         kind = e.EpochMatched if self.family == TRADES else e.EpochClosed
         if kind.name not in chunk.rows:
             return
+        closed = []
         for row, offset in zip(chunk.rows[kind.name].tolist(), chunk.offsets_of(kind.name).tolist(), strict=True):
             if row[0] == self.run:
                 writer = 0 if self.family == TRADES else row[e.EpochClosed.SHARD]
                 at = kind.COUNT
-                self._mark(writer, row[kind.EPOCH], row[kind.PARTITION], Marker(offset, *row[at : at + 4]))
+                if self._mark(writer, row[kind.EPOCH], row[kind.PARTITION], Marker(offset, *row[at : at + 4])):
+                    closed.append((writer, row[kind.EPOCH]))
+        if closed:
+            self._settle(closed)
 
     def _epoch_near(self) -> int:
         return max(self._next.values(), default=self.first)
@@ -177,45 +169,56 @@ class PlaceAudit:
                 return
         writers = np.zeros(len(rows), np.int64) if self.family == TRADES else identifier % self.shards
         writers = np.where(epochs == OPENING, STARTER, writers)
-        code = (epochs + 1) * (self.shards + 1) + writers + 1
-        if code[0] == code[-1] and (code == code[0]).all():
-            self._file_group(int(writers[0]), int(epochs[0]), name, rows, offsets)
-            return
-        order = np.argsort(code, kind="stable")
-        bounds = np.flatnonzero(np.diff(code[order])) + 1
-        for part in np.split(order, bounds):
-            self._file_group(int(writers[part[0]]), int(epochs[part[0]]), name, rows[part], offsets[part])
+        codes = self._code(writers, epochs)
+        state = self._state[codes]
+        if state.any():
+            again, apart = state == _SOUND, state == _APART
+            self._repeated(name, rows[again], offsets[again], codes[again])
+            self._set_apart(name, rows[apart], offsets[apart], codes[apart])
+            new = state == _OPEN
+            rows, offsets, codes = rows[new], offsets[new], codes[new]
+        self._waiting.setdefault(name, []).append((rows, offsets, codes))
 
-    def _file_group(self, writer: int, epoch: int, name: str, rows: Rows, offsets: Ints) -> None:
-        group = self._groups.setdefault((writer, epoch), Group())
-        if group.known is None:
-            group.add(name, rows, offsets)
+    def _code(self, writer: Any, epoch: Any) -> Any:
+        return (epoch + 1) * (self.shards + 1) + writer + 1
+
+    def _group_of(self, code: int) -> tuple[int, int]:
+        """(writer, epoch) of a code."""
+        return code % (self.shards + 1) - 1, code // (self.shards + 1) - 1
+
+    def _set_apart(self, name: str, rows: Rows, offsets: Ints, codes: Ints) -> None:
+        """File records by their groups, which are not as their markers say."""
+        for code in np.unique(codes).tolist():
+            mine = codes == code
+            self._groups.setdefault(self._group_of(code), Group()).add(name, rows[mine], offsets[mine])
+
+    def _repeated(self, name: str, rows: Rows, offsets: Ints, codes: Ints) -> None:
+        """Judge records of groups that are complete: only what is known already may come again."""
+        if not len(rows):
             return
-        # The group is complete: only what is known already may come again.
-        prints = fingerprints(rows, seed_of(name))
-        at = np.minimum(np.searchsorted(group.known, prints), max(0, len(group.known) - 1))
-        same = group.known[at] == prints if len(group.known) else np.zeros(len(prints), np.bool_)
-        self.retries += int(same.sum())
-        for position in np.flatnonzero(~same).tolist():
+        known = np.isin(fingerprints(rows, seed_of(name)), np.concatenate([np.empty(0, np.uint64), *self._prints]))
+        self.retries += int(known.sum())
+        for position in np.flatnonzero(~known).tolist():
             said = f"{name} {rows[position].tolist()} came after the writer had closed the epoch"
-            self._find(Fault.FOREIGN, int(offsets[position]), writer, epoch, said)
+            self._find(Fault.FOREIGN, int(offsets[position]), *self._group_of(int(codes[position])), said)
 
     # ---- markers
-    def _mark(self, writer: int, epoch: int, partition: int, marker: Marker) -> None:
+    def _mark(self, writer: int, epoch: int, partition: int, marker: Marker) -> bool:
+        """Take in a marker; true when it closes a group."""
         if self.upto < epoch <= self.last_epoch:
-            return
+            return False
         due = self._next.get(writer, OPENING if writer == STARTER else max(0, self.first))
         known = -1 <= writer < self.shards and (writer == STARTER) == (epoch == OPENING)
         if partition != self.partition or not known or not self.first <= epoch <= self.last_epoch:
             self._find(Fault.FOREIGN, marker.offset, writer, epoch, "a marker that does not belong in this partition")
-            return
+            return False
         group = self._groups.setdefault((writer, epoch), Group())
         if group.marker is not None:
             self.retries += 1
             if group.marker.content != marker.content:
                 said = f"the epoch was closed before, at offset {group.marker.offset}, with other contents"
                 self._find(Fault.CHANGED, marker.offset, writer, epoch, said)
-            return
+            return False
         group.marker = marker
         if epoch < due:
             said = f"its marker stands behind that of epoch {due - 1}"
@@ -225,67 +228,132 @@ class PlaceAudit:
             self._find(Fault.CHANGED, marker.offset, writer, epoch, said)
         if epoch >= due:  # beyond a gap the chain goes on from what is there; the gap is told at the end
             self.chain[writer], self._next[writer] = marker.chain, epoch + 1
-        self._settle(writer, epoch, group)
+        return True
 
-    def _settle(self, writer: int, epoch: int, group: Group) -> None:
-        """Close a group that is as its marker says; any other waits for `finish`, when all its records are known."""
+    def _settle(self, closed: list[tuple[int, int]]) -> None:
+        """Close the groups that are as their markers say; any other waits for `finish`, when all records are known."""
+        codes = np.array([self._code(*group) for group in closed], np.int64)
+        markers = [self._groups[group].marker for group in closed]
+        limit = np.full(self._state.size, -1, np.int64)  # offset of the marker by code
+        limit[codes] = [marker.offset for marker in markers if marker is not None]
+        rows, offsets, groups, late = dict[str, Rows](), dict[str, Ints](), dict[str, Ints](), np.zeros(0, np.int64)
+        for name, parts in self._waiting.items():
+            part, at, of = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+            due = limit[of] >= 0
+            self._waiting[name] = [(part[~due], at[~due], of[~due])]
+            if not due.all():
+                part, at, of = part[due], at[due], of[due]
+            if len(of):
+                rows[name], offsets[name], groups[name] = part, at, of
+                late = np.concatenate((late, of[at > limit[of]]))  # read in the same chunk: they may be repeats
+        found = {code: (count, digest) for code, count, digest in marks(rows, _SCOPE[self.family], groups).tolist()}
+        nothing = mark({}, _SCOPE[self.family], 0)[:2]
+        bad = set(late.tolist())
+        bad |= {
+            code for code, marker in zip(codes.tolist(), markers, strict=True)
+            if marker is None or found.get(code, nothing) != (marker.count, marker.digest)
+        }  # fmt: skip
+        self._state[codes] = _SOUND
+        if bad:
+            self._state[list(bad)] = _APART
+            for name, of in list(groups.items()):
+                good = self._state[of] == _SOUND
+                self._set_apart(name, rows[name][~good], offsets[name][~good], of[~good])
+                rows[name], offsets[name], groups[name] = rows[name][good], offsets[name][good], of[good]
+        self._accept(rows, offsets, groups, [group for group in closed if self._code(*group) not in bad])
+        for code in sorted(bad):
+            self._settle_one(*self._group_of(code))
+
+    def _settle_one(self, writer: int, epoch: int) -> None:
+        """Close a group that is as its marker says but for records that were sent again."""
+        group = self._groups[writer, epoch]
         marker = group.marker
         assert marker is not None
-        rows, offsets = group.join()
-        late: dict[str, tuple[Rows, Ints]] = {}
-        if span(offsets)[1] > marker.offset:  # read in the same chunk: they may be repeats
-            rows, offsets, late = before(rows, offsets, marker.offset)
-        count, digest, _ = mark(rows, _SCOPE[self.family], 0)
-        if (count, digest) != (marker.count, marker.digest):
-            rows, offsets, repeated = unique(rows, offsets)
-            count, digest, _ = mark(rows, _SCOPE[self.family], 0)
-            if (count, digest) != (marker.count, marker.digest):
-                return
-            self.retries += repeated
-        self._accept(writer, epoch, group, rows, offsets)
+        rows, offsets, late = before(*group.join(), marker.offset)
+        rows, offsets, repeated = unique(rows, offsets)
+        if mark(rows, _SCOPE[self.family], 0)[:2] != (marker.count, marker.digest):
+            return
+        self.retries += repeated
+        self._accept_one(writer, epoch, rows, offsets)
         for name, (more, at) in late.items():
-            self._file_group(writer, epoch, name, more, at)
+            self._repeated(name, more, at, np.full(len(more), self._code(writer, epoch), np.int64))
 
-    def _accept(self, writer: int, epoch: int, group: Group, rows: Events, offsets: dict[str, Ints]) -> None:
-        self._check_order(writer, epoch, rows, offsets)
-        prints = [fingerprints(part, seed_of(name)) for name, part in rows.items()]
-        group.known = np.sort(np.concatenate(prints)) if prints else np.empty(0, np.uint64)
-        group.rows, group.offsets = {}, {}
-        if self.chains is None or epoch == OPENING:
+    def _accept_one(self, writer: int, epoch: int, rows: Events, offsets: dict[str, Ints]) -> None:
+        code = self._code(writer, epoch)
+        self._state[code] = _SOUND
+        codes = {name: np.full(len(part), code, np.int64) for name, part in rows.items()}
+        self._accept(rows, offsets, codes, [(writer, epoch)])
+
+    def _accept(
+        self, rows: Events, offsets: dict[str, Ints], codes: dict[str, Ints], groups: list[tuple[int, int]]
+    ) -> None:
+        """Take in groups that are as their markers say, all of their records together."""
+        self._check_order(rows, offsets, codes)
+        for name, part in rows.items():
+            self._prints.append(fingerprints(part, seed_of(name)))
+        for writer, epoch in groups:
+            group = self._groups[writer, epoch]
+            group.sound, group.rows, group.offsets = True, {}, {}
+            self._writers[epoch + 1] += 1
+        if self.chains is None and self._on_whole is None:
             return
-        self._ready.setdefault(epoch, {})[writer] = rows
-        while len(self._ready.get(self._chained, ())) == self.shards:
-            self.chains.update(self._chained, canonical.merge(list(self._ready.pop(self._chained).values())))
-            self._chained += 1
+        for name, part in rows.items():
+            self._sound.setdefault(name, []).append((part, codes[name] // (self.shards + 1) - 1))
+        whole = self._whole
+        while whole <= self.last_epoch and self._writers[whole + 1] == (1 if whole == OPENING else self.shards):
+            whole += 1
+        if whole > self._whole:
+            self._go_on(whole)
 
-    def _check_order(self, writer: int, epoch: int, rows: Events, offsets: dict[str, Ints]) -> None:
+    def _go_on(self, whole: int) -> None:
+        """The epochs below `whole` are complete: append them to the chains, and hand them over."""
+        events, epochs = {}, {}
+        for name, parts in self._sound.items():
+            rows, of = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+            done = of < whole
+            if done.any():
+                events[name], epochs[name] = (rows, of) if done.all() else (rows[done], of[done])
+            self._sound[name] = [(rows[~done], of[~done])]
+        if self._on_whole is not None:
+            self._on_whole(self.place, events, epochs, whole)
+        if self.chains is not None:
+            if self._whole == OPENING:  # which stands in no chain
+                events = {name: rows[epochs[name] > OPENING] for name, rows in events.items()}
+                epochs = {name: of[of > OPENING] for name, of in epochs.items()}
+            self.chains.extend(events, epochs)
+        self._whole = whole
+
+    def _check_order(self, rows: Events, offsets: dict[str, Ints], codes: dict[str, Ints]) -> None:
         """Market output rises in (instrument, seq) over all types; an agent's n rises within each type."""
-        if not rows:
-            return
         first, second = (
             (canonical.INSTRUMENT, canonical.SEQ) if self.family == TRADES else (canonical.AGENT, canonical.N)
         )
-        sets = [list(rows)] if self.family == TRADES else [[name] for name in rows]
-        for names in sets:
+        there = [name for name, part in rows.items() if len(part)]
+        for names in [there] if self.family == TRADES and there else [[name] for name in there]:
             ids = np.concatenate([rows[name][:, first] for name in names])
             numbers = np.concatenate([rows[name][:, second] for name in names])
+            of = np.concatenate([codes[name] for name in names])
             at = np.concatenate([offsets[name] for name in names])
-            order = np.argsort(at, kind="stable")
-            wrong = int(falling(ids[order], numbers[order]))
-            if wrong >= 0:
-                where = order[wrong]
+            if len(names) > 1:
+                order = np.argsort(at, kind="stable")
+                ids, numbers, of, at = ids[order], numbers[order], of[order], at[order]
+            for where in falling(of - of.min(), ids, numbers).tolist():
                 said = f"number {numbers[where]} of {'instrument' if self.family == TRADES else 'agent'} {ids[where]} "
-                self._find(Fault.REORDERED, int(at[where]), writer, epoch, said + "stands behind a higher one")
+                group = self._group_of(int(of[where]))
+                self._find(Fault.REORDERED, int(at[where]), *group, said + "stands behind a higher one")
 
     # ---- the end
     def finish(self, ended: bool, closed: bool) -> None:
         """Judge what is left open: with `ended` no epoch may be missing, with `closed` not RunClosed either."""
+        for name, parts in self._waiting.items():
+            for rows, offsets, codes in parts:
+                self._set_apart(name, rows, offsets, codes)
+        self._waiting = {}
         for (writer, epoch), group in sorted(self._groups.items()):
-            if group.known is None and group.marker is not None:
+            if not group.sound and group.marker is not None:
                 self._diagnose(writer, epoch, group, group.marker)
-            elif group.known is None and ended:
-                _, offsets = group.join()
-                low, high = span(offsets)
+            elif not group.sound and ended:
+                low, high = span(group.join()[1])
                 self._find(Fault.MISSING, low, writer, epoch, "no marker closes the writer's epoch", high)
         for writer, due in self._expected().items():
             reached = self._next.get(writer, due)
@@ -317,7 +385,7 @@ class PlaceAudit:
                 for position in np.flatnonzero(at > marker.offset).tolist():
                     said = f"{name} {rows[name][position].tolist()} stands behind the marker of its epoch"
                     self._find(Fault.REORDERED, int(at[position]), writer, epoch, said)
-            self._accept(writer, epoch, group, rows, offsets)
+            self._accept_one(writer, epoch, rows, offsets)
             return
         if count > marker.count:
             found = left_out(rows, offsets, scope, marker) if count - marker.count == 1 else None
@@ -331,19 +399,11 @@ class PlaceAudit:
                 extra += f"; offsets {a} and {b} hold two contents under one identity"
             self._find(Fault.FOREIGN, low, writer, epoch, extra, high)
         elif count < marker.count:
-            said = f"{marker.count - count} of {marker.count} records that the writer counts{self._gap(rows, epoch)}"
+            gaps = holes(rows) if self.family == TRADES else ""
+            said = f"{marker.count - count} of {marker.count} records that the writer counts{gaps}"
             earlier = self._groups.get((writer, epoch - 1))
             low = earlier.marker.offset + 1 if earlier is not None and earlier.marker is not None else low
             self._find(Fault.MISSING, low, writer, epoch, said, marker.offset)
         else:
             said = "one or more records differ from what the writer sent; `escape replay` shows which"
             self._find(Fault.CHANGED, low, writer, epoch, said, high)
-
-    def _gap(self, rows: Events, epoch: int) -> str:
-        """Numbers missing within the market's output, whose seq is dense."""
-        if self.family != TRADES or not rows:
-            return ""
-        pairs = np.concatenate([part[:, [canonical.INSTRUMENT, canonical.SEQ]] for part in rows.values()])
-        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-        holes = np.flatnonzero((np.diff(pairs[:, 0]) == 0) & (np.diff(pairs[:, 1]) > 1))
-        return "".join(f"; seq {pairs[at, 1] + 1} of instrument {pairs[at, 0]}" for at in holes.tolist()[:3])

@@ -21,14 +21,17 @@ _SEARCHED: Final = 5_000  # records of a group among which a foreign one is soug
 
 
 @njit(cache=True)
-def falling(ids: Ints, numbers: Ints) -> int:
-    """Position of the first record whose number is not above the one before of the same id, -1 when there is none."""
+def falling(groups: Ints, ids: Ints, numbers: Ints) -> Ints:
+    """Position of the first record of each group, 0 to k, whose number is not above the one before of the same id."""
     last = {np.int64(-1): np.int64(-1)}
+    low, span = ids.min(), ids.max() - ids.min() + 1
+    found = np.full(groups.max() + 1, -1, np.int64)
     for i in range(ids.size):
-        if ids[i] in last and numbers[i] <= last[ids[i]]:
-            return i
-        last[ids[i]] = numbers[i]
-    return -1
+        key = groups[i] * span + ids[i] - low
+        if key in last and numbers[i] <= last[key] and found[groups[i]] < 0:
+            found[groups[i]] = i
+        last[key] = numbers[i]
+    return found[found >= 0]
 
 
 @njit(cache=True)
@@ -67,7 +70,7 @@ class Group:
     rows: dict[str, list[Rows]] = field(default_factory=dict)
     offsets: dict[str, list[Ints]] = field(default_factory=dict)
     marker: Marker | None = None
-    known: NDArray[np.uint64] | None = None  # sorted fingerprints, once the group is sound
+    sound: bool = False  # as the marker says
 
     def add(self, name: str, rows: Rows, offsets: Ints) -> None:
         """Take in records with their offsets."""
@@ -137,6 +140,16 @@ def conflicts(rows: Events, offsets: dict[str, Ints], family: str) -> list[tuple
             if known[:2] != (name, row):
                 found.append((known[2], at))
     return found
+
+
+def holes(rows: Events) -> str:
+    """Numbers missing within the market's output, whose seq is dense."""
+    if not rows:
+        return ""
+    pairs = np.concatenate([part[:, [canonical.INSTRUMENT, canonical.SEQ]] for part in rows.values()])
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    found = np.flatnonzero((np.diff(pairs[:, 0]) == 0) & (np.diff(pairs[:, 1]) > 1))
+    return "".join(f"; seq {pairs[at, 1] + 1} of instrument {pairs[at, 0]}" for at in found.tolist()[:3])
 
 
 def left_out(rows: Events, offsets: dict[str, Ints], scope: ChainScope, marker: Marker) -> tuple[str, int] | None:

@@ -15,8 +15,8 @@ from runs.local import run_local
 from runs.verify import Audit, Verdict, verify_run
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.codec import decode_record, encode_record
-from schemas.log.audit import Fault
 from schemas.log.clocklog import ClockLog
+from schemas.log.findings import Fault
 from tests.integration.lab import Lab
 from tests.integration.recorded import Recorded
 from tests.toy_model import make
