@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agents.interventions import MENU
+from agents.pinned import recorded_of
 from agents.public import Public
 from agents.village import VillageModel, VillageShard
 from economy import canonical
@@ -214,6 +215,22 @@ def test_the_pinned_do_what_they_did_while_others_react(
     assert sent <= known
     assert len(sent) > 0.9 * len(known)
     assert not any(same(held[k], plain[k], free) for k in range(60, 80) if k % 5 in (1, 2))
+
+
+def test_what_was_recorded_is_sent_as_a_record_of_the_fork(model: VillageModel, plain: dict[int, Events]) -> None:
+    told = {CUT: [("pin.households,market_makers", "1")]}
+    parent = Execution(model, 1, 2, 1)
+    parent.open()
+    for _ in parent.epochs(CUT - 1):
+        pass
+    parent.interventions = told
+    everybody = model.pinned(told[CUT])
+    parent.change(CUT, canonical.merge([recorded_of(plain[k], everybody) for k in range(CUT, 80)]))
+    for number, member in enumerate(parent.members):
+        moved = model.load_shard(9, number, 2, member.dump())
+        sent = moved.step(CUT + 1, told[CUT])
+        assert sent
+        assert {run for rows in sent.values() for run in rows[:, 0].tolist()} == {9}
 
 
 @pytest.mark.parametrize(
