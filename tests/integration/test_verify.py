@@ -12,11 +12,11 @@ import pytest
 from economy.errors import InputError
 from infra.broker import Broker
 from runs.local import run_local
-from runs.verify import Audit, Verdict, verify_run
+from runs.verify import Audit, verify_run
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.codec import decode_record, encode_record
 from schemas.log.clocklog import ClockLog
-from schemas.log.findings import Fault
+from schemas.log.findings import Fault, Verdict
 from tests.integration.lab import Lab
 from tests.integration.recorded import Recorded
 from tests.toy_model import make
