@@ -158,7 +158,8 @@ class Stack:
                 continue
             try:
                 broker.start()
-            except SetupError as error:  # its port was taken meanwhile, or its disk is full: tried again
+            except (SetupError, OSError) as error:  # its port was taken meanwhile, or its disk is full: tried again
+                broker.stop()
                 log.warning("%s", error)
 
     def describe(self) -> dict[str, Any]:
