@@ -18,7 +18,7 @@ from tests.chaos.held import check_indicators, check_tables
 from tests.chaos.theatre import Theatre, until
 from tests.integration.commands import alive, answer
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.soak, pytest.mark.timeout(900)]
 SCENARIO = {"calendar.rounds": "2", "targets.debt_ratio": "3.0", "years": "3"}
 FULL_SECONDS = 5.0  # of a full disk, for every component to meet it
 
