@@ -25,7 +25,10 @@ Column = NDArray[np.int64]
 USE_SHIFT: Final = 14  # a tag is use << 14 | tax rate
 TAX_MASK: Final = (1 << USE_SHIFT) - 1
 _TYPES, _SIDES, _TIFS, _USES = len(OrderType), len(Side), len(TimeInForce), len(Use)
-_REFUSED_CANCEL: Final = -(int(RejectReason.MALFORMED) + 1)
+_MALFORMED: Final = -(int(RejectReason.MALFORMED) + 1)
+# No settings: workers that differed here would make different logs of the same input.
+LATEST: Final = 1 << 61  # tick of an instrument's first record; nanoseconds since 1970 reach it in 2043
+AHEAD: Final = 1 << 50  # ticks from one record to the next: 13 days of nanoseconds, 35 years of microseconds
 
 
 def ops_of(orders: Rows, cancels: Rows, ids: NDArray[np.int64], static: Rows) -> tuple[Rows, Rows]:
@@ -50,6 +53,22 @@ def ops_of(orders: Rows, cancels: Rows, ids: NDArray[np.int64], static: Rows) ->
         ops[n:], source[n:],
     )  # fmt: skip
     return ops, source
+
+
+@njit(cache=True, nogil=True)
+def refuse_ahead(ops: Rows, times: Column) -> None:
+    """Refuse, in place, ops whose tick lies too far behind the time of their instrument: it would move it for good.
+
+    `ops` in order of arrival; `times` (slots,) their times before, in ticks, written over.
+    """
+    for i in range(ops.shape[0]):
+        code, slot, tick = ops[i, 0], ops[i, 1], ops[i, 6]
+        if code < 0 or slot < 0:
+            continue
+        if tick - times[slot] > (AHEAD if times[slot] > 0 else LATEST):
+            ops[i, 0] = _MALFORMED
+        else:
+            times[slot] = max(times[slot], tick)
 
 
 @njit(cache=True)
@@ -125,7 +144,7 @@ def _cancel(
     instrument: Column, tick: Column, agent: Column, n: Column, order: Column, ids: Column, ops: Rows, source: Rows
 ) -> None:
     for i in range(n.size):
-        ops[i, 0] = CANCEL if tick[i] >= 0 else _REFUSED_CANCEL
+        ops[i, 0] = CANCEL if tick[i] >= 0 else _MALFORMED
         ops[i, 1], ops[i, 2], ops[i, 3] = _slot(ids, instrument[i]), order[i], agent[i]
         ops[i, 4] = ops[i, 5] = ops[i, 7] = 0
         ops[i, 6] = tick[i]

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.admission import ops_of
+from economy.admission import ops_of, refuse_ahead
 from economy.errors import InputError
 from economy.events import (
     BookUpdated,
@@ -100,10 +100,13 @@ class Market:
 
         `arrival` (len(orders) + len(cancels),) holds the place of each row, orders first. Where one call ends and the
         next begins does not show in the result, so levels and fixings, which belong to epochs, are not published.
+        Records whose tick is absurd are refused, see `refuse_ahead`: here time is what the records say.
         """
         ops, source = ops_of(orders, cancels, self._ids, self._static[:, :3])
         order = np.argsort(arrival, kind="stable")
-        return self._run(ops[order], source[order], np.zeros((0, 8), np.int64))[0]
+        ops = ops[order]
+        refuse_ahead(ops, self._books.times())
+        return self._run(ops, source[order], np.zeros((0, 8), np.int64))[0]
 
     def _run(self, ops: Rows, source: Rows, clock: Rows) -> tuple[Events, Batch]:
         listed = ops[:, 1] >= 0

@@ -234,7 +234,7 @@ class Books:
 
     def times(self) -> NDArray[np.int64]:
         """Tick of the latest op of each instrument, 0 before the first."""
-        return self.heads[2::HW].copy()
+        return np.maximum(self.heads[2::HW], 0)
 
     def resting(self, slot: int, side: int) -> int:
         """Number of resting orders of a side."""

@@ -193,3 +193,19 @@ def test_a_breaker_halts_collects_and_resumes_at_one_price():
         [4, 107, 10, 2, 3, 0],
     ]
     assert out["PriceBandChanged"][0, 3:].tolist() == [4, 97, 117]
+
+
+def test_the_end_of_a_run_closes_nothing_and_who_goes_on_holds_the_auction():
+    listed = replace(LISTED, reference_price=100, open_ticks=2 * L)
+    rests = ("limit", "gtc", False)
+    crossing = (("submit", 1, 1, 0, *rests, 101, 5, 0, 0, 0, 0), ("submit", 2, 1, 1, *rests, 99, 3, 0, 0, 0, 0))
+    orders, _, _, _ = rows_of([(0, action) for action in crossing])
+    market = Market(1, SEED, L, [listed])
+    assert market.match_epoch(0, orders, NO_CANCELS).keys() == {BookUpdated.name}
+    assert market.in_call(5)
+    assert [len(side) for side in market.resting(5)] == [1, 1]
+    longer = Market.load(1, SEED, L, [listed], market.dump())
+    held = longer.match_epoch(1, orders[:0], NO_CANCELS)
+    resumed, r = held[TradingResumed.name], TradingResumed
+    assert resumed[:, [r.TICK, r.PRICE, r.QUANTITY]].tolist() == [[2 * L - 1, 100, 3]]
+    assert not longer.in_call(5)

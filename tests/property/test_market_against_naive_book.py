@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from economy.admission import AHEAD, LATEST
 from economy.canonical import TRADE_TYPES
 from economy.events import (
     InstrumentClass,
@@ -44,6 +46,45 @@ def test_free_mode_equals_the_naive_book_however_the_input_is_cut(actions, first
             if o.side == side:
                 totals[o.price] += o.left
         assert {price: quantity for price, quantity, _ in levels.tolist()} == dict(totals)
+
+
+@settings(max_examples=100)
+@given(steps, st.integers(0, 60), st.sampled_from((2**61 + 1, 2**62, 2**63 - 1)), st.booleans())
+def test_a_record_from_an_absurd_future_is_refused_and_moves_no_time(actions, place, tick, cancels_it):
+    orders, cancels, arrival, naive = rows_of(actions)
+    o, c = OrderSubmitted, OrderCancelRequested
+    stray = np.zeros((1, c.width if cancels_it else o.width), np.int64)
+    stray[0, [o.RUN, o.TICK, o.AGENT, o.N, o.ORDER, o.INSTRUMENT]] = 1, tick, 9, 0, 1, 5
+    assert [o.RUN, o.TICK, o.AGENT, o.N, o.ORDER, o.INSTRUMENT] == [c.RUN, c.TICK, c.AGENT, c.N, c.ORDER, c.INSTRUMENT]
+    if cancels_it:
+        cancels, arrival = np.concatenate((cancels, stray)), np.append(2 * arrival, 2 * place - 1)
+    else:
+        stray[0, [o.PRICE, o.QUANTITY]] = 100, 1
+        orders, arrival = np.concatenate((stray, orders)), np.append(2 * place - 1, 2 * arrival)
+    got = told(Market(1, 7, 20, [LISTED]).match_free(orders, cancels, arrival))
+    assert got.count(("reject", 9, 1, "malformed")) == 1
+    assert [what for what in got if what != ("reject", 9, 1, "malformed")] == expected(naive)
+
+
+def test_how_far_ahead_a_record_may_be():
+    ids = itertools.count(1)
+
+    def reasons(market, *ticks):
+        o = OrderSubmitted
+        orders = np.zeros((len(ticks), o.width), np.int64)
+        orders[:, o.RUN], orders[:, o.TICK], orders[:, o.AGENT], orders[:, o.INSTRUMENT] = 1, ticks, 9, 5
+        orders[:, o.N] = orders[:, o.ORDER] = [next(ids) for _ in ticks]
+        orders[:, o.PRICE], orders[:, o.QUANTITY] = 100, 1
+        out = market.match_free(orders, NO_CANCELS, np.arange(len(ticks)))
+        return [RejectReason(r) for r in out.get(OrderRejected.name, orders[:0])[:, OrderRejected.REASON].tolist()]
+
+    market = Market(1, 7, 20, [LISTED])
+    assert reasons(market, LATEST + 1) == [RejectReason.MALFORMED]
+    assert reasons(market, LATEST) == []
+    market = Market.load(1, 7, 20, [LISTED], market.dump())
+    assert reasons(market, LATEST + AHEAD + 1) == [RejectReason.MALFORMED]
+    assert reasons(market, LATEST + AHEAD, LATEST + 2 * AHEAD) == []
+    assert reasons(market, LATEST + 4 * AHEAD, LATEST + 3 * AHEAD) == [RejectReason.MALFORMED]
 
 
 @settings(max_examples=100)
