@@ -15,7 +15,7 @@ from economy.scenario import load_scenario
 from runs.local import run_local
 from tests.chaos.held import check_indicators, check_published, check_tables
 from tests.chaos.theatre import COMPONENTS, Theatre, chosen
-from tests.integration.commands import answer
+from tests.integration.commands import escape
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(1800)]
 SMALL = {"calendar.rounds": "2", "targets.debt_ratio": "3.0", "calendar.epoch_ticks": "60"}  # an epoch a second
@@ -37,7 +37,8 @@ def disturbed(folder: Path, dice: random.Random, years: int, singles: int, pairs
         assert result["digest"] == expected
         run, stack = theatre.run, theatre.stack
         rows, figures = check_tables(stack, run), check_indicators(stack, run)
-        answer("job", "gdp", "--run", str(run), "--incremental", "--json", **theatre.where)
+        code, _, err = escape("job", "gdp", f"--run={run}", "--incremental", "--json", timeout=1200, **theatre.where)
+        assert code == 0, err
         published = check_published(stack, run)
         told = theatre.ask(f"{{ run(id: {run}) {{ digest }} }}")
         assert told == {"data": {"run": {"digest": expected}}}
