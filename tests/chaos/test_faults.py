@@ -37,7 +37,9 @@ def disturbed(folder: Path, dice: random.Random, years: int, singles: int, pairs
         assert result["digest"] == expected
         run, stack = theatre.run, theatre.stack
         rows, figures = check_tables(stack, run), check_indicators(stack, run)
-        code, _, err = escape("job", "gdp", f"--run={run}", "--incremental", "--json", timeout=1200, **theatre.where)
+        code, _, err = escape(
+            "job", "gdp", f"--run={run}", "--incremental", "--json", cwd=None, timeout=1200, **theatre.where
+        )
         assert code == 0, err
         published = check_published(stack, run)
         told = theatre.ask(f"{{ run(id: {run}) {{ digest }} }}")

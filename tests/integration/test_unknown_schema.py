@@ -17,7 +17,7 @@ from schemas.log.reader import read_all
 from schemas.log.writer import LogWriter
 from tests.integration import test_projection, test_sink, toy
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.soak]
 NEWER = 1 + max(entry["id"] for entries in locked_ids().values() for entry in entries)
 
 
@@ -37,7 +37,7 @@ def test_they_are_passed_by_every_reader_and_what_is_known_goes_on(
     try:
         assert [info.state for info in list_runs(broker.bootstrap, namespace)] == ["aborted"]
         assert read_clock(broker.bootstrap, namespace, 5).aborted == "a test"
-        (made,) = toy.matched(broker.bootstrap, namespace, 7, test_projection.PARTITIONS, 1)
+        (made,) = toy.matched(broker.bootstrap, namespace, 7, test_projection.PARTITIONS, 1, 200)
         assert toy.equal(made, toy.expected(7, 1, 50)[0])
         test_projection.wait_logged(tmp_path, "run 5 has no village to keep accounts of")
         letters = test_sink.buried(broker, namespace, ORDERS)
