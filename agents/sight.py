@@ -69,9 +69,12 @@ class Sight(Arrays):
 
     def views(self, public: Public, ids: Ints, cut: int) -> list[tuple[Mask, Public]]:
         """What each of the agents is shown at a cut: masks over `ids` that exclude each other, and their views."""
+        alike = [(np.ones(len(ids), np.bool_), public)]
+        if not len(ids):
+            return alike
         kinds, which = np.unique(self.lenses[ids].reshape(len(ids), -1), axis=0, return_inverse=True)
-        if not len(ids) or (len(kinds) == 1 and not self._changes(kinds[0])):
-            return [(np.ones(len(ids), np.bool_), public)]
+        if len(kinds) == 1 and not self._changes(kinds[0]):
+            return alike
         return [(which.reshape(-1) == k, self._view(public, lens, cut)) for k, lens in enumerate(kinds)]
 
     def _changes(self, lens: Ints) -> bool:

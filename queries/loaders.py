@@ -225,7 +225,7 @@ class Loaders:
             "SELECT agent, groupArray(toString(account)) AS accounts, groupArray(item) AS items, groupArray(quantity) "
             "AS quantities FROM (SELECT agent, account, item, quantity FROM balance_recorded FINAL "
             "WHERE run = {run:Int64} AND window = {window:Int64} AND agent >= {from:Int64} AND agent < {to:Int64} "
-            "ORDER BY agent, account, item) GROUP BY agent",
+            "ORDER BY agent, toString(account), item) GROUP BY agent",
             **{"run": run, "window": window, "from": AGENTS * block, "to": AGENTS * (block + 1)},
         )
         return {

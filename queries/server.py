@@ -69,6 +69,7 @@ class ApiConfig:
     allow_origins: tuple[str, ...] = ()
     cache_bytes: int = 64 << 20  # whole answers
     memory_bytes: int = 128 << 20  # figures, agents, instruments and books
+    at_work: int = 2 * max(2, os.cpu_count() or 1)  # queries that are executed at once
     live: LiveSettings = field(default_factory=LiveSettings)
 
 
@@ -99,6 +100,9 @@ class Api:
         self.cache = ResponseCache(lambda run: fingerprint(reader, run), size=config.cache_bytes)
         self.memory = Memory(config.memory_bytes)
         self.live = Live(reader, config.live)
+        # Those that wait do so in the order in which they came. Were all at work at once, each would be as slow as the
+        # slowest, and an answer that is known would wait behind them for the processor.
+        self._places = asyncio.Semaphore(config.at_work)
 
     def context(self, authorisation: str = "") -> Context:
         """A context for one operation."""
@@ -132,12 +136,10 @@ class Api:
             return Response(known, media_type="application/json", headers={"X-Cache": "hit"})
         context = self.context(authorisation)
         try:
-            result = await asyncio.wait_for(
-                self.schema.execute(
+            async with asyncio.timeout(SECONDS), self._places:
+                result = await self.schema.execute(
                     asked["query"], variables, context, operation_name=operation, allowed_operation_types=_QUERIES
-                ),
-                SECONDS,
-            )
+                )
         except TimeoutError:
             return _refuse(504, f"no answer within {SECONDS:.0f} seconds: ask for less")
         except InvalidOperationTypeError:

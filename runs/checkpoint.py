@@ -39,7 +39,6 @@ from streams.projection import village_of
 State = dict[str, NDArray[Any]]
 Told = Callable[[int, int], None]  # (epochs done, epochs in all)
 _KEY: Final = "checkpoint/key"
-_LAYOUT: Final = 2  # of the states: files of another one do not count
 _FAMILIES: Final = (FLOWS, TRADES)
 
 
@@ -55,7 +54,7 @@ class Checkpoints:
     def of(cls, folder: Path, namespace: str, started: Mapping[str, Any], every: int = 100) -> Checkpoints:
         """Those of a run under the state's folder."""
         told = json.dumps({k: v for k, v in started.items() if k != "schemas"}, sort_keys=True, default=str)
-        key = blake2b(f"{_LAYOUT} {told}".encode(), digest_size=16).hexdigest()
+        key = blake2b(told.encode(), digest_size=16).hexdigest()
         return cls(folder / "checkpoints" / namespace / str(started["run"]), key, every)
 
     def due(self, epoch: int) -> bool:

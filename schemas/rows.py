@@ -74,9 +74,14 @@ def _maps(writer: Mapping[str, Any], reader: EventType) -> bool:
     for raw in reader.schema["fields"]:
         if "aliases" in raw or (raw["name"] not in wrote and "default" not in raw):
             return False
-        if raw["name"] in wrote and _symbols(wrote[raw["name"]]) != _symbols(raw["type"]):
+        if raw["name"] in wrote and not _begins(_symbols(raw["type"]), _symbols(wrote[raw["name"]])):
             return False
     return True
+
+
+def _begins(reader: list[str], writer: list[str]) -> bool:
+    """Whether a writer's symbols have the reader's numbers: both are none, or the reader has got more at the end."""
+    return bool(reader) == bool(writer) and reader[: len(writer)] == writer
 
 
 def _symbols(kind: Any) -> list[str]:

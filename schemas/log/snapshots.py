@@ -23,7 +23,7 @@ from economy.errors import ProtocolError
 log = logging.getLogger("escape.snapshots")
 State = dict[str, NDArray[Any]]
 CHUNK: Final = 8 << 20
-FORMAT: Final = 1  # of the states of shards, markets and the world: raise it with any change to what their arrays mean
+FORMAT: Final = 2  # of the states of shards, markets and the world: raise it with any change to what their arrays mean
 _FORMAT: Final = "snapshot/format"
 _HEAD: Final = struct.Struct(">qqii")  # owner, version, part, parts
 
