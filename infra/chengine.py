@@ -22,7 +22,10 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 # Settings that would change what a connection may do, or where it looks for files.
 _CLOSED: Final = frozenset({"readonly", "allow_ddl", "default_table_engine", "format_schema", "format_schema_source"})
-_READER: Final = "SET do_not_merge_across_partitions_select_final = 1, max_execution_time = 120, readonly = 1"
+# Readers send many small statements at once: sharing one among threads would only cost the processors more.
+_READER: Final = (
+    "SET do_not_merge_across_partitions_select_final = 1, max_execution_time = 120, max_threads = 1, readonly = 1"
+)
 
 
 class Connection:

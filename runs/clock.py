@@ -54,6 +54,8 @@ class Clock:
     def __init__(self, config: ClockConfig, spec: RunSpec) -> None:
         self.config, self.spec = config, spec
         self.writer = LogWriter(config.bootstrap, config.namespace)
+        # Followed from before it is read: what comes in between counts, and nothing that is read twice does.
+        self.follow_from = end_offsets(config.bootstrap, config.namespace, [(CLOCK, 0)])
         self.state: ClockLog = read_clock(config.bootstrap, config.namespace, spec.run)
         self.incarnation = self.state.incarnation + 1
         self.matched: dict[int, int] = {}
@@ -79,6 +81,7 @@ class Clock:
             if self.config.pace:
                 pace = np.array([[spec.run, self.incarnation, self.config.pace]], np.int64)
                 self.writer.send_rows("PaceChanged", pace, 0)
+                self.state.pace = self.config.pace
         started = self.state.started
         self.epoch_ticks, self.last = started["epoch_ticks"], started["last_epoch"]
         self.base = started["parent_epoch"]  # before the run's first epoch
@@ -87,8 +90,7 @@ class Clock:
         start: dict[Place, int] = {(TRADES, p): offset for p, offset in enumerate(offsets)}
         gc.collect()
         gc.freeze()  # what is loaded stays
-        clock_end = end_offsets(self.config.bootstrap, self.config.namespace, [(CLOCK, 0)])
-        with Follower(self.config.bootstrap, self.config.namespace, start | clock_end) as self.reader:
+        with Follower(self.config.bootstrap, self.config.namespace, start | self.follow_from) as self.reader:
             self._grant_all(started)
         if not self.stopping and not self.state.ended:
             self._finish(started)
