@@ -29,14 +29,16 @@ from infra.jars import broker_classpath, spark_jars
 from infra.java import java_home
 from infra.settings import load_settings
 from jobs.config import JobConfig
+from jobs.decoding import fields_of, together
 from jobs.gdp import gdp
 from jobs.gini import gini
 from jobs.postings import EXACT, Booked
 from jobs.session import spark_session
-from jobs.source import KafkaRecords, RunLog, decoded
+from jobs.source import KafkaRecords, RunLog
 from schemas.catalogue import TRADES
 
 CORES: Final = (1, 2)
+TRADE: Final = ("TradeExecuted",)
 PEERS: Final = ("duckdb", "polars")
 # What all engines compute, of every window; the jobs compute 55 figures a window, among them these.
 COMMON: Final = ("output", "intermediate_consumption", "taxes_on_products", "consumption", "gini_wealth")
@@ -51,7 +53,7 @@ def _spark(filled: Filled, config: JobConfig, trades: int, cores: int) -> tuple[
         records = KafkaRecords(session, config, extent.extents[0])
         records.of(TRADES, ["PriceFixed"]).count()  # starts what is started once
         begin = time.monotonic()
-        plain = decoded(records.of(TRADES, ["TradeExecuted"]), "TradeExecuted")
+        plain = fields_of(together(records.of(TRADES, TRADE), TRADE), *TRADE)
         value = sf.sum((sf.col("quantity").cast(EXACT) * sf.col("price")).cast(EXACT))
         plain.groupBy("instrument").agg(value).collect()
         middle = time.monotonic()

@@ -15,11 +15,13 @@ from pyspark.sql import functions as sf
 
 from economy.errors import ProtocolError
 from jobs.config import JobConfig
-from jobs.source import Extent, RunRange, decoded, described, extents, ids_of, run_history, wire
+from jobs.decoding import OFFSET, by_avro, of_events
+from jobs.source import Extent, RunRange, described, extents, run_history
 from schemas.catalogue import FLOWS, INDICATORS, TRADES, topic
 
 _FAMILIES: Final = (FLOWS, TRADES, INDICATORS)
-_SCHEMA: Final = "partition int, offset bigint, id int, body binary, family string"
+_FORMAT: Final = 2  # of the landed files: what has another one is landed again
+_SCHEMA: Final = "partition int, offset bigint, value binary, family string"
 
 
 class LandedRecords:
@@ -30,8 +32,7 @@ class LandedRecords:
 
     def of(self, family: str, events: Sequence[str]) -> Any:
         """As jobs.source.Records."""
-        known = self.records.where((sf.col("family") == family) & sf.col("id").isin(ids_of(events)))
-        return known.select("id", "body", "offset")
+        return of_events(self.records.where(sf.col("family") == family).select("value", OFFSET), events)
 
 
 def landed_range(session: Any, config: JobConfig, run: int, folder: str) -> tuple[RunRange, LandedRecords]:
@@ -40,7 +41,7 @@ def landed_range(session: Any, config: JobConfig, run: int, folder: str) -> tupl
     Raises UnknownRunError, and ProtocolError where no window is closed yet.
     """
     segments = run_history(config, run)
-    own, place = segments[-1], f"{folder.rstrip('/')}/{run}"
+    own, place = segments[-1], f"{folder.rstrip('/')}/{run}.{_FORMAT}"
     *ancestors, whole = extents(config, segments)
     start = {family: list(whole.start[family]) for family in _FAMILIES}
     _land(session, config, start, place)
@@ -69,7 +70,7 @@ def _land(session: Any, config: JobConfig, start: Mapping[str, Sequence[int]], p
         .where("value is not null and length(value) > 5")
     )
     families = sf.create_map(*[sf.lit(text) for pair in names.items() for text in pair])
-    landed = stream.select("partition", "offset", *wire(), families[sf.col("topic")].alias("family"))
+    landed = stream.select("partition", OFFSET, "value", families[sf.col("topic")].alias("family"))
     query = (
         landed.writeStream.format("parquet")
         .option("path", f"{place}/records")
@@ -94,9 +95,9 @@ def _last_epoch(records: LandedRecords, started: Mapping[str, Any]) -> int:
     Markers follow what they close in their partition, and a batch ends anywhere: only they tell what is complete.
     """
     run = started["run"]
-    closed = decoded(records.of(FLOWS, ["EpochClosed"]), "EpochClosed")
+    closed = by_avro(records.of(FLOWS, ["EpochClosed"]), "EpochClosed")
     closed = closed.where((sf.col("run") == run) & (sf.col("shard") >= 0))  # -1 is who wrote the opening
-    matched = decoded(records.of(TRADES, ["EpochMatched"]), "EpochMatched").where(sf.col("run") == run)
+    matched = by_avro(records.of(TRADES, ["EpochMatched"]), "EpochMatched").where(sf.col("run") == run)
     ends = closed.groupBy("shard", "partition").agg(sf.max("epoch").alias("epoch")).collect()
     ends += matched.groupBy("partition").agg(sf.max("epoch").alias("epoch")).collect()
     if len(ends) < started["shards"] * started["flow_partitions"] + started["partitions"]:

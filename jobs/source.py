@@ -6,30 +6,25 @@ One DataFrame per kind of event, with the columns that are asked for. Integers a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final, Protocol
 
 from pyspark.sql import functions as sf
-from pyspark.sql.avro.functions import from_avro
 
 from economy.calendar import Calendar
 from economy.errors import ProtocolError
 from economy.instruments import Instrument
 from economy.scenario import Scenario, scenario_from_json
 from jobs.config import JobConfig
-from schemas.catalogue import EVENTS, FLOWS, INDICATORS, TRADES, topic, versions
+from jobs.decoding import IDENTITY, OFFSET, by_avro, fields_of, of_events, together
+from jobs.repeats import rising, unique
+from schemas.catalogue import EVENTS, INDICATORS, topic
 from schemas.log.founding import founding
 from schemas.log.history import Segment, read_history
 from schemas.log.reader import LogReader, Place
 
-# What tells two records of a topic apart. A value of the stream that differs from its repeat must show, so it counts.
-IDENTITY: Final = {
-    FLOWS: ("agent", "n"),
-    TRADES: ("instrument", "seq"),
-    INDICATORS: ("window", "indicator", "item", "value"),
-}
 # Kinds of events that are fetched together: most of the trades topic is closes and levels, which few jobs read.
 _TOGETHER: Final = (("TradeExecuted", "PriceFixed"), ("BookUpdated",))
 
@@ -117,20 +112,7 @@ class Records(Protocol):
     """Where the bytes of a run's records are."""
 
     def of(self, family: str, events: Sequence[str]) -> Any:
-        """(id, body, offset) of the records of some kinds: schema id, Avro body, place in their partition."""
-
-
-def wire(value: str = "value") -> list[Any]:
-    """Columns (id, body) of a column with records in the Confluent wire format."""
-    return [
-        sf.expr(f"cast(conv(hex(substring({value}, 2, 4)), 16, 10) as int)").alias("id"),
-        sf.expr(f"substring({value}, 6)").alias("body"),
-    ]
-
-
-def ids_of(events: Sequence[str]) -> list[int]:
-    """Ids of every schema version of some kinds of events."""
-    return [i for i, (event, _) in versions().items() if event in events]
+        """(value, offset) of the records of some kinds: Confluent wire format, place in their partition."""
 
 
 class KafkaRecords:
@@ -156,8 +138,7 @@ class KafkaRecords:
             .option("minPartitions", str(self.config.shuffle_partitions))  # a topic partition is read by several tasks
             .load()
         )
-        known = frame.where("value is not null and length(value) > 5").select(*wire(), "offset")
-        return known.where(sf.col("id").isin(ids_of(events)))
+        return of_events(frame.select("value", OFFSET), events)
 
 
 class RunLog:
@@ -165,69 +146,44 @@ class RunLog:
 
     def __init__(self, parts: Sequence[tuple[Extent, Records]], time: Calendar) -> None:
         self.parts, self.time = tuple(parts), time
-        self._raw: dict[tuple[int, tuple[str, ...]], Any] = {}
-        self._frames: dict[str, Any] = {}
+        self._known: dict[tuple[int, tuple[str, ...]], Any] = {}
 
     def frame(self, event: str, columns: Sequence[str]) -> Any:
         """Unique records of one kind with the named columns."""
-        identity = IDENTITY[EVENTS[event].topic]
-        if event not in self._frames:
-            parts = [self._part(number, event, identity) for number in range(len(self.parts))]
-            self._frames[event] = reduce(lambda a, b: a.unionByName(b), parts)
-        return self._frames[event].select(*dict.fromkeys([*identity, *columns]))
+        kind = EVENTS[event]
+        parts = [self._part(number, event) for number in range(len(self.parts))]
+        whole = reduce(lambda a, b: a.unionByName(b), parts)
+        return whole.select(*dict.fromkeys([*IDENTITY[kind.topic], *columns]))
 
-    def _part(self, number: int, event: str, identity: Sequence[str]) -> Any:
-        extent = self.parts[number][0]
-        known = decoded(self._bytes(number, event), event, keep=["offset"]).where(sf.col("run") == extent.run)
+    def _part(self, number: int, event: str) -> Any:
+        if EVENTS[event].is_row:
+            return fields_of(self._rows(number, event), event)
+        return self._kept(number, (event,), lambda records: by_avro(records, event))
+
+    def _rows(self, number: int, event: str) -> Any:
+        """The records of the row types that are fetched with this one: one pass over the log, one look for repeats."""
+        of_topic = tuple(n for n, kind in EVENTS.items() if kind.is_row and kind.topic == EVENTS[event].topic)
+        events = next((names for names in _TOGETHER if event in names), of_topic)
+        events = tuple(n for n in events if any(f.name == "tick" for f in EVENTS[n].fields))
+        return self._kept(number, events, lambda records: together(records, events))
+
+    def _kept(self, number: int, events: tuple[str, ...], read: Callable[[Any], Any]) -> Any:
+        """Unique records of a part of the history, read once."""
+        if (number, events) not in self._known:
+            extent, records = self.parts[number]
+            family = EVENTS[events[0]].topic
+            known = self._within(extent, read(records.of(family, events))).persist()
+            if "kind" in known.columns:
+                known = known if rising(known) else unique(known, ("kind", "owner", "number"))
+            else:
+                known = unique(known, IDENTITY[family])
+            self._known[number, events] = known
+        return self._known[number, events]
+
+    def _within(self, extent: Extent, known: Any) -> Any:
+        known = known.where(sf.col("run") == extent.run)
         first, behind = extent.first * self.time.epoch_ticks, (extent.last + 1) * self.time.epoch_ticks
         if "tick" in known.columns:
-            known = known.where((sf.col("tick") >= first) & (sf.col("tick") < behind))
-        else:  # a window belongs to the part in which it closed
-            closes = (sf.col("window") + 1) * self.time.window_ticks
-            known = known.where((closes > first) & (closes <= behind))
-        return unique(known.persist(), identity)
-
-    def _bytes(self, number: int, event: str) -> Any:
-        """The records of the events that are fetched together with this one; kept, so that they are fetched once."""
-        family = EVENTS[event].topic
-        others = tuple(name for name, kind in EVENTS.items() if kind.topic == family)
-        together = next((names for names in _TOGETHER if event in names), others)
-        if (number, together) not in self._raw:
-            self._raw[number, together] = self.parts[number][1].of(family, together).persist()
-        return self._raw[number, together]
-
-
-def unique(known: Any, identity: Sequence[str]) -> Any:
-    """The first of the records with one identity, by offset: all of them are in one partition.
-
-    Repeats are few, as only a restart makes them. To find them needs the identities alone; to drop them by
-    dropDuplicates would sort all records whole.
-    """
-    counted = known.groupBy(*identity).agg(sf.count("*").alias("times"), sf.min("offset").alias("first"))
-    repeated = counted.where("times > 1").select(*identity, "first").localCheckpoint()
-    if repeated.isEmpty():
-        return known
-    marked = known.join(sf.broadcast(repeated), list(identity), "left")
-    return marked.where("first is null or offset = first")
-
-
-def decoded(
-    records: Any,
-    event: str,
-    known: Mapping[int, tuple[str, Mapping[str, Any]]] | None = None,
-    reader: Mapping[str, Any] | None = None,
-    keep: Sequence[str] = (),
-) -> Any:
-    """Records (id, body) of one kind as the fields of `reader`, whichever of the `known` schema versions wrote each.
-
-    Both default to the catalogue's; columns to `keep` come along. Fields that a writer did not know have their
-    defaults. A body that is no such record ends the job.
-    """
-    wanted = dict(EVENTS[event].schema if reader is None else reader)
-    options = {"mode": "FAILFAST", "avroSchema": json.dumps(wanted)}
-    parts = [
-        records.where(sf.col("id") == i).select(from_avro("body", json.dumps(dict(writer)), options).alias("r"), *keep)
-        for i, (name, writer) in (versions() if known is None else known).items()
-        if name == event
-    ]
-    return reduce(lambda a, b: a.unionByName(b), parts).select("r.*", *keep)
+            return known.where((sf.col("tick") >= first) & (sf.col("tick") < behind))
+        closes = (sf.col("window") + 1) * self.time.window_ticks  # a window belongs to the part in which it closed
+        return known.where((closes > first) & (closes <= behind))

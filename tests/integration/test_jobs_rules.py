@@ -28,6 +28,7 @@ from infra.settings import load_settings
 from jobs.activity import activity
 from jobs.agent_performance import agent_performance
 from jobs.config import JobConfig
+from jobs.decoding import by_avro
 from jobs.gdp import gdp
 from jobs.gini import gini
 from jobs.liquidity import liquidity
@@ -35,7 +36,7 @@ from jobs.postings import Booked, floored
 from jobs.price_stability import price_stability, square_root
 from jobs.reconcile import compared, disagreements
 from jobs.session import spark_session
-from jobs.source import Extent, RunLog, decoded, wire
+from jobs.source import Extent, RunLog
 from schemas.catalogue import EVENTS, FLOWS
 from schemas.codec import encode_record
 
@@ -483,9 +484,9 @@ def test_records_of_every_schema_version_are_read(spark: Any) -> None:
         wanted = {f["name"] for f in schema["fields"]}
         written = {k: v for k, v in (record | {"seq": n}).items() if k in wanted}
         fastavro.schemaless_writer(body, fastavro.parse_schema(schema), written)
-        rows.append((b"\0" + number.to_bytes(4, "big") + body.getvalue(),))
-    records = spark.createDataFrame(rows, "value binary").select(*wire())
-    found = {row.seq: row.asDict() for row in decoded(records, "TradeExecuted", known, reader=today).collect()}
+        rows.append((b"\0" + number.to_bytes(4, "big") + body.getvalue(), n))
+    records = spark.createDataFrame(rows, "value binary, offset bigint")
+    found = {row.seq: row.asDict() for row in by_avro(records, "TradeExecuted", known, today).drop("offset").collect()}
     assert found == {n: record | {"seq": n, "tax": 0 if n == 0 else 12} for n in range(3)}
 
 
@@ -499,7 +500,7 @@ class Written:
     def of(self, family: str, events: Sequence[str]) -> Any:
         """As jobs.source.Records."""
         assert (family, "MoneyTransferred" in events) == (FLOWS, True)
-        return self.frame.select(*wire(), "offset")
+        return self.frame
 
 
 def test_a_fork_is_read_with_its_ancestor_up_to_the_cut_and_nothing_twice(spark: Any) -> None:
