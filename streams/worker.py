@@ -11,6 +11,8 @@ import signal
 import sys
 from typing import Any
 
+import uvloop
+
 from streams.process import end, stage, wait_for_broker
 
 log = logging.getLogger("escape.worker")
@@ -91,6 +93,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("faust", "mode", "aiokafka"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # for the loop of Faust's own thread as well
     asyncio.run(serve(options))
 
 
