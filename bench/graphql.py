@@ -3,7 +3,8 @@
 A synthetic run of N events lies in the tables of an embedded ClickHouse; the server of `escape serve` runs in front of
 it as a process of its own. Clients ask one request after the other, each over a connection of its own:
 
-- mix: dashboards and notebooks, which repeat their queries (the popular ones most), and 5 % that nobody asked before;
+- mix: dashboards and notebooks, which repeat their queries (the popular ones most) since a while, and 5 % that nobody
+  asked before;
 - new: queries of the same kinds that nobody asked before, so that no answer is known: all have new variables, half of
   them a new text.
 
@@ -95,7 +96,7 @@ class Requests:
         self._kinds = known
         self._rng = Random(seed)
         self._given: set[bytes] = set()
-        self._pool = [self.new(known[i % len(known)])[1] for i in range(POOL)]
+        self.pool = [self.new(known[i % len(known)])[1] for i in range(POOL)]
         self._weights = [1 / (1 + i) for i in range(POOL)]
 
     def new(self, kind: Kind | None = None) -> tuple[str, bytes]:
@@ -119,7 +120,7 @@ class Requests:
         """A request of the mix."""
         if self._rng.random() < NEW_SHARE:
             return self.new()
-        return "repeated", self._rng.choices(self._pool, self._weights)[0]
+        return "repeated", self._rng.choices(self.pool, self._weights)[0]
 
 
 @dataclass
@@ -190,6 +191,14 @@ async def measure(
     return load
 
 
+async def ask_once(port: int, bodies: Sequence[bytes]) -> None:
+    """Ask each once, one after the other."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+    for body in bodies:
+        await _post(reader, writer, body)
+    writer.close()
+
+
 def _cpu(process: psutil.Process) -> float:
     used = process.cpu_times()
     return float(used.user + used.system)
@@ -235,6 +244,7 @@ def run(events: int, seconds: float, folder: Path, tell: Callable[[str], None]) 
             results = []
             # Once each, so that no figure holds the start of threads and connections.
             asyncio.run(measure(port, requests.new, 8, min(2.0, seconds), watched))
+            asyncio.run(ask_once(port, requests.pool))  # dashboards have been open for a while
             for name, draw, clients in scenarios(requests):
                 tell(f"{name}, {clients} clients")
                 load = asyncio.run(measure(port, draw, clients, seconds, watched))

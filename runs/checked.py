@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from economy.digest import FreeDigest
+from economy.digest import FreeDigest, run_digest
 from runs.container import Container, Logged
 from runs.portable import OnProgress, positions
 from runs.verify import Audit
@@ -43,18 +43,18 @@ class _Free:
     """The digest of a free-running run, which has no markers to verify."""
 
     def __init__(self) -> None:
-        self._digest = FreeDigest()
+        self._digests: dict[Place, FreeDigest] = {}  # ticks rise within a partition only
 
     def feed(self, chunk: Chunk) -> None:
         """Take in consecutive records of one partition."""
         if chunk.family == ORDERS:
-            self._digest.submitted(chunk.rows)
+            self._digests.setdefault(chunk.place, FreeDigest()).submitted(chunk.rows)
         elif chunk.family == TRADES:
-            self._digest.traded(chunk.rows)
+            self._digests.setdefault(chunk.place, FreeDigest()).traded(chunk.rows)
 
     def faults(self, digest: str) -> list[str]:
         """What is wrong, when everything was taken in."""
-        found = self._digest.hexdigest()
+        found = run_digest(head for part in self._digests.values() for head in part.heads())
         return [f"the records give the digest {found}, RunFinished says {digest}"] if digest not in ("", found) else []
 
 
