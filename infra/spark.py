@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from infra.jars import spark_jars
@@ -21,15 +22,26 @@ def dsn_of(tables: ClickHouseConfig) -> str:
 
 def job_config(settings: Settings, stack: Stack | Attached) -> JobConfig:
     """The configuration of jobs over a stack; publishes where the stack has tables."""
+    tables = dsn_of(stack.tables) if stack.tables else ""
+    return _config(settings, stack.folder, stack.logs, stack.bootstrap, stack.namespace, tables)
+
+
+def file_config(settings: Settings) -> JobConfig:
+    """The configuration of jobs over an exported run, without a stack; publishes nothing."""
+    return _config(settings, settings.state_folder, settings.state_folder / "logs", "", "", "")
+
+
+def _config(settings: Settings, state: Path, logs: Path, bootstrap: str, namespace: str, clickhouse: str) -> JobConfig:
     home = java_home(settings.java_home, settings.cache_folder)
-    folder = stack.folder / "spark"
-    (folder / "conf").mkdir(parents=True, exist_ok=True)
-    (folder / "conf" / "log4j2.properties").write_text(file_logging(stack.logs / "spark.log"))
+    folder = state / "spark"
+    for needed in (folder / "conf", logs):
+        needed.mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "log4j2.properties").write_text(file_logging(logs / "spark.log"))
     os.environ["SPARK_CONF_DIR"] = str(folder / "conf")
     return JobConfig(
-        bootstrap=stack.bootstrap,
-        namespace=stack.namespace,
-        clickhouse=dsn_of(stack.tables) if stack.tables else "",
+        bootstrap=bootstrap,
+        namespace=namespace,
+        clickhouse=clickhouse,
         master=settings.spark_master,
         jars=spark_jars(settings.cache_folder, home),
         java_home=str(home),

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from economy.errors import AccountingError, EscapeError
+from economy.errors import AccountingError, EscapeError, InputError
 from jobs.config import JobConfig
+from jobs.files import FileRecords, file_range
 from jobs.landing import landed_range
 from jobs.postings import Booked
 from jobs.registry import JOBS, Job, job_of
@@ -101,6 +102,21 @@ def run_jobs(
     return compute(jobs, log, extent, config, told, session)
 
 
+def run_on_file(
+    names: Sequence[str], config: JobConfig, path: str, on_progress: OnProgress | None, session: Any
+) -> list[Outcome]:
+    """Run jobs over an exported run. Raises InputError for a file that they cannot use, or an unknown job."""
+    jobs = [job_of(name) for name in names]
+    for job in jobs:
+        if job.proves:
+            raise InputError(job.name, path, "a file does not hold the stream's figures: `escape import` it first")
+    told = on_progress or (lambda what, done, of: None)
+    told("reading the file", 0, len(jobs) + 1)
+    records = FileRecords(session, path)
+    extent = file_range(records, path)
+    return compute(jobs, RunLog([(extent.extents[0], records)], extent.time), extent, config, told, session)
+
+
 def compute(
     jobs: Sequence[Job], log: RunLog, extent: RunRange, config: JobConfig, told: OnProgress, session: Any
 ) -> list[Outcome]:
@@ -130,30 +146,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments, run the job, print what it shows as JSON. Returns the exit code of docs/exit-codes.md."""
     parser = argparse.ArgumentParser(prog="python -m jobs.main", description="Spark jobs over a run")
     parser.add_argument("job", choices=sorted(JOBS))
-    parser.add_argument("--run", type=int, required=True, help="run id")
-    parser.add_argument("--bootstrap", required=True, help="address of the broker")
+    parser.add_argument("--run", type=int, help="run id")
+    parser.add_argument("--bootstrap", default="", help="address of the broker")
+    parser.add_argument("--file", default="", help="exported run, instead of --run and --bootstrap")
     parser.add_argument("--namespace", default="escape", help="prefix of the topics")
     parser.add_argument("--master", default="", help="Spark master; else spark-submit's, else local[2]")
     parser.add_argument("--jars", default="", help="connector jars, comma-separated; empty where Spark has them")
     parser.add_argument("--incremental", default="", metavar="FOLDER", help="read what is new; shared by executors")
     parser.add_argument("--partitions", type=int, default=4, help="partitions of a shuffle; about the cluster's cores")
     options = parser.parse_args(arguments)
+    if bool(options.file) == (options.run is not None and bool(options.bootstrap)):
+        parser.error("give --run and --bootstrap, or --file")
     master = options.master or ("" if submitted() else "local[2]")
     config = JobConfig(
         options.bootstrap, options.namespace, os.environ.get(DSN, ""), master, options.jars,
         os.environ.get("JAVA_HOME", ""), shuffle_partitions=options.partitions,
     )  # fmt: skip
     try:
-        (outcome,) = run_jobs(
-            [options.job], config, options.run, lambda what, *_: print(what, file=sys.stderr),
-            incremental=options.incremental,
-        )  # fmt: skip
+        with spark_session(config, f"escape-{options.job}") as session:
+            if options.file:
+                (outcome,) = run_on_file([options.job], config, options.file, _say, session)
+            else:
+                (outcome,) = run_jobs([options.job], config, options.run, _say, session, options.incremental)
         print(json.dumps(outcome.to_json()))
         outcome.check()
     except EscapeError as error:
         print(f"escape: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _say(what: str, done: int, of: int) -> None:
+    print(what, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from economy.errors import InputError
 from infra.cli.common import Json, Namespace, State, emit, guarded, out, progress, settings, using_stack
+
+if TYPE_CHECKING:  # Spark is imported by those who need it
+    from jobs.config import JobConfig
+    from jobs.main import OnProgress, Outcome
 
 _LIST = "list"
 
@@ -21,6 +26,10 @@ def job(
     incremental: Annotated[
         bool, typer.Option("--incremental", help="Read only what is new on the log; the run may still go on.")
     ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="An exported run (FILE.avro) instead of --run; needs no stack."),
+    ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Compute only: publish nothing to ClickHouse.")] = False,
     state: State = None,
     namespace: Namespace = None,
@@ -37,26 +46,39 @@ def job(
             out.print(table_of_rows(known))
         return
     job_of(name)  # a wrong name is told before anything is started
-    if run is None:
-        raise InputError("--run", run, "give the id of a run; `escape runs list` shows them")
-    from infra.spark import job_config
-    from jobs.main import run_jobs
+    if (run is None) == (file is None):
+        raise InputError("--run", run, "give the id of a run (`escape runs list` shows them), or --file FILE.avro")
+    if file is not None and incremental:
+        raise InputError("--incremental", str(file), "a file does not grow: leave it out")
+    from infra.spark import file_config, job_config
+    from jobs.main import run_jobs, run_on_file
     from jobs.session import spark_session
+    from runs.container import Container
     from runs.log import find_run
 
     chosen = settings(state, namespace)
-    with using_stack(chosen, store=not no_store) as stack:
-        find_run(stack.bootstrap, stack.namespace, run)
+
+    def computed(config: JobConfig, compute: Callable[[OnProgress, Any], list[Outcome]]) -> Outcome:
         with progress() as bar:
-            task = bar.add_task(name, total=None, detail="")
-            config = job_config(chosen, stack)
-            bar.update(task, detail="starting Spark")
+            task = bar.add_task(name, total=None, detail="starting Spark")
             with spark_session(config, f"escape-{name}") as spark:
-                (outcome,) = run_jobs(
-                    [name], config, run,
-                    lambda what, done, of: bar.update(task, detail=what, completed=done, total=of), spark,
-                    str(stack.folder / "spark" / "incremental" / stack.namespace) if incremental else "",
-                )  # fmt: skip
+                (found,) = compute(
+                    lambda what, done, of: bar.update(task, detail=what, completed=done, total=of), spark
+                )
+            return found
+
+    if file is not None:
+        container = Container(file)  # another file is refused before Spark is started
+        config = file_config(chosen)
+        outcome = computed(config, lambda told, spark: run_on_file([name], config, str(container.path), told, spark))
+    else:
+        assert run is not None
+        number = run
+        with using_stack(chosen, store=not no_store) as stack:
+            find_run(stack.bootstrap, stack.namespace, number)
+            landed = str(stack.folder / "spark" / "incremental" / stack.namespace) if incremental else ""
+            of_stack = job_config(chosen, stack)
+            outcome = computed(of_stack, lambda told, spark: run_jobs([name], of_stack, number, told, spark, landed))
     told = outcome.to_json()
     if json_:
         emit(told)

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from statistics import covariance, variance
 from typing import Any
 
@@ -17,6 +18,7 @@ import fastavro
 import numpy as np
 import pytest
 
+from economy.errors import InputError
 from economy.events import InstrumentClass
 from economy.instruments import Instrument
 from economy.measures import gini as gini_of
@@ -32,6 +34,8 @@ from jobs.decoding import by_avro
 from jobs.gdp import gdp
 from jobs.gini import gini
 from jobs.liquidity import liquidity
+from jobs.main import figures as figures_of
+from jobs.main import run_on_file
 from jobs.postings import Booked, floored
 from jobs.price_stability import price_stability, square_root
 from jobs.reconcile import compared, disagreements
@@ -536,3 +540,22 @@ def test_quotients_are_floored_beyond_int64_and_below_zero(spark: Any) -> None:
     )
     found = {r.i: int(r.q) for r in frame.selectExpr("i", f"{floored('a', 'b')} q").collect()}
     assert found == {i: Fraction(a, b).__floor__() for i, (a, b) in enumerate(cases)}
+
+
+RECORDED = Path(__file__).parent.parent / "data" / "runs" / "0.1.0"
+
+
+def test_an_exported_run_gives_the_figures_that_its_projection_had(spark: Any) -> None:
+    config = JobConfig("", "", shuffle_partitions=2)
+    outcomes = run_on_file(["gdp", "gini", "activity"], config, str(RECORDED / "village.avro"), None, spark)
+    recorded = json.loads((RECORDED / "state.json").read_text())["village.avro"]["windows"]
+    found: list[dict[str, int]] = [{} for _ in recorded]
+    for figure in figures_of(outcomes):
+        found[figure.window][f"{figure.indicator} {figure.item}"] = figure.value
+    assert found == [window["figures"] for window in recorded]
+
+
+@pytest.mark.parametrize(("file", "job"), [("fork.avro", "gdp"), ("village.avro", "reconcile"), ("README.md", "gdp")])
+def test_files_and_jobs_that_do_not_go_together_are_refused(spark: Any, file: str, job: str) -> None:
+    with pytest.raises(InputError, match=r"import|no run"):
+        run_on_file([job], JobConfig("", ""), str(RECORDED / file), None, spark)
