@@ -135,9 +135,12 @@ async def page_of(
     if after is not None:
         values = decode_cursor(after, len(keys))
         parameters |= {f"after_{i}": value for i, value in enumerate(values)}
-        bound = ", ".join(f"{{after_{i}:Int64}}" for i in range(len(keys)))
-        # The first part says again what the second implies: it lets ClickHouse skip by primary key.
-        clauses.append(f"{keys[0]} >= {{after_0:Int64}} AND ({', '.join(keys)}) > ({bound})")
+        # Written out, as ClickHouse does not skip by primary key for a comparison of tuples.
+        later = [
+            " AND ".join([*(f"{keys[j]} = {{after_{j}:Int64}}" for j in range(i)), f"{keys[i]} > {{after_{i}:Int64}}"])
+            for i in range(len(keys))
+        ]
+        clauses.append(f"({' OR '.join(f'({part})' for part in later)})")
     return await info.context.loaders.rows(
         f"SELECT {columns} FROM {table} {'FINAL' if final else ''} WHERE {' AND '.join(clauses)} "
         f"ORDER BY {', '.join(keys)} {one} LIMIT {{limit:UInt32}}",
