@@ -32,13 +32,13 @@ _KEYS: Final = ("kind", "run", "tick", "owner", "number")
 
 def of_events(records: Any, events: Iterable[str]) -> Any:
     """The records (value, ...) of some kinds, by the ids of all their versions."""
-    wanted = [header(i) for i, (name, _) in versions().items() if name in set(events)]
-    return records.where(sf.expr("substring(value, 1, 5)").isin(*[sf.lit(bytearray(head)) for head in wanted]))
+    wanted = set(events)
+    return _of_ids(records, [i for i, (name, _) in versions().items() if name in wanted])
 
 
-def header(schema_id: int) -> bytes:
-    """What a record in the wire format begins with."""
-    return b"\0" + schema_id.to_bytes(4, "big")
+def _of_ids(records: Any, ids: Sequence[int]) -> Any:
+    heads = [sf.lit(bytearray(b"\0" + i.to_bytes(4, "big"))) for i in ids]
+    return records.where(sf.expr("substring(value, 1, 5)").isin(*heads))
 
 
 def together(records: Any, events: Sequence[str]) -> Any:
@@ -122,7 +122,7 @@ def by_avro(
     wanted = dict(EVENTS[event].schema if reader is None else reader)
     options = {"mode": "FAILFAST", "avroSchema": json.dumps(wanted)}
     parts = [
-        records.where(sf.expr("substring(value, 1, 5)") == sf.lit(bytearray(header(i)))).select(
+        _of_ids(records, [i]).select(
             from_avro(sf.expr("substring(value, 6)"), json.dumps(dict(writer)), options).alias("r"), OFFSET
         )
         for i, (name, writer) in (versions() if known is None else known).items()

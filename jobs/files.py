@@ -12,7 +12,7 @@ from economy.errors import InputError
 from economy.instruments import Instrument
 from economy.scenario import scenario_from_json
 from jobs.decoding import OFFSET, of_events
-from jobs.source import Extent, RunRange
+from jobs.source import Extent, RunRange, ranged
 from schemas.catalogue import CLOCK, ORDERS
 from schemas.codec import decode_record
 
@@ -46,8 +46,7 @@ def file_range(records: FileRecords, path: str) -> RunRange:
         raise InputError(
             "file", path, "a fork's file begins at the cut: `escape import` its parent's file and it, and give --run"
         )
-    scenario = scenario_from_json(begin["scenario"])
     extent = Extent(begin["run"], begin["start_offsets"], end["end_offsets"], -1, begin["last_epoch"])
-    windows = (begin["last_epoch"] + 1) * scenario.time.epoch_ticks // scenario.time.window_ticks
     listed = {r["instrument"]: Instrument.from_record(r) for r in records.few(ORDERS, "InstrumentListed")}
-    return RunRange((extent,), windows, scenario, tuple(listed[number] for number in sorted(listed)))
+    instruments = tuple(listed[number] for number in sorted(listed))
+    return ranged((extent,), scenario_from_json(begin["scenario"]), instruments, begin["last_epoch"])

@@ -100,12 +100,16 @@ def _by_family(offsets: Mapping[Place, int]) -> dict[str, list[int]]:
 
 def described(config: JobConfig, segments: Sequence[Segment], parts: tuple[Extent, ...], last_epoch: int) -> RunRange:
     """Ranges with what the run's start and the opening of its eldest ancestor say of it."""
-    scenario = scenario_from_json(segments[-1].started["scenario"])
+    listed = founding(config.bootstrap, config.namespace, segments[0].started).instruments
+    return ranged(parts, scenario_from_json(segments[-1].started["scenario"]), listed, last_epoch)
+
+
+def ranged(
+    parts: tuple[Extent, ...], scenario: Scenario, instruments: tuple[Instrument, ...], last_epoch: int
+) -> RunRange:
+    """Ranges with the number of windows that are closed after an epoch."""
     time = scenario.time
-    windows = (last_epoch + 1) * time.epoch_ticks // time.window_ticks
-    return RunRange(
-        parts, windows, scenario, founding(config.bootstrap, config.namespace, segments[0].started).instruments
-    )
+    return RunRange(parts, (last_epoch + 1) * time.epoch_ticks // time.window_ticks, scenario, instruments)
 
 
 class Records(Protocol):
