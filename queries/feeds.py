@@ -10,8 +10,10 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from queries.loaders import TRADE_COLUMNS, Loaders, Row
+from queries.loaders import Loaders
+from queries.records import Row
 from queries.types_events import columns_of
+from queries.types_market import Trade
 from schemas.clickhouse import TABLES
 
 KEPT: Final = 1_000  # newest records of a feed
@@ -41,7 +43,7 @@ class TradeFeed:
         if first or not rows:
             return
         found = await loaders.rows(
-            f"SELECT {TRADE_COLUMNS} FROM trade_executed FINAL WHERE run = {{run:Int64}} {newer} "
+            f"SELECT {Trade.select()} FROM trade_executed FINAL WHERE run = {{run:Int64}} {newer} "
             f"ORDER BY tick DESC, instrument DESC, seq DESC LIMIT {KEPT}",
             run=self.run,
         )

@@ -11,9 +11,10 @@ from strawberry.dataloader import DataLoader
 
 from queries.cache import Fingerprint
 from queries.memory import Memory
+from queries.records import Row
 
-Row = Mapping[str, Any]
 V = TypeVar("V")
+Key = tuple[int, int, int]  # run, and two numbers within it
 Figures = dict[tuple[str, str], int]  # (source, indicator) -> value
 Points = list[tuple[int, list[int], list[int]]]  # (item, windows, values), ascending
 
@@ -37,19 +38,6 @@ RUN_COLUMNS: Final = (
     "partitions, flow_partitions, epoch_ticks, rules_version, digest_version, parent, parent_epoch, config, "
     "environment, start_offsets, end_offsets, reason, toString(started_at) AS started_at, "
     "toString(finished_at) AS finished_at"
-)
-TRADE_COLUMNS: Final = (
-    "run, instrument, seq, tick, price, quantity, maker_agent, maker_order, taker_agent, taker_order, "
-    "toString(taker_side) AS taker_side, toString(use) AS use, toString(instrument_class) AS instrument_class, "
-    "notional, tax"
-)
-ORDER_COLUMNS: Final = (
-    "run, agent, n, tick, order, instrument, toString(side) AS side, toString(type) AS type, toString(tif) AS tif, "
-    "post_only, price, quantity, expires, cash_cap, toString(use) AS use, tax_rate, decision"
-)
-DECISION_COLUMNS: Final = (
-    "run, agent, n, tick, toString(role) AS role, toString(strategy) AS strategy, toString(action) AS action, "
-    "choice, input_1, input_2, input_3"
 )
 AGENT_COLUMNS: Final = "run, agent, name, toString(role) AS role"
 BALANCE_COLUMNS: Final = "run, window, agent, toString(account) AS account, item, quantity"
@@ -82,10 +70,8 @@ class Loaders:
         self.statements = 0
         self.instrument = self._loader(self._instruments)
         self.agent = self._loader(self._agents)
-        self.order = self._loader(self._orders)
-        self.decision = self._loader(self._decisions)
-        self.orders_of: DataLoader[Any, list[Row]] = DataLoader(load_fn=self._orders_of, max_batch_size=BATCH)
-        self.balance: DataLoader[Any, list[Row]] = DataLoader(load_fn=self._balances, max_batch_size=BATCH)
+        self.balance = self._loader(self._balances)
+        self._chosen: dict[tuple[str, str], DataLoader[Any, Any]] = {}
 
     async def rows(self, sql: str, **parameters: Any) -> list[Row]:
         """Run one SELECT."""
@@ -106,12 +92,33 @@ class Loaders:
         return await load() if place is None else await self.memory.read(place, load, size)
 
     @staticmethod
-    def _loader(load: Callable[[list[Any]], Awaitable[Sequence[Row | None]]]) -> DataLoader[Any, Row | None]:
+    def _loader(load: Callable[[list[Any]], Awaitable[Sequence[V]]]) -> DataLoader[Any, V]:
         return DataLoader(load_fn=load, max_batch_size=BATCH)
 
-    async def _pairs(self, table: str, columns: str, fields: tuple[str, str], keys: list[Any]) -> Sequence[Row | None]:
+    def _of(
+        self, name: str, load: Callable[[str, list[Any]], Awaitable[Sequence[V]]], columns: str
+    ) -> DataLoader[Any, V]:
+        """The loader of some columns: one for all resolvers that want the same."""
+        found = self._chosen.get((name, columns))
+        if found is None:
+            found = self._chosen[name, columns] = self._loader(partial(load, columns))
+        return found
+
+    def order(self, columns: str) -> DataLoader[Any, Row | None]:
+        """Orders by (run, agent, order)."""
+        return self._of("order", self._orders, columns)
+
+    def decision(self, columns: str) -> DataLoader[Any, Row | None]:
+        """Decisions by (run, agent, n)."""
+        return self._of("decision", self._decisions, columns)
+
+    def orders_of(self, columns: str) -> DataLoader[Any, list[Row]]:
+        """Orders by (run, agent, n of the decision that they follow from)."""
+        return self._of("orders of", self._orders_of, columns)
+
+    async def _pairs(self, table: str, columns: str, fields: tuple[str, str], keys: Sequence[Key]) -> dict[Key, Row]:
         """Records by (run, a, b); the keys of one request rarely span runs, so each run is one statement."""
-        known: dict[tuple[int, int, int], Row] = {}
+        known: dict[Key, Row] = {}
         first, second = fields
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({key[1:] for key in keys if key[0] == run})
@@ -124,7 +131,7 @@ class Loaders:
                 run=run, firsts=sorted({a for a, _ in wanted}), pairs=wanted,
             )  # fmt: skip
             known.update({(run, int(row[first]), int(row[second])): row for row in rows})
-        return [known.get(key) for key in keys]
+        return known
 
     def known_instrument(self, run: int, instrument: int) -> Row | None:
         """An instrument that is remembered."""
@@ -171,19 +178,26 @@ class Loaders:
                     self.memory.put(places[key], row, _ROW)
         return [known.get(key) for key in keys]
 
-    async def _orders(self, keys: list[Any]) -> Sequence[Row | None]:
-        return await self._pairs("order_submitted", ORDER_COLUMNS, ("agent", "order"), keys)
+    async def _orders(self, columns: str, keys: list[Key]) -> Sequence[Row | None]:
+        # Agents of a scenario name an order by the number of its record, which is found by primary key; whoever wrote
+        # a tape names it as he likes.
+        numbered = await self._pairs("order_submitted", columns, ("agent", "n"), keys)
+        known = {key: row for key, row in numbered.items() if int(row["order"]) == key[2]}
+        named = [key for key in keys if key not in known]
+        if named:
+            known |= await self._pairs("order_submitted", columns, ("agent", "order"), named)
+        return [known.get(key) for key in keys]
 
-    async def _decisions(self, keys: list[Any]) -> Sequence[Row | None]:
-        return await self._pairs("agent_decided", DECISION_COLUMNS, ("agent", "n"), keys)
+    async def _decisions(self, columns: str, keys: list[Key]) -> Sequence[Row | None]:
+        known = await self._pairs("agent_decided", columns, ("agent", "n"), keys)
+        return [known.get(key) for key in keys]
 
-    async def _orders_of(self, keys: list[Any]) -> list[list[Row]]:
-        """Orders by (run, agent, n of the decision that they follow from)."""
-        known: dict[Any, list[Row]] = {}
+    async def _orders_of(self, columns: str, keys: list[Key]) -> list[list[Row]]:
+        known: dict[Key, list[Row]] = {}
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({key[1:] for key in keys if key[0] == run})
             rows = await self.rows(
-                f"SELECT {ORDER_COLUMNS} FROM order_submitted FINAL WHERE run = {{run:Int64}} "
+                f"SELECT {columns} FROM order_submitted FINAL WHERE run = {{run:Int64}} "
                 "AND agent IN {agents:Array(Int64)} AND (agent, decision) IN {pairs:Array(Tuple(Int64, Int64))} "
                 "ORDER BY agent, n",
                 run=run, agents=sorted({agent for agent, _ in wanted}), pairs=wanted,

@@ -13,11 +13,13 @@ import strawberry
 from economy.errors import InputError
 from queries.cache import Fingerprint
 from queries.limits import ROWS
-from queries.loaders import Loaders, Row
+from queries.loaders import Loaders
+from queries.records import Names, Record, Row
 from queries.types import resolver
 
 PAGE: Final = 500  # records in one page at most
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Context:
     loaders: Loaders
     fingerprint: Callable[[int], Awaitable[Fingerprint | None]]
     live: Any = None
+    names: Names | None = None  # all that stand in the text; None: not known, so every column is read
     volatile: bool = False  # the answer depends on more than finished runs
     rows_left: int = ROWS
 
@@ -146,6 +149,15 @@ async def page_of(
         f"ORDER BY {', '.join(keys)} {one} LIMIT {{limit:UInt32}}",
         **parameters,
     )
+
+
+async def records(
+    info: Info, run: int, kind: type[R], keys: tuple[str, ...], first: int, after: str | None, only: Row, one: str = ""
+) -> Connection[R]:
+    """A page of the records of a run, as `page_of` reads them."""
+    size = page_size(info, first)
+    rows = await page_of(info, run, kind.TABLE, kind.select(info.context.names), keys, size, after, only, one)
+    return connect(rows, size, after, keys, kind.of)
 
 
 def between(from_tick: int | None, to_tick: int | None) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from queries.cache import Fingerprint
 from queries.execution import PlainExecutor
 from queries.limits import extensions
 from queries.live import Subscription
-from queries.loaders import RUN_COLUMNS, Row
+from queries.loaders import RUN_COLUMNS
 from queries.paging import Connection, Info, connect, decode_cursor, page_size
+from queries.records import Row
 from queries.types import CATALOGUE, SCALARS, BigInt, Measure, resolver
 from queries.types_compare import Comparison
 from queries.types_run import Run

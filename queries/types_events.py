@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import strawberry
 
 from economy.errors import InputError
-from queries.loaders import Row
 from queries.paging import Connection, Info, between, connect, page_of
+from queries.records import Row
 from queries.types import JSON, BigInt
 from schemas.clickhouse import TABLES, Table
 

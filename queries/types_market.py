@@ -6,101 +6,78 @@ from typing import Any
 
 import strawberry
 
-from queries.loaders import Row
 from queries.paging import Info
+from queries.records import Record, column, link
 from queries.types import BigInt, Money, resolver
 from queries.types_events import Event, causes_of
 
 
 @strawberry.type(description="Something that is traded.")
-class Instrument:
+class Instrument(Record):
     """An instrument; prices count steps of 10^-priceScale, quantities lots of 10^-quantityScale."""
 
-    instrument: BigInt = strawberry.field(description="Number of the instrument in its run")
-    symbol: str = strawberry.field(description="Name for people")
-    instrument_class: str = strawberry.field(description="good, service, equity or currency")
-    item: BigInt = strawberry.field(description="Product of a good or service, issuer's agent id of a share, else 0")
-    currency: str = strawberry.field(description="Currency of its prices")
-    price_scale: int = strawberry.field(description="Decimal places of a price")
-    quantity_scale: int = strawberry.field(description="Decimal places of a quantity")
-    tick_size: BigInt = strawberry.field(description="Smallest price step; unit: price steps")
-    lot_size: BigInt = strawberry.field(description="Smallest quantity step; unit: lots")
-    reference_price: BigInt = strawberry.field(
-        description="First valuation price and first reference of bands and auctions, 0 = none; unit: price steps"
+    TABLE = "instrument_listed"
+
+    instrument: BigInt = column("Number of the instrument in its run", always=True)
+    symbol: str = column("Name for people")
+    instrument_class: str = column("good, service, equity or currency")
+    item: BigInt = column("Product of a good or service, issuer's agent id of a share, else 0")
+    currency: str = column("Currency of its prices")
+    price_scale: int = column("Decimal places of a price")
+    quantity_scale: int = column("Decimal places of a quantity")
+    tick_size: BigInt = column("Smallest price step; unit: price steps")
+    lot_size: BigInt = column("Smallest quantity step; unit: lots")
+    reference_price: BigInt = column(
+        "First valuation price and first reference of bands and auctions, 0 = none; unit: price steps"
     )
-    fixing_ticks: BigInt = strawberry.field(description="Interval of valuation prices, 0 = never; unit: ticks")
-    band_bp: BigInt = strawberry.field(
-        description="Half-width of the price band around the reference, outside of which limits are rejected, "
+    fixing_ticks: BigInt = column("Interval of valuation prices, 0 = never; unit: ticks")
+    band_bp: BigInt = column(
+        "Half-width of the price band around the reference, outside of which limits are rejected, "
         "0 = none; unit: 0.0001 of the reference"
     )
-    breaker_bp: BigInt = strawberry.field(
-        description="A trade that would print further than this from the reference halts trading instead, 0 = never; "
+    breaker_bp: BigInt = column(
+        "A trade that would print further than this from the reference halts trading instead, 0 = never; "
         "unit: 0.0001 of the reference"
     )
-    halt_ticks: BigInt = strawberry.field(description="Length of the call auction that such a halt begins; unit: ticks")
-    open_ticks: BigInt = strawberry.field(
-        description="Length of the call auction with which trading opens, 0 = none; unit: ticks"
-    )
-
-    @classmethod
-    def of(cls, row: Row) -> Instrument:
-        """From a row of instrument_listed."""
-        return cls(
-            instrument=BigInt(int(row["instrument"])), symbol=row["symbol"], instrument_class=row["instrument_class"],
-            item=BigInt(int(row["item"])), currency=row["currency"], price_scale=int(row["price_scale"]),
-            quantity_scale=int(row["quantity_scale"]), tick_size=BigInt(int(row["tick_size"])),
-            lot_size=BigInt(int(row["lot_size"])), reference_price=BigInt(int(row["reference_price"])),
-            fixing_ticks=BigInt(int(row["fixing_ticks"])), band_bp=BigInt(int(row["band_bp"])),
-            breaker_bp=BigInt(int(row["breaker_bp"])), halt_ticks=BigInt(int(row["halt_ticks"])),
-            open_ticks=BigInt(int(row["open_ticks"])),
-        )  # fmt: skip
+    halt_ticks: BigInt = column("Length of the call auction that such a halt begins; unit: ticks")
+    open_ticks: BigInt = column("Length of the call auction with which trading opens, 0 = none; unit: ticks")
 
 
 @strawberry.type(description="A stock of an agent at the end of a window.")
-class Balance:
+class Balance(Record):
     """A balance; liabilities are negative."""
 
-    window: int = strawberry.field(description="Number of the window")
-    agent_id: BigInt = strawberry.field(description="Owner")
-    account: str = strawberry.field(description="cash, goods, capital, shares or bonds")
-    item: BigInt = strawberry.field(description="Product, issuer or 0")
-    quantity: BigInt = strawberry.field(
-        description="Amount; unit: 1e-8 of the currency (cash, bonds), lots (goods, capital), shares"
-    )
-    run: strawberry.Private[int]
+    TABLE = "balance_recorded"
+
+    window: int = column("Number of the window", always=True)
+    agent_id: BigInt = column("Owner", "agent", always=True)
+    account: str = column("cash, goods, capital, shares or bonds")
+    item: BigInt = column("Product, issuer or 0", always=True)
+    quantity: BigInt = column("Amount; unit: 1e-8 of the currency (cash, bonds), lots (goods, capital), shares")
+    run: strawberry.Private[int] = link()
+    account_number: strawberry.Private[int] = link("toInt64(balance_recorded.account)")
 
     @resolver("The owner")
     def agent(self, info: Info) -> Agent | None:
         return agent_of(info, self.run, self.agent_id)
 
-    @classmethod
-    def of(cls, row: Row) -> Balance:
-        """From a row of balance_recorded."""
-        return cls(
-            window=int(row["window"]), agent_id=BigInt(int(row["agent"])), account=row["account"],
-            item=BigInt(int(row["item"])), quantity=BigInt(int(row["quantity"])), run=int(row["run"]),
-        )  # fmt: skip
-
 
 @strawberry.type(description="An agent of the economy.")
-class Agent:
+class Agent(Record):
     """An agent."""
 
-    agent: BigInt = strawberry.field(description="Number of the agent in its run")
-    name: str = strawberry.field(description="Name for people")
-    role: str = strawberry.field(description="household, corporation, market_maker, government, ...")
-    run: strawberry.Private[int]
+    TABLE = "agent_founded"
+
+    agent: BigInt = column("Number of the agent in its run", always=True)
+    name: str = column("Name for people")
+    role: str = column("household, corporation, market_maker, government, ...")
+    run: strawberry.Private[int] = link()
 
     @resolver("Its stocks at the end of a window")
     async def balances(self, info: Info, window: int) -> list[Balance]:
         rows = await info.context.loaders.balance.load((self.run, window, int(self.agent)))
         info.context.spend(len(rows))  # an agent's balances lead to the agent again: depth alone would multiply
         return [Balance.of(row) for row in rows]
-
-    @classmethod
-    def of(cls, row: Row) -> Agent:
-        """From a row of agent_founded."""
-        return cls(agent=BigInt(int(row["agent"])), name=row["name"], role=row["role"], run=int(row["run"]))
 
 
 def agent_of(info: Info, run: int, agent: int) -> Any:
@@ -126,18 +103,20 @@ async def _instrument_of(info: Info, run: int, instrument: int) -> Instrument | 
 
 
 @strawberry.type(description="A decision: a wake-up that weighed options, also when the answer is 'nothing'.")
-class Decision:
+class Decision(Record):
     """A decision of an agent."""
 
-    agent_id: BigInt = strawberry.field(description="Who decided")
-    n: BigInt = strawberry.field(description="Counter of the agent; (agent, n) is the identity")
-    tick: BigInt = strawberry.field(description="Simulated time; unit: ticks (1/60 s at 1x)")
-    role: str = strawberry.field(description="Role of the agent")
-    strategy: str = strawberry.field(description="Rule followed")
-    action: str = strawberry.field(description="What was decided")
-    choice: BigInt = strawberry.field(description="The quantity decided; its unit depends on role and action")
-    inputs: list[BigInt] = strawberry.field(description="The three inputs that mattered, by role and action")
-    run: strawberry.Private[int]
+    TABLE = "agent_decided"
+
+    agent_id: BigInt = column("Who decided", "agent", always=True)
+    n: BigInt = column("Counter of the agent; (agent, n) is the identity", always=True)
+    tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)", always=True)
+    role: str = column("Role of the agent")
+    strategy: str = column("Rule followed")
+    action: str = column("What was decided")
+    choice: BigInt = column("The quantity decided; its unit depends on role and action")
+    inputs: list[BigInt] = column("The three inputs that mattered, by role and action", "[input_1, input_2, input_3]")
+    run: strawberry.Private[int] = link()
 
     @resolver("Who decided")
     def agent(self, info: Info) -> Agent | None:
@@ -149,41 +128,36 @@ class Decision:
 
     @resolver("The orders that follow from it, by number")
     async def orders(self, info: Info) -> list[Order]:
-        rows = await info.context.loaders.orders_of.load((self.run, int(self.agent_id), int(self.n)))
+        rows = await info.context.loaders.orders_of(Order.select(info.context.names)).load(
+            (self.run, int(self.agent_id), int(self.n))
+        )
         info.context.spend(len(rows))
         return [Order.of(row) for row in rows]
 
-    @classmethod
-    def of(cls, row: Row) -> Decision:
-        """From a row of agent_decided."""
-        return cls(
-            agent_id=BigInt(int(row["agent"])), n=BigInt(int(row["n"])), tick=BigInt(int(row["tick"])),
-            role=row["role"], strategy=row["strategy"], action=row["action"], choice=BigInt(int(row["choice"])),
-            inputs=[BigInt(int(row[f"input_{i}"])) for i in (1, 2, 3)], run=int(row["run"]),
-        )  # fmt: skip
-
 
 @strawberry.type(description="An order as it was sent.")
-class Order:
+class Order(Record):
     """An order."""
 
-    agent_id: BigInt = strawberry.field(description="Who sent it")
-    n: BigInt = strawberry.field(description="Counter of the agent; (agent, n) is the identity")
-    order: BigInt = strawberry.field(description="Order id, unique per agent")
-    instrument_id: BigInt = strawberry.field(description="What was ordered")
-    tick: BigInt = strawberry.field(description="Simulated time; unit: ticks (1/60 s at 1x)")
-    side: str = strawberry.field(description="buy or sell")
-    type: str = strawberry.field(description="limit or market")
-    time_in_force: str = strawberry.field(description="gtc, ioc or fok")
-    post_only: bool = strawberry.field(description="Rejected instead of taking liquidity")
-    price: BigInt = strawberry.field(description="Limit price, 0 for a market order; unit: price steps")
-    quantity: BigInt = strawberry.field(description="Quantity ordered; unit: lots")
-    expires: BigInt = strawberry.field(description="Last tick at which it stands, 0 = until cancelled")
-    cash_cap: Money = strawberry.field(description="Most that a market buy may spend, 0 = no cap")
-    use: str = strawberry.field(description="What the buyer buys for")
-    tax_rate: BigInt = strawberry.field(description="Sales tax on top; unit: 0.0001")
-    run: strawberry.Private[int]
-    cause: strawberry.Private[int]
+    TABLE = "order_submitted"
+
+    agent_id: BigInt = column("Who sent it", "agent", always=True)
+    n: BigInt = column("Counter of the agent; (agent, n) is the identity", always=True)
+    order: BigInt = column("Order id, unique per agent", always=True)
+    instrument_id: BigInt = column("What was ordered", "instrument", always=True)
+    tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)")
+    side: str = column("buy or sell")
+    type: str = column("limit or market")
+    time_in_force: str = column("gtc, ioc or fok", "tif")
+    post_only: bool = column("Rejected instead of taking liquidity")
+    price: BigInt = column("Limit price, 0 for a market order; unit: price steps")
+    quantity: BigInt = column("Quantity ordered; unit: lots")
+    expires: BigInt = column("Last tick at which it stands, 0 = until cancelled")
+    cash_cap: Money = column("Most that a market buy may spend, 0 = no cap")
+    use: str = column("What the buyer buys for")
+    tax_rate: BigInt = column("Sales tax on top; unit: 0.0001")
+    run: strawberry.Private[int] = link()
+    cause: strawberry.Private[int] = link("decision")
 
     @resolver("Who sent it")
     def agent(self, info: Info) -> Agent | None:
@@ -197,41 +171,33 @@ class Order:
     async def decision(self, info: Info) -> Decision | None:
         if self.cause == 0:
             return None
-        row = await info.context.loaders.decision.load((self.run, int(self.agent_id), self.cause))
+        row = await info.context.loaders.decision(Decision.select(info.context.names)).load(
+            (self.run, int(self.agent_id), self.cause)
+        )
         return None if row is None else Decision.of(row)
-
-    @classmethod
-    def of(cls, row: Row) -> Order:
-        """From a row of order_submitted."""
-        return cls(
-            agent_id=BigInt(int(row["agent"])), n=BigInt(int(row["n"])), order=BigInt(int(row["order"])),
-            instrument_id=BigInt(int(row["instrument"])), tick=BigInt(int(row["tick"])), side=row["side"],
-            type=row["type"], time_in_force=row["tif"], post_only=bool(row["post_only"]),
-            price=BigInt(int(row["price"])), quantity=BigInt(int(row["quantity"])),
-            expires=BigInt(int(row["expires"])), cash_cap=Money(int(row["cash_cap"])), use=row["use"],
-            tax_rate=BigInt(int(row["tax_rate"])), run=int(row["run"]), cause=int(row["decision"]),
-        )  # fmt: skip
 
 
 @strawberry.type(description="A trade.")
-class Trade:
+class Trade(Record):
     """A trade between a resting order (maker) and an incoming one (taker)."""
 
-    instrument_id: BigInt = strawberry.field(description="What was traded")
-    seq: BigInt = strawberry.field(description="Counter of the instrument's output; (instrument, seq) is the identity")
-    tick: BigInt = strawberry.field(description="Simulated time; unit: ticks (1/60 s at 1x)")
-    price: BigInt = strawberry.field(description="Unit: price steps of 10^-priceScale")
-    quantity: BigInt = strawberry.field(description="Unit: lots of 10^-quantityScale")
-    notional: Money = strawberry.field(description="price x quantity: what the seller receives")
-    tax: Money = strawberry.field(description="Sales tax that the buyer pays on top")
-    taker_side: str = strawberry.field(description="Side of the incoming order: buy or sell")
-    use: str = strawberry.field(description="What the buyer buys for: none, intermediate, consumption, ...")
-    instrument_class: str = strawberry.field(description="good, service, equity or currency")
-    maker_agent: BigInt = strawberry.field(description="Agent of the resting order")
-    taker_agent: BigInt = strawberry.field(description="Agent of the incoming order")
-    run: strawberry.Private[int]
-    maker_id: strawberry.Private[int]
-    taker_id: strawberry.Private[int]
+    TABLE = "trade_executed"
+
+    instrument_id: BigInt = column("What was traded", "instrument", always=True)
+    seq: BigInt = column("Counter of the instrument's output; (instrument, seq) is the identity", always=True)
+    tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)")
+    price: BigInt = column("Unit: price steps of 10^-priceScale")
+    quantity: BigInt = column("Unit: lots of 10^-quantityScale")
+    notional: Money = column("price x quantity: what the seller receives")
+    tax: Money = column("Sales tax that the buyer pays on top")
+    taker_side: str = column("Side of the incoming order: buy or sell", always=True)
+    use: str = column("What the buyer buys for: none, intermediate, consumption, ...")
+    instrument_class: str = column("good, service, equity or currency")
+    maker_agent: BigInt = column("Agent of the resting order", always=True)
+    taker_agent: BigInt = column("Agent of the incoming order", always=True)
+    run: strawberry.Private[int] = link()
+    maker_id: strawberry.Private[int] = link("maker_order")
+    taker_id: strawberry.Private[int] = link("taker_order")
 
     @resolver("What was traded")
     def instrument(self, info: Info) -> Instrument | None:
@@ -247,22 +213,14 @@ class Trade:
 
     @resolver("The resting order")
     async def maker_order(self, info: Info) -> Order | None:
-        row = await info.context.loaders.order.load((self.run, int(self.maker_agent), self.maker_id))
+        row = await info.context.loaders.order(Order.select(info.context.names)).load(
+            (self.run, int(self.maker_agent), self.maker_id)
+        )
         return None if row is None else Order.of(row)
 
     @resolver("The incoming order")
     async def taker_order(self, info: Info) -> Order | None:
-        row = await info.context.loaders.order.load((self.run, int(self.taker_agent), self.taker_id))
+        row = await info.context.loaders.order(Order.select(info.context.names)).load(
+            (self.run, int(self.taker_agent), self.taker_id)
+        )
         return None if row is None else Order.of(row)
-
-    @classmethod
-    def of(cls, row: Row) -> Trade:
-        """From a row of trade_executed."""
-        return cls(
-            instrument_id=BigInt(int(row["instrument"])), seq=BigInt(int(row["seq"])), tick=BigInt(int(row["tick"])),
-            price=BigInt(int(row["price"])), quantity=BigInt(int(row["quantity"])),
-            notional=Money(int(row["notional"])), tax=Money(int(row["tax"])), taker_side=row["taker_side"],
-            use=row["use"], instrument_class=row["instrument_class"], maker_agent=BigInt(int(row["maker_agent"])),
-            taker_agent=BigInt(int(row["taker_agent"])), run=int(row["run"]), maker_id=int(row["maker_order"]),
-            taker_id=int(row["taker_order"]),
-        )  # fmt: skip

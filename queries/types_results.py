@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import strawberry
 
-from queries.loaders import Row
 from queries.paging import Connection, Info, connect, page_of, page_size
+from queries.records import Row
 from queries.types import BigInt, Money, resolver
 from queries.types_market import Agent, Instrument, agent_of, instrument_of
 

@@ -8,16 +8,9 @@ import strawberry
 
 from economy.errors import InputError
 from queries.books import BUY, SELL, best, book_at
-from queries.loaders import (
-    AGENT_COLUMNS,
-    BALANCE_COLUMNS,
-    DECISION_COLUMNS,
-    ORDER_COLUMNS,
-    RESULTS,
-    TRADE_COLUMNS,
-    Row,
-)
-from queries.paging import Connection, Info, between, connect, decode_cursor, page_of, page_size
+from queries.loaders import RESULTS
+from queries.paging import Connection, Info, between, connect, decode_cursor, page_of, page_size, records
+from queries.records import Row
 from queries.types import CATALOGUE, JSON, WINDOW_FIGURES, BigInt, Series, Source, Window, check_names, resolver
 from queries.types_events import Event, EventKind, events_of
 from queries.types_market import Agent, Balance, Decision, Instrument, Order, Trade
@@ -164,14 +157,12 @@ class Run(JobResults):
         agent: BigInt | None = None, use: str | None = None, from_tick: BigInt | None = None,
         to_tick: BigInt | None = None,
     ) -> Connection[Trade]:  # fmt: skip
-        size = page_size(info, first)
         keys = ("instrument", "seq")
         only = {
             "instrument": instrument, "? IN (maker_agent, taker_agent)": agent, "toString(trade_executed.use)": use,
             **between(from_tick, to_tick),
         }  # fmt: skip
-        rows = await page_of(info, self.id, "trade_executed", TRADE_COLUMNS, keys, size, after, only)
-        return connect(rows, size, after, keys, Trade.of)
+        return await records(info, self.id, Trade, keys, first, after, only)
 
     @resolver("Halts, auctions behind calls and moves of price bands in the order of (instrument, seq)")
     async def trading_statuses(
@@ -189,25 +180,21 @@ class Run(JobResults):
         instrument: BigInt | None = None, side: str | None = None, from_tick: BigInt | None = None,
         to_tick: BigInt | None = None,
     ) -> Connection[Order]:  # fmt: skip
-        size = page_size(info, first)
         keys = ("agent", "n")
         only = {
             "agent": agent, "instrument": instrument, "toString(order_submitted.side)": side,
             **between(from_tick, to_tick),
         }  # fmt: skip
-        rows = await page_of(info, self.id, "order_submitted", ORDER_COLUMNS, keys, size, after, only)
-        return connect(rows, size, after, keys, Order.of)
+        return await records(info, self.id, Order, keys, first, after, only)
 
     @resolver("Decisions in the order of (agent, n)")
     async def decisions(
         self, info: Info, first: int = 20, after: str | None = None, agent: BigInt | None = None,
         action: str | None = None, from_tick: BigInt | None = None, to_tick: BigInt | None = None,
     ) -> Connection[Decision]:  # fmt: skip
-        size = page_size(info, first)
         keys = ("agent", "n")
         only = {"agent": agent, "toString(agent_decided.action)": action, **between(from_tick, to_tick)}
-        rows = await page_of(info, self.id, "agent_decided", DECISION_COLUMNS, keys, size, after, only)
-        return connect(rows, size, after, keys, Decision.of)
+        return await records(info, self.id, Decision, keys, first, after, only)
 
     @resolver("Records of one kind as they stand on the log, in the order of their identity")
     async def events(
@@ -221,29 +208,23 @@ class Run(JobResults):
     async def agents(
         self, info: Info, first: int = 100, after: str | None = None, role: str | None = None
     ) -> Connection[Agent]:
-        size = page_size(info, first)
         loaders = info.context.loaders
         if role is None and loaders.place(self.id) is not None:
+            size = page_size(info, first)
             last = -1 if after is None else decode_cursor(after, 1)[0]
             rows = await loaders.agents_after(self.id, last, size + 1)
             return connect(rows, size, after, ("agent",), Agent.of)
-        only = {"toString(role)": role}
-        rows = await page_of(
-            info, self.id, "agent_founded", AGENT_COLUMNS, ("agent",), size, after, only, "LIMIT 1 BY agent"
-        )
-        return connect(rows, size, after, ("agent",), Agent.of)
+        only = {"toString(agent_founded.role)": role}
+        return await records(info, self.id, Agent, ("agent",), first, after, only, "LIMIT 1 BY agent")
 
     @resolver("Stocks at the end of a window in the order of (agent, account, item)")
     async def balances(
         self, info: Info, window: int, first: int = 100, after: str | None = None, account: str | None = None,
         agent: BigInt | None = None,
     ) -> Connection[Balance]:  # fmt: skip
-        size = page_size(info, first)
         keys = ("agent", "account_number", "item")
-        columns = f"{BALANCE_COLUMNS}, toInt64(balance_recorded.account) AS account_number"
         only = {"window": window, "agent": agent, "toString(balance_recorded.account)": account}
-        rows = await page_of(info, self.id, "balance_recorded", columns, keys, size, after, only)
-        return connect(rows, size, after, keys, Balance.of)
+        return await records(info, self.id, Balance, keys, first, after, only)
 
     @resolver("The order book of an instrument as of a tick")
     async def book(self, info: Info, instrument: BigInt, tick: BigInt | None = None, depth: int = 20) -> Book:

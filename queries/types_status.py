@@ -6,7 +6,7 @@ from typing import Final
 
 import strawberry
 
-from queries.loaders import Row
+from queries.records import Row
 from queries.types import BigInt
 
 _TABLES: Final = {

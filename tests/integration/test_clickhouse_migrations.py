@@ -46,6 +46,25 @@ def test_migrations_are_applied_once_and_a_cut_off_one_again(config: ClickHouseC
         migrate(replace(config, database="x; DROP"))
 
 
+def test_orders_of_many_runs_outlast_the_rebuilding_of_their_table(config: ClickHouseConfig) -> None:
+    three = replace(config, database="three")
+    migrate(three, [m for m in load() if m.version < 10])
+    runs = 150  # more partitions than one INSERT may write by default
+    with Store(three) as store:
+        for at in range(0, runs, 75):
+            store.command(
+                "INSERT INTO order_submitted (run, agent, n, `order`, price) "
+                f"SELECT number % 75 + {at}, 1, number, number, cityHash64(number) FROM numbers(750)"
+            )
+        every = "SELECT sum(cityHash64(*)) AS sum, count() AS rows, uniqExact(run) AS runs FROM order_submitted FINAL"
+        before = store.rows(every)
+        assert migrate(three) == [m.name for m in load() if m.version >= 10]
+        assert store.rows(every) == before
+        assert (before[0]["rows"], before[0]["runs"]) == (750 * 2, runs)
+        made = "SELECT name FROM system.tables WHERE database = 'three' AND name LIKE '%fine'"
+        assert store.rows(made) == []
+
+
 def test_a_jobs_figures_replace_its_older_ones_as_a_whole(config: ClickHouseConfig) -> None:
     two = replace(config, database="two")
     migrate(two)

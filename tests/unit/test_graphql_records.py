@@ -138,6 +138,55 @@ def test_filters_of_lists(client: Client) -> None:
     assert [t["tick"] for t in run["asked"]["nodes"]] == ["0", "1", "2", "3"]
 
 
+ALONE = {  # type -> ways to its records, of which every field is asked for alone
+    "Trade": ["trades(first: 9) { nodes { %s } }"],
+    "Order": ["orders(first: 9) { nodes { %s } }", "trades(first: 9) { nodes { takerOrder { %s } } }",
+              "decisions(first: 9) { nodes { orders { %s } } }"],
+    "Decision": ["decisions(first: 9) { nodes { %s } }", "orders(first: 9) { nodes { decision { %s } } }"],
+    "Agent": ["agents(first: 9) { nodes { %s } }", 'agents(first: 9, role: "household") { nodes { %s } }'],
+    "Balance": ["balances(window: 1, first: 9) { nodes { %s } }",
+                "agents(first: 9) { nodes { balances(window: 1) { %s } } }"],
+    "Instrument": ["instruments { %s }"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_a_field_asked_alone_is_the_same_as_among_all(client: Client, kind: str) -> None:
+    deep = "kind ofType { kind ofType { kind ofType { kind } } }"
+    fields = client.ask(
+        f"query ($kind: String!) {{ __type(name: $kind) {{ fields {{ name args {{ name }} type {{ {deep} }} }} }} }}",
+        kind=kind,
+    )["__type"]["fields"]
+    inner = {f["name"]: "{ __typename }" if "OBJECT" in str(f["type"]) else "" for f in fields if not f["args"]}
+    asked = {f"its_{name}": f"its_{name}: {name} {below}" for name, below in inner.items()}
+    assert len(asked) >= 3
+
+    def column(found: Any, name: str) -> Any:
+        if isinstance(found, dict):
+            return found[name] if name in found else [column(v, name) for v in found.values()]
+        return [column(v, name) for v in found] if isinstance(found, list) else found
+
+    for way in ALONE[kind]:
+        together = client.ask(f"{{ run(id: 7) {{ {way % ' '.join(asked.values())} }} }}")["run"]
+        assert len(json.dumps(together)) > 300
+        for name, text in asked.items():
+            alone = client.ask(f"{{ run(id: 7) {{ {way % text} }} }}")["run"]
+            assert column(alone, name) == column(together, name), (way, name)
+
+
+def test_an_order_is_found_by_the_name_that_a_tape_gave_it(client: Client, tables: LocalTables) -> None:
+    query = "{ run(id: 7) { trades(first: 1, instrument: 2) { nodes { takerAgent takerOrder { n order price } } } } }"
+    [trade] = client.ask(query)["run"]["trades"]["nodes"]
+    sent = trade["takerOrder"]
+    assert sent["order"] != sent["n"]  # its number is that of another record
+    [row] = tables.rows(
+        "SELECT toString(price) AS price FROM order_submitted WHERE run = 7 AND agent = {agent:Int64} "
+        "AND order = {order:Int64}",
+        {"agent": trade["takerAgent"], "order": sent["order"]},
+    )
+    assert sent["price"] == row["price"]
+
+
 def test_records_of_any_kind_in_pages(client: Client) -> None:
     query = """query ($a: String) { run(id: 7) { events(kind: TradeExecuted, first: 20, after: $a) {
         nodes { kind tick partition offset record } pageInfo { hasNextPage endCursor } } } }"""

@@ -1,0 +1,95 @@
+"""Types of GraphQL that are rows of a table: a field names its column, and a column that nobody asked for is not read.
+
+ClickHouse keeps every column in a file of its own: a look-up of scattered rows costs about as much as it has columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final, Self, get_origin, get_type_hints
+
+import strawberry
+from strawberry.utils.str_converters import to_camel_case
+
+Row = Mapping[str, Any]
+Names = frozenset[str]
+
+_COLUMN: Final = "column"
+_ALWAYS: Final = "always"
+_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def names_in(query: str) -> Names:
+    """Every name in a text of GraphQL: more than the fields that it asks for, never less."""
+    return frozenset(_WORD.findall(query))
+
+
+def column(description: str, source: str = "", *, always: bool = False) -> Any:
+    """A field that is read from the column of its name, or from another column or expression.
+
+    `always` is for keys and what resolvers of other fields need: it is read whatever is asked.
+    """
+    return strawberry.field(description=description, metadata={_COLUMN: source, _ALWAYS: always})
+
+
+def link(source: str = "") -> Any:
+    """A private attribute that resolvers need: the column of its name, or another."""
+    return dataclasses.field(metadata={_COLUMN: source, _ALWAYS: True})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Column:
+    attribute: str
+    key: str  # under which it stands in a row
+    sql: str
+    read: Callable[[Any], Any]
+    asked: str | None  # name of its field in GraphQL; None: always read
+
+
+class Record:
+    """Base of such types. Their fields are `column`s and `link`s, all of one table."""
+
+    TABLE: ClassVar[str]
+
+    @classmethod
+    def select(cls, names: Names | None = None) -> str:
+        """What to SELECT for a request that holds these names; None = all columns."""
+        return ", ".join(c.sql for c in _columns(cls) if names is None or c.asked is None or c.asked in names)
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """From a row that `select` gave. What was not selected is absent, so reading it is an error, not a zero."""
+        made = object.__new__(cls)
+        made.__dict__ = {c.attribute: c.read(row[c.key]) for c in _columns(cls) if c.key in row}
+        return made
+
+
+_KNOWN: Final[dict[type[Record], tuple[_Column, ...]]] = {}
+
+
+def _columns(of: type[Record]) -> tuple[_Column, ...]:
+    known = _KNOWN.get(of)
+    if known is None:
+        kinds = get_type_hints(of)
+        assert dataclasses.is_dataclass(of)
+        known = tuple(_column(f, kinds[f.name]) for f in dataclasses.fields(of) if _COLUMN in f.metadata)
+        _KNOWN[of] = known
+    return known
+
+
+def _column(field: dataclasses.Field[Any], kind: Any) -> _Column:
+    source = field.metadata[_COLUMN] or field.name
+    plain = _WORD.fullmatch(source) is not None
+    key = source if plain else field.name
+    quoted = f"`{source}`" if plain else source
+    asked = None if field.metadata[_ALWAYS] else to_camel_case(field.name)
+    if kind is str:
+        return _Column(field.name, key, f"toString({quoted}) AS `{key}`", str, asked)
+    read = _integers if get_origin(kind) is list else bool if kind is bool else int
+    return _Column(field.name, key, quoted if plain else f"{quoted} AS `{key}`", read, asked)
+
+
+def _integers(values: Any) -> list[int]:
+    return [int(value) for value in values]
