@@ -41,7 +41,6 @@ def link(source: str = "") -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Column:
-    attribute: str
     key: str  # under which it stands in a row
     sql: str
     read: Callable[[Any], Any]
@@ -52,29 +51,39 @@ class Record:
     """Base of such types. Their fields are `column`s and `link`s, all of one table."""
 
     TABLE: ClassVar[str]
+    _row: Row
 
     @classmethod
     def select(cls, names: Names | None = None) -> str:
         """What to SELECT for a request that holds these names; None = all columns."""
-        return ", ".join(c.sql for c in _columns(cls) if names is None or c.asked is None or c.asked in names)
+        columns = _columns(cls).values()
+        return ", ".join(c.sql for c in columns if names is None or c.asked is None or c.asked in names)
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """From a row that `select` gave. What was not selected is absent, so reading it is an error, not a zero."""
+        """From a row that `select` gave."""
         made = object.__new__(cls)
-        made.__dict__ = {c.attribute: c.read(row[c.key]) for c in _columns(cls) if c.key in row}
+        made._row = row
         return made
 
+    def __getattr__(self, name: str) -> Any:
+        """A field, read when it is asked for. What was not selected is an error, not a zero."""
+        found = _columns(type(self)).get(name)
+        if found is None or found.key not in self._row:
+            raise AttributeError(f"{type(self).__name__}.{name} was not read")
+        return found.read(self._row[found.key])
 
-_KNOWN: Final[dict[type[Record], tuple[_Column, ...]]] = {}
+
+_KNOWN: Final[dict[type[Record], dict[str, _Column]]] = {}
 
 
-def _columns(of: type[Record]) -> tuple[_Column, ...]:
+def _columns(of: type[Record]) -> dict[str, _Column]:
+    """The columns of a type by attribute."""
     known = _KNOWN.get(of)
     if known is None:
         kinds = get_type_hints(of)
         assert dataclasses.is_dataclass(of)
-        known = tuple(_column(f, kinds[f.name]) for f in dataclasses.fields(of) if _COLUMN in f.metadata)
+        known = {f.name: _column(f, kinds[f.name]) for f in dataclasses.fields(of) if _COLUMN in f.metadata}
         _KNOWN[of] = known
     return known
 
@@ -86,9 +95,9 @@ def _column(field: dataclasses.Field[Any], kind: Any) -> _Column:
     quoted = f"`{source}`" if plain else source
     asked = None if field.metadata[_ALWAYS] else to_camel_case(field.name)
     if kind is str:
-        return _Column(field.name, key, f"toString({quoted}) AS `{key}`", str, asked)
+        return _Column(key, f"toString({quoted}) AS `{key}`", str, asked)
     read = _integers if get_origin(kind) is list else bool if kind is bool else int
-    return _Column(field.name, key, quoted if plain else f"{quoted} AS `{key}`", read, asked)
+    return _Column(key, quoted if plain else f"{quoted} AS `{key}`", read, asked)
 
 
 def _integers(values: Any) -> list[int]:
