@@ -26,13 +26,14 @@ from economy import events as e
 from economy.digest import Chains, mark, seal
 from economy.errors import ProtocolError, SetupError
 from economy.events import ChainScope, Events, Rows
-from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
+from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, TRADES, topic
 from schemas.log import snapshots
 from schemas.log.assembly import OPENING, EpochAssembler
 from schemas.log.batchwriter import BatchWriter
 from schemas.log.clocklog import ClockLog
 from schemas.log.follower import Follower
 from schemas.log.reader import Place, end_offsets, read_all
+from schemas.log.recordbatch import HEAD
 from schemas.log.writer import LogWriter
 
 log = logging.getLogger("escape.shard")
@@ -74,6 +75,8 @@ class ShardLoop:
         self.finished = False
         self.stopping = False
         self._marks: dict[tuple[str, int], int] = {}
+        self._flows = topic(config.namespace, FLOWS)
+        self._posted = 0  # bytes of flows in the epoch at work
         self._chains = Chains((ChainScope.DECISIONS, ChainScope.FLOWS))
         self._shard: Shard | None = None
 
@@ -111,12 +114,14 @@ class ShardLoop:
             config.run, self.shards, self.partitions, self.flow_partitions, self.model.epoch_ticks,
             next_epoch=self.cut + 1,
         )  # fmt: skip
-        self.reader = Follower(config.bootstrap, config.namespace, start)
+        flows = {place: offset for place, offset in start.items() if place[0] == FLOWS}
+        self.flows = Follower(config.bootstrap, config.namespace, flows)
+        self.trades = Follower(config.bootstrap, config.namespace, {p: start[p] for p in start.keys() - flows.keys()})
         self.writer = BatchWriter(config.bootstrap, config.namespace)
         places = [(TRADES, p) for p in range(self.partitions)]
         ends = end_offsets(config.bootstrap, config.namespace, places)
-        while any(self.reader.position[place] < ends[place] for place in places):
-            self._poll()
+        while any(self.trades.position[place] < ends[place] for place in places):
+            self._poll(self.trades)
 
     def _started(self, config: ShardConfig) -> dict[str, Any]:
         view = ClockLog(config.run)
@@ -141,15 +146,18 @@ class ShardLoop:
     def _snapshot(self) -> None:
         assert self._shard is not None
         self.doing = "snapshot"
-        offsets = self.assembler.resume_offsets({p: o for p, o in self.reader.position.items() if p[0] != CLOCK})
+        position = self.flows.position | self.trades.position
+        offsets = self.assembler.resume_offsets({p: o for p, o in position.items() if p[0] != CLOCK})
         send_snapshot(
             self.writer, self.config.run, self.config.shard, self.cut, self._shard.dump(), self._chains.rows(),
             offsets, self._marks, self.counts,
         )  # fmt: skip
 
     # ---- one epoch
-    def _poll(self, timeout: float = 0.5) -> None:
-        for chunk in self.reader.poll(timeout):
+    def _poll(self, reader: Follower, timeout: float = 0.5, least: int = 1) -> bool:
+        """Take in what comes; whether anything did."""
+        chunks = reader.poll(timeout, least)
+        for chunk in chunks:
             self.clock.feed(chunk)
             self.assembler.add(chunk)
         newest = self.assembler.incarnations.get(self.config.shard, 0)
@@ -157,12 +165,24 @@ class ShardLoop:
             raise StoppedError(f"another process runs shard {self.config.shard}", "nothing: this one ends")
         if self.clock.aborted is not None:
             raise StoppedError(f"run {self.config.run} was aborted: {self.clock.aborted}", "start another run")
+        return bool(chunks)
+
+    def _read(self, epoch: int) -> None:
+        """Flows, then trades: the former are all there while matching is still at work.
+
+        The broker is to answer once, when the flows of all shards are there: our own, and a batch of each other shard.
+        """
+        awaited = [shard for family, _, shard in self.assembler.absent(epoch) if family == FLOWS]
+        own = self.config.shard
+        least = HEAD.size * sum(shard != own for shard in awaited) + self._posted * (own in awaited)
+        if not (self._poll(self.flows, least=least) if awaited else self._poll(self.trades)):
+            self._poll(self.trades if awaited else self.flows, 0)
 
     def _wait_cut(self, epoch: int) -> tuple[int, dict[str, Events], bool]:
         self.doing = f"wait for the cut of {epoch}"
         limit = time.monotonic() + self.config.patience
         while not self.assembler.complete():
-            self._poll()
+            self._read(epoch)
             if self.clock.paused or self.stopping:
                 limit = time.monotonic() + self.config.patience
             if time.monotonic() > limit:
@@ -201,16 +221,21 @@ class ShardLoop:
         assert self._shard is not None
         self.doing = f"wait for the grant of {epoch}"
         while self.clock.granted < epoch:
-            self._poll()
+            self._poll(self.trades)
         self.doing = f"step {epoch}"
         out = self._shard.step(epoch, self.clock.interventions.get(epoch, ()))
-        self._chains.update(epoch, out)
         # EpochMatched of e+1 proves that everything of e was acknowledged; that of e says nothing of flows.
         quiet = max(self.assembler.newest_matched.values(), default=OPENING) > epoch
+        if epoch == self.last_epoch:
+            self._chains.update(epoch, out)  # they are sealed and sent as well
         self._send(epoch, out, quiet)
-        self.writer.flush()
+        posted = self.writer.post()
+        self._posted = sum(size for (name, _), size in posted.items() if name == self._flows)
+        if epoch != self.last_epoch:
+            self._chains.update(epoch, out)  # while others are at work
         for place, names in enumerate((canonical.DECISION_TYPES, canonical.FLOW_TYPES, ("OrderSubmitted",))):
             self.counts[place] += sum(len(rows) for rows in canonical.select(out, names).values())
+        self.writer.settle()
         number, taken, _ = self._wait_cut(epoch)
         assert number == epoch
         self.counts[3] += len(taken[TRADES].get(e.TradeExecuted.name, ()))
@@ -235,7 +260,8 @@ class ShardLoop:
             self.writer.flush()
             self.doing, self.finished = "finished", True
         finally:
-            self.reader.close()
+            self.flows.close()
+            self.trades.close()
             self.writer.close()
 
     def status(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from schemas.log.writer import LogWriter
 
 log = logging.getLogger("escape.clock")
 TICKS_PER_SECOND = 60  # at 1x
-_NAP: Final = 0.003  # seconds between looks at the log
+_NAP: Final = 0.008  # seconds between looks at the log
 
 
 @dataclass(frozen=True)

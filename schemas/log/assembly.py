@@ -161,10 +161,14 @@ class EpochAssembler:
             for partition in range(partitions)
         }
 
+    def absent(self, number: int) -> set[tuple[str, int, int]]:
+        """(family, partition, writer) of every marker that has not come yet."""
+        return self.expected(number) - (self._epochs[number].marks.keys() if number in self._epochs else set())
+
     def missing(self, number: int) -> str:
         """What the epoch still waits for, for a person."""
         epoch = self._epochs.get(number, _Epoch())
-        absent = sorted(self.expected(number) - set(epoch.marks))
+        absent = sorted(self.absent(number))
         if absent:
             return "markers " + ", ".join(f"{family}[{p}] of writer {w}" for family, p, w in absent)
         return f"records: {self._counts(epoch)} (marked, filed with duplicates)"

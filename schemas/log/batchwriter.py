@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Final
 
 import numpy as np
-from aiokafka.protocol.produce import ProduceRequest_v7
 from aiokafka.protocol.transaction import InitProducerIdRequest_v0
 
 from economy.events import Rows
@@ -21,11 +20,11 @@ from schemas import rows as hot
 from schemas.catalogue import EVENTS, topic
 from schemas.log import recordbatch, wire
 from schemas.log.recordbatch import Bytes, Ints
+from schemas.log.requests import Place, Produce
 from schemas.log.writer import WriteError
 
 _BATCH: Final = 1_000_000  # bytes, as brokers allow unless told otherwise; a larger record has a batch of its own
 _OVERHEAD: Final = 64  # bytes of a record beside key and value, at most
-_ALL: Final = -1  # replicas that acknowledge
 _DUPLICATE: Final = 46  # the broker has the batch already
 _SEQUENCES: Final = 1 << 31
 
@@ -58,14 +57,17 @@ class _Queue:
 
 
 class BatchWriter:
-    """Queues records with explicit partitions; nothing is sent before `flush`. Not thread-safe; close it."""
+    """Queues records with explicit partitions; nothing is sent before `post` or `flush`. Not thread-safe; close it."""
 
     def __init__(self, bootstrap: str, namespace: str) -> None:
         self.namespace = namespace
         self._cluster = wire.Cluster(bootstrap)
-        self._queues: dict[wire.Place, _Queue] = {}
+        self._queues: dict[Place, _Queue] = {}
         self._producer: tuple[int, int] | None = None
-        self._sequences: dict[wire.Place, int] = {}
+        self._sequences: dict[Place, int] = {}
+        self._waiting: dict[Place, list[tuple[bytearray, int]]] = {}  # posted, the last first
+        self._flying: dict[Place, bytes] = {}  # sent and not yet acknowledged
+        self._asked: list[wire.Connection] = []  # with a request on its way
 
     def __enter__(self) -> BatchWriter:
         return self
@@ -104,31 +106,45 @@ class BatchWriter:
         queue.key_sizes.append(sizes)
 
     def flush(self, timeout: float = 120.0) -> None:
-        """Send everything queued and wait for its acknowledgement.
+        """Send everything queued and wait for its acknowledgement, see `settle`."""
+        self.post()
+        self.settle(timeout)
+
+    def post(self) -> dict[Place, int]:
+        """Send everything queued without waiting: (topic, partition) -> bytes. What was posted before is settled."""
+        assert not self._waiting
+        assert not self._flying
+        self._waiting = {place: queue.batches()[::-1] for place, queue in self._queues.items()}
+        self._queues = {}
+        try:
+            self._send()
+        except OSError:
+            self._lose()  # `settle` sends it again
+        return {place: len(batch) for place, batch in self._flying.items()}
+
+    def settle(self, timeout: float = 120.0) -> None:
+        """Wait until all that was posted is acknowledged.
 
         Raises WriteError on a refusal or after `timeout` seconds; the process must then restart from its snapshot.
         """
-        if not self._queues:
-            return
         limit = time.monotonic() + timeout
-        waiting = {place: queue.batches()[::-1] for place, queue in self._queues.items()}
-        self._queues = {}
-        flying: dict[wire.Place, bytes] = {}
         backoff = wire.Backoff()
-        while waiting or flying:
+        while self._waiting or self._flying:
             try:
-                producer = self._producer = self._producer or self._new_producer()
-                for place in waiting.keys() - flying.keys():
-                    flying[place] = self._sealed(place, *waiting[place].pop(), producer)
-                waiting = {place: left for place, left in waiting.items() if left}
-                self._exchange(flying)
+                if not self._asked:
+                    self._send()
+                self._receive()
             except OSError as error:
-                self._cluster.forget()
+                self._lose()
                 if time.monotonic() > limit:
                     raise _failed(f"no acknowledgement within {timeout:.0f} s: {error}") from error
                 backoff.pause(limit)
 
-    def _sealed(self, place: wire.Place, batch: bytearray, count: int, producer: tuple[int, int]) -> bytes:
+    def _lose(self) -> None:
+        self._cluster.forget()
+        self._asked = []
+
+    def _sealed(self, place: Place, batch: bytearray, count: int, producer: tuple[int, int]) -> bytes:
         sequence = self._sequences.get(place, 0)
         self._sequences[place] = (sequence + count) % _SEQUENCES
         return recordbatch.seal(batch, *producer, sequence)
@@ -139,25 +155,28 @@ class BatchWriter:
             _check("a producer's number", told.error_code)
         return told.producer_id, told.producer_epoch
 
-    def _exchange(self, flying: dict[wire.Place, bytes]) -> None:
-        """Send the batches to their leaders and drop those that are acknowledged."""
-        connections = []
-        for node, places in self._cluster.by_leader(flying).items():
-            by_topic: dict[str, list[tuple[int, bytes]]] = {}
-            for name, number in places:
-                by_topic.setdefault(name, []).append((number, flying[name, number]))
-            connections.append(self._cluster.connection(node))
-            connections[-1].send(
-                ProduceRequest_v7(None, _ALL, int(1000 * wire.REQUEST_SECONDS), list(by_topic.items()))
-            )
-        for connection in connections:
+    def _send(self) -> None:
+        """One batch of every partition, in one request to each leader."""
+        producer = self._producer = self._producer or self._new_producer()
+        for place in self._waiting.keys() - self._flying.keys():
+            self._flying[place] = self._sealed(place, *self._waiting[place].pop(), producer)
+        self._waiting = {place: left for place, left in self._waiting.items() if left}
+        for node, places in self._cluster.by_leader(self._flying).items():
+            connection = self._cluster.connection(node)
+            batches = {place: self._flying[place] for place in places}
+            connection.send(Produce(batches, int(1000 * wire.REQUEST_SECONDS)))
+            self._asked.append(connection)
+
+    def _receive(self) -> None:
+        """Drop what is acknowledged."""
+        while self._asked:
             refused = []
-            for name, partitions in connection.receive().topics:
-                for number, code, *_ in partitions:
-                    if code in (0, _DUPLICATE):
-                        del flying[name, number]
-                    else:
-                        refused.append((f"{name}[{number}]", code))
+            for place, code in self._asked[-1].receive():
+                if code in (0, _DUPLICATE):
+                    del self._flying[place]
+                else:
+                    refused.append((f"{place[0]}[{place[1]}]", code))
+            self._asked.pop()
             for what, code in refused:
                 _check(what, code)
 

@@ -7,21 +7,19 @@ record as soon as it is there.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
-
-from aiokafka.protocol.fetch import FetchRequest_v10
+from typing import Final
 
 from economy.errors import SetupError
 from schemas.catalogue import CLOCK, topic
 from schemas.log import recordbatch, wire
 from schemas.log.reader import Chunk, Place, chunk_of_records
+from schemas.log.requests import Fetch
 
 _WAIT_MS: Final = 500  # that a fetch may wait at the broker for the first record
 _PARTITION_BYTES: Final = 8 << 20
 _FETCH_BYTES: Final = 64 << 20
-_READ_COMMITTED: Final = 1  # as every other reader of the log
 _OUT_OF_RANGE: Final = 1
 
 
@@ -47,8 +45,11 @@ class Follower:
         """Leave the broker."""
         self._cluster.forget()
 
-    def poll(self, timeout: float = 0.5) -> list[Chunk]:
+    def poll(self, timeout: float = 0.5, least: int = 1) -> list[Chunk]:
         """What has arrived, at most one chunk per partition; waits up to `timeout` seconds for the first record.
+
+        A caller who knows that fewer than `least` bytes do not help spares itself, and the broker, to be woken for
+        them: less comes after half a second only.
 
         A broker that is away is waited for. Raises SetupError when it no longer holds what comes next or refuses to
         give it, ProtocolError when a batch is damaged.
@@ -57,7 +58,7 @@ class Follower:
         while True:
             chunks: list[Chunk] = []
             try:
-                self._ask()
+                self._ask(least)
                 for connection in wire.ready(list(self._asked.values()), limit - time.monotonic()):
                     self._take(connection, chunks)
             except OSError:
@@ -71,38 +72,30 @@ class Follower:
         self._cluster.forget()
         self._asked.clear()
 
-    def _ask(self) -> None:
+    def _ask(self, least: int) -> None:
         for node, places in self._cluster.by_leader(self._places).items():
             if node in self._asked:
                 continue
-            by_topic: dict[str, list[tuple[int, int, int, int, int]]] = {}
-            for place in places:
-                wanted = (place[1], -1, self.position[self._places[place]], -1, _PARTITION_BYTES)
-                by_topic.setdefault(place[0], []).append(wanted)
+            offsets = {place: self.position[self._places[place]] for place in places}
             connection = self._cluster.connection(node)
-            connection.send(
-                FetchRequest_v10(-1, _WAIT_MS, 1, _FETCH_BYTES, _READ_COMMITTED, 0, -1, list(by_topic.items()), [])
-            )
+            connection.send(Fetch(offsets, _WAIT_MS, least, _FETCH_BYTES, _PARTITION_BYTES))
             self._asked[node] = connection
 
     def _take(self, connection: wire.Connection, chunks: list[Chunk]) -> None:
-        answer = connection.receive()
+        error, found = connection.receive()
         self._asked = {node: other for node, other in self._asked.items() if other is not connection}
-        if answer.error_code:
-            self._refused("a fetch", answer.error_code)
-        for name, partitions in answer.topics:
-            for number, code, _, _, begins, aborted, blob in partitions:
-                place = self._places[name, number]
-                if code:
-                    self._refused(
-                        f"{name}[{number}] from offset {self.position[place]} on (it begins at {begins})", code
-                    )
-                if blob:
-                    self._backoff.reset()
-                    chunks += self._chunks(place, blob, aborted)
+        if error:
+            self._refused("a fetch", error)
+        for (name, number), code, begins, aborted, blob in found:
+            place = self._places[name, number]
+            if code:
+                self._refused(f"{name}[{number}] from offset {self.position[place]} on (it begins at {begins})", code)
+            if blob:
+                self._backoff.reset()
+                chunks += self._chunks(place, blob, aborted)
 
-    def _chunks(self, place: Place, blob: bytes, aborted: Any) -> list[Chunk]:
-        records = recordbatch.read(blob, self.position[place], aborted=aborted or ())
+    def _chunks(self, place: Place, blob: bytes, aborted: Sequence[tuple[int, int]]) -> list[Chunk]:
+        records = recordbatch.read(blob, self.position[place], aborted=aborted)
         self.position[place] = records.next_offset
         if not len(records):  # control batches or aborted records only
             return []

@@ -189,8 +189,11 @@ def read(
                                  max_time if attributes & _APPEND_TIME else -1, moved))  # fmt: skip
         next_offset = max(next_offset, behind)
     starts, ends, offsets, stamps = (
-        np.concatenate(column) if found else np.empty(0, np.int64)
-        for column in (zip(*found, strict=True) if found else [()] * 4)
+        found[0]
+        if len(found) == 1
+        else (np.concatenate(column) for column in zip(*found, strict=True))
+        if found
+        else (np.empty(0, np.int64) for _ in range(4))
     )
     buffer = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return Records(buffer, starts, ends, offsets, stamps, fetch_offset, next_offset)

@@ -1,8 +1,7 @@
 """Kafka's requests over plain blocking sockets, for the few processes whose every epoch waits for the broker.
 
 librdkafka and aiokafka hand each record or batch from thread to thread or from task to task; here the thread that needs
-the answer reads it from the socket. The structures of requests and answers are aiokafka's.
-Format: https://kafka.apache.org/protocol
+the answer reads it from the socket. Format: https://kafka.apache.org/protocol
 """
 
 from __future__ import annotations
@@ -13,18 +12,44 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from aiokafka.protocol.metadata import MetadataRequest_v4
 
-Place = tuple[str, int]  # (topic, partition)
+from schemas.log.requests import CLIENT, Place
+
 CONNECT_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 30.0  # without an answer the connection counts as dead
-_SIZE: Final = struct.Struct(">i")
+_SIZE: Final = struct.Struct(">i")  # of a message, and the number of its request behind that
 _FIRST: Final = 1 << 16  # bytes that are read at once
 _CLOSED: Final = "the broker closed the connection"
 # Leaders that move, starting brokers, replicas that lag, timeouts: asking again, perhaps somebody else, helps.
 RETRIABLE: Final = frozenset((3, 5, 6, 7, 8, 9, 13, 14, 15, 19, 20, 51, 56, 74, 75, 76, 78, 89))
+
+
+class Request(Protocol):
+    """A request as bytes with its header, and its answer from bytes without."""
+
+    def encode(self, number: int) -> bytes: ...
+
+    def decode(self, body: bytes) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Rare:
+    """A request by one of aiokafka's structures, for what is asked once."""
+
+    structure: Any
+
+    def encode(self, number: int) -> bytes:
+        """The bytes to send."""
+        head = self.structure.build_request_header(number, CLIENT.decode()).encode()
+        return bytes(head + self.structure.encode())
+
+    def decode(self, body: bytes) -> Any:
+        """aiokafka's structure of the answer."""
+        return self.structure.RESPONSE_TYPE.decode(io.BytesIO(body))
 
 
 class Connection:
@@ -33,9 +58,12 @@ class Connection:
     def __init__(self, host: str, port: int) -> None:
         self._socket = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.settimeout(REQUEST_SECONDS)
+        # The kernel's timeouts: Python's would ask before each call whether the socket is ready.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(REQUEST_SECONDS), 0))
+        self._socket.settimeout(None)
         self._number = 0
-        self._asked: Any = None
+        self._asked: Request | None = None
         self._since = 0.0
 
     def fileno(self) -> int:
@@ -52,29 +80,30 @@ class Connection:
         """Whether an answer takes longer than any should."""
         return self.busy and time.monotonic() - self._since > REQUEST_SECONDS
 
-    def send(self, request: Any) -> None:
-        """Send one of aiokafka's request structures."""
+    def send(self, request: Request) -> None:
+        """Send a request."""
         assert self._asked is None
         self._number += 1
-        body = request.build_request_header(self._number, "escape").encode() + request.encode()
+        body = request.encode(self._number)
         self._asked, self._since = request, time.monotonic()
         self._socket.sendall(_SIZE.pack(len(body)) + body)
 
     def receive(self) -> Any:
         """Wait for the answer to the request on its way."""
-        body = io.BytesIO(self._read())
+        body = self._read()
         request, self._asked = self._asked, None
-        number = request.parse_response_header(body).correlation_id
+        assert request is not None
+        (number,) = _SIZE.unpack_from(body)
         if number != self._number:
             raise ConnectionError(f"the broker answered request {number}, not {self._number}")
-        return request.RESPONSE_TYPE.decode(body)
+        return request.decode(body[_SIZE.size :])
 
-    def ask(self, request: Any) -> Any:
+    def ask(self, request: Request) -> Any:
         """Send and wait for the answer."""
         self.send(request)
         return self.receive()
 
-    def _read(self) -> bytes | bytearray:
+    def _read(self) -> bytes:
         """The next message. Nothing follows it, as there is one request at a time: mostly one call reads it all."""
         data = self._more(_FIRST)
         while len(data) < _SIZE.size:
@@ -91,7 +120,7 @@ class Connection:
             if not got:
                 raise ConnectionError(_CLOSED)
             at += got
-        return whole
+        return bytes(whole)
 
     def _more(self, size: int) -> bytes:
         data = self._socket.recv(size)
@@ -141,8 +170,8 @@ class Cluster:
         self._connections.clear()
         self._leaders.clear()
 
-    def ask_any(self, request: Any) -> Any:
-        """The answer of whichever broker takes a connection."""
+    def ask_any(self, structure: Any) -> Any:
+        """The answer to one of aiokafka's structures of whichever broker takes a connection."""
         failure: OSError = ConnectionError("no address of a broker is given")
         for address in [*self._bootstrap, *self._addresses.values()]:
             try:
@@ -151,7 +180,7 @@ class Cluster:
                 failure = error
                 continue
             try:
-                return connection.ask(request)
+                return connection.ask(Rare(structure))
             finally:
                 connection.close()
         raise failure

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiokafka.protocol.fetch import FetchRequest_v10
-from aiokafka.protocol.produce import ProduceRequest_v7
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from economy import events as e
@@ -21,6 +19,7 @@ from schemas.log import topics, wire
 from schemas.log.batchwriter import BatchWriter
 from schemas.log.follower import Follower
 from schemas.log.reader import Chunk, end_offsets, read_all
+from schemas.log.requests import Fetch, Produce
 from schemas.log.writer import LogWriter, WriteError
 from schemas.rows import Defect, encode
 
@@ -142,12 +141,12 @@ def test_what_is_sent_again_is_on_the_log_once(
     cut = itertools.count()
 
     def cut_send(self: wire.Connection, request: Any) -> None:
-        if lost == "request" and isinstance(request, ProduceRequest_v7) and next(cut) in (0, 2):
+        if lost == "request" and isinstance(request, Produce) and next(cut) in (0, 2):
             raise ConnectionError("cut off")
         send(self, request)
 
     def cut_receive(self: wire.Connection) -> Any:
-        produced = isinstance(self._asked, ProduceRequest_v7)
+        produced = isinstance(self._asked, Produce)
         answer = receive(self)
         if lost == "answer" and produced and next(cut) in (0, 2, 3):
             raise ConnectionError("cut off")
@@ -173,7 +172,7 @@ def test_a_fetch_that_is_cut_off_is_asked_again(there: tuple[str, str], monkeypa
     receive, cut = wire.Connection.receive, itertools.count()
 
     def cut_receive(self: wire.Connection) -> Any:
-        fetched = isinstance(self._asked, FetchRequest_v10)
+        fetched = isinstance(self._asked, Fetch)
         answer = receive(self)
         if fetched and next(cut) % 2 == 0:
             raise ConnectionError("cut off")
@@ -214,11 +213,12 @@ def test_a_damaged_batch_is_never_taken(there: tuple[str, str], monkeypatch: pyt
     receive = wire.Connection.receive
 
     def damaged(self: wire.Connection) -> Any:
+        fetched = isinstance(self._asked, Fetch)
         answer = receive(self)
-        if isinstance(answer, FetchRequest_v10.RESPONSE_TYPE):
-            ((name, ((number, code, *rest, blob),)),) = answer.topics
-            answer.topics = [(name, [(number, code, *rest, blob[:-3] + b"\xff" + blob[-2:])])]
-        return answer
+        if not fetched:
+            return answer
+        error, (found,) = answer
+        return error, [found._replace(blob=found.blob[:-3] + b"\xff" + found.blob[-2:])]
 
     monkeypatch.setattr(wire.Connection, "receive", damaged)
     with Follower(*there, {(FLOWS, 0): 0}) as reader, pytest.raises(ProtocolError, match="checksum"):
