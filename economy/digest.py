@@ -8,7 +8,6 @@ computed. The run's digest is BLAKE2b-16 over the sorted heads.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -45,6 +44,7 @@ SCOPES: Final[dict[ChainScope, tuple[tuple[str, ...], tuple[int, ...]]]] = {
     ChainScope.ORDERS: (canonical.ORDER_TYPES, (-1, canonical.TICK, canonical.AGENT, canonical.N)),
     ChainScope.TRADES: (canonical.TRADE_TYPES, (canonical.INSTRUMENT, canonical.SEQ)),
 }
+_MOST: Final = 2**63 - 1
 _INSTRUMENT_OF_ORDER: Final = {"OrderSubmitted": 5, "OrderCancelRequested": 5}
 
 
@@ -78,17 +78,39 @@ class Packed:
 _NOTHING: Final = Packed(*(np.empty(0, np.int64),) * 2, np.zeros(1, np.int64), *(np.empty(0, np.int64),) * 2)
 
 
-def _sorted(keys: Sequence[Ints]) -> Ints:
-    """Positions in the order of the first key, then the second, and so on; equal ones stay as they are."""
-    lows = [int(key.min()) for key in keys]
-    spans = [int(key.max()) - low + 1 for key, low in zip(keys, lows, strict=True)]
-    if math.prod(spans) >= 2**63:
-        return np.lexsort(keys[::-1])
-    joined = keys[0] - lows[0]  # one key instead of several: several times as fast
-    for key, low, span in zip(keys[1:], lows[1:], spans[1:], strict=True):
-        joined *= span
-        joined += key - low
-    return np.argsort(joined, kind="stable")
+@njit(cache=True)
+def _joined(keys: Ints) -> tuple[Ints, bool]:
+    """One key in place of several, in the order of the first, then the second, and so on; False when none holds it."""
+    joined, product = np.zeros(keys.shape[1], np.int64), 1
+    for k in range(keys.shape[0]):
+        low, high = keys[k, 0], keys[k, 0]
+        for number in keys[k]:
+            low, high = min(low, number), max(high, number)
+        span = high - low + 1
+        if span <= 0 or product > _MOST // span:
+            return joined, False
+        product *= span
+        for i in range(keys.shape[1]):
+            joined[i] = joined[i] * span + (keys[k, i] - low)
+    return joined, True
+
+
+@njit(cache=True)
+def _laid(order: Ints, length: Ints, group: Ints, chain: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """(place of each record's words, first position in `order` of each part, its bounds, its records)."""
+    place, first = np.empty(order.size, np.int64), np.empty(order.size, np.int64)
+    bounds, counts = np.empty(order.size + 1, np.int64), np.empty(order.size, np.int64)
+    n = at = 0
+    for i in range(order.size):
+        here = order[i]
+        if i == 0 or group[here] != group[order[i - 1]] or chain[here] != chain[order[i - 1]]:
+            first[n], bounds[n], counts[n] = here, at, 0
+            n += 1
+        place[here] = at
+        at += length[here]
+        counts[n - 1] += 1
+    bounds[n] = at
+    return place, first[:n], bounds[: n + 1], counts[:n]
 
 
 def pack(events: Events, scope: ChainScope, groups: Mapping[str, Ints] | None = None) -> Packed:
@@ -97,26 +119,26 @@ def pack(events: Events, scope: ChainScope, groups: Mapping[str, Ints] | None = 
     parts = canonical.select(events, names)
     if not parts:
         return _NOTHING
-    keys = [np.concatenate([_key(name, rows, column) for name, rows in parts.items()]) for column in columns]
-    if groups is not None:
-        keys.insert(0, np.concatenate([groups[name] for name in parts]))
-    length = np.concatenate([np.full(len(rows), rows.shape[1], np.int64) for rows in parts.values()])
-    order = _sorted(keys)
-    sorted_length = length[order]
-    end = np.cumsum(sorted_length)
-    place = np.empty(len(order), np.int64)
-    place[order] = end - sorted_length
-    words = np.empty(int(end[-1]), np.int64)
+    keys = np.zeros((1 + len(columns), sum(map(len, parts.values()))), np.int64)  # group, chain, order within
+    length = np.empty(keys.shape[1], np.int64)
+    at = 0
+    for name, rows in parts.items():
+        upto = at + len(rows)
+        length[at:upto] = rows.shape[1]
+        if groups is not None:
+            keys[0, at:upto] = groups[name]
+        for k, column in enumerate(columns, 1):
+            keys[k, at:upto] = _key(name, rows, column)
+        at = upto
+    joined, fits = _joined(keys)  # sorting by one key is several times as fast
+    order = np.argsort(joined, kind="stable") if fits else np.lexsort(keys[::-1])
+    place, first, bounds, counts = _laid(order, length, keys[0], keys[1])
+    words = np.empty(int(bounds[-1]), np.int64)
     at = 0
     for name, rows in parts.items():
         _scatter(np.ascontiguousarray(rows), CODES[name], place[at : at + len(rows)], words)
         at += len(rows)
-    group = keys[0][order] if groups is not None else np.zeros(len(order), np.int64)
-    chain = keys[0 if groups is None else 1][order]
-    changes = (chain[1:] != chain[:-1]) | (group[1:] != group[:-1])
-    first = np.concatenate(([0], np.flatnonzero(changes) + 1))
-    bounds = np.append((end - sorted_length)[first], end[-1])
-    return Packed(group[first], chain[first], bounds, np.diff(first, append=len(order)), words)
+    return Packed(keys[0][first], keys[1][first], bounds, counts, words)
 
 
 class Chains:

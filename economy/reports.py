@@ -83,22 +83,10 @@ class Batch:
     def levels(self) -> Rows:
         """(slot, side, price) of every level at which an order came to rest, traded, was cancelled, withdrawn or
         expired."""
-        ops, slot = self.ops, self.ops[self.events[:, 1], 1]
-        rests = ops[(ops[:, 0] >= 0) & (ops[:, 0] & 3 == 0) & (ops[:, 0] >> 3 & 3 == TimeInForce.GTC)]
-        code, side = self.events[:, 0], self.events[:, 0] >> 16 & 1
-        kind, reason = code & 255, (code >> 8 & 255) - 1
-        touched = [np.column_stack((rests[:, 1], rests[:, 0] >> 2 & 1, rests[:, 4]))]
-        for chosen, of, price in (
-            (kind == TRADE, 1 - side, 3),
-            (kind == CALL_TAKER, 1 - side, 3),
-            (kind == CALL_TAKER, side, 4),
-            ((kind == CLOSE) & ((reason <= CloseReason.EXPIRED) | (code & STOOD != 0)), side, 3),
-        ):
-            touched.append(np.column_stack((slot, of, self.events[:, price]))[chosen])
-        levels = np.concatenate(touched)
+        touched = _touched(self.events, self.ops)
         # np.unique over rows would sort them as bytes, which takes four times as long.
-        levels = levels[np.lexsort((levels[:, 2], levels[:, 0] << 1 | levels[:, 1]))]
-        return levels[np.concatenate(([True], (levels[1:] != levels[:-1]).any(1)))[: len(levels)]]
+        levels = touched[np.lexsort((touched[:, 2], touched[:, 0] << 1 | touched[:, 1]))]
+        return _distinct(levels)
 
     # ---- records with the slot in place of the instrument, and the run still open
     def _trades(self, count: int) -> Rows:
@@ -156,6 +144,39 @@ class Batch:
         rows[:, 1] = self.ops[events[:, 1], 1]
         rows[:, [2, 3, 4, 5]] = events[:, [2, 7, 3, 4]]
         return rows
+
+
+@njit(cache=True, nogil=True)
+def _touched(events: Rows, ops: Rows) -> Rows:
+    """(slot, side, price) of what `Batch.levels` names, with repeats."""
+    found, n = np.empty((ops.shape[0] + 2 * events.shape[0], 3), np.int64), 0
+    for op in ops:
+        if op[0] >= 0 and op[0] & 3 == 0 and op[0] >> 3 & 3 == TimeInForce.GTC:
+            found[n] = op[1], op[0] >> 2 & 1, op[4]
+            n += 1
+    for i in range(events.shape[0]):
+        code, slot = events[i, 0], ops[events[i, 1], 1]
+        kind, side = code & 255, code >> 16 & 1
+        if kind in (TRADE, CALL_TAKER):
+            found[n] = slot, 1 - side, events[i, 3]
+            n += 1
+        own = kind == CLOSE and ((code >> 8 & 255) - 1 <= CloseReason.EXPIRED or code & STOOD != 0)
+        if kind == CALL_TAKER or own:
+            found[n] = slot, side, events[i, 4 if kind == CALL_TAKER else 3]
+            n += 1
+    return found[:n]
+
+
+@njit(cache=True, nogil=True)
+def _distinct(rows: Rows) -> Rows:
+    """Sorted rows of three without repeats, in their own place."""
+    n = 0
+    for i in range(rows.shape[0]):
+        if n and rows[i, 0] == rows[n - 1, 0] and rows[i, 1] == rows[n - 1, 1] and rows[i, 2] == rows[n - 1, 2]:
+            continue
+        rows[n] = rows[i]
+        n += 1
+    return rows[:n]
 
 
 @njit(cache=True, nogil=True)

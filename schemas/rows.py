@@ -287,7 +287,10 @@ def decode_values(values: Sequence[bytes]) -> DecodedBatch:
 
 
 @njit(cache=True, nogil=True)
-def _encode(schema_id: int, rows: Rows, buffer: Bytes, ends: NDArray[np.int64]) -> int:
+def _encode(
+    schema_id: int, rows: Rows, symbols: NDArray[np.int64], buffer: Bytes, ends: NDArray[np.int64]
+) -> tuple[int, int]:
+    """(bytes written, -1); where an enum is out of range, (its row, its column)."""
     at = 0
     for i in range(rows.shape[0]):
         buffer[at] = 0
@@ -298,6 +301,8 @@ def _encode(schema_id: int, rows: Rows, buffer: Bytes, ends: NDArray[np.int64]) 
         at += HEADER
         for k in range(rows.shape[1]):
             number = rows[i, k]
+            if symbols[k] > 0 and (number < 0 or number >= symbols[k]):
+                return i, k
             value = (np.uint64(number) << np.uint64(1)) ^ np.uint64(number >> np.int64(63))
             while value >= np.uint64(128):
                 buffer[at] = np.uint8((value & np.uint64(127)) | np.uint64(128))
@@ -306,7 +311,7 @@ def _encode(schema_id: int, rows: Rows, buffer: Bytes, ends: NDArray[np.int64]) 
             buffer[at] = np.uint8(value)
             at += 1
         ends[i] = at
-    return at
+    return at, -1
 
 
 def encode(name: str, rows: Rows) -> tuple[Bytes, NDArray[np.int64]]:
@@ -317,12 +322,13 @@ def encode(name: str, rows: Rows) -> tuple[Bytes, NDArray[np.int64]]:
     event = EVENTS[name]
     if rows.ndim != 2 or rows.shape[1] != len(event.fields):
         raise ValueError(f"{name} needs rows of {len(event.fields)} columns, got shape {rows.shape}")
-    for position, f in enumerate(event.fields):
-        if f.symbols and rows.shape[0]:
-            low, high = int(rows[:, position].min()), int(rows[:, position].max())
-            if low < 0 or high >= len(f.symbols):
-                raise ValueError(f"{name}.{f.name} must lie in 0..{len(f.symbols) - 1}, got {low}..{high}")
     buffer = np.empty(rows.shape[0] * (HEADER + MAX_VARINT * rows.shape[1]), np.uint8)
     ends = np.empty(rows.shape[0], np.int64)
-    used = _encode(event.schema_id, np.ascontiguousarray(rows, np.int64), buffer, ends)
+    symbols = tables().symbols[event.schema_id]
+    used, column = _encode(event.schema_id, np.ascontiguousarray(rows, np.int64), symbols, buffer, ends)
+    if column >= 0:
+        field = event.fields[column]
+        raise ValueError(
+            f"{name}.{field.name} must lie in 0..{len(field.symbols) - 1}, got {rows[used, column]} in row {used}"
+        )
     return buffer[:used], ends

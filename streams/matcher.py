@@ -70,6 +70,14 @@ class Partition:
         """A partition that goes on from what was read back."""
         return cls(found.state, found.version, found.tail, found.tail_end, found.until)
 
+    def acknowledged(self, sent: Any) -> None:
+        """Output is on the log, and shards are at work on it: time for what it did not wait for."""
+        check(sent)
+        try:
+            self.state.settle()
+        except BaseException as error:
+            end(error)
+
 
 class _Raw(codecs.Codec):
     """Batches pass through as they are."""
@@ -252,7 +260,7 @@ class MatchingWorker:
                 self.trades, part.state.partition, values, starts[place], ends[place], keys, key_sizes
             )
             for future, _ in sent:
-                future.add_done_callback(check)
+                future.add_done_callback(part.acknowledged)
             part.pending += sent
 
     async def _settle(self, part: Partition, pending: list[tuple[Any, int]]) -> None:

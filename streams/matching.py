@@ -55,6 +55,7 @@ class RunState:
     market: Market | None = None
     assembler: EpochAssembler | None = None
     chains: Chains = field(default_factory=lambda: Chains((ChainScope.ORDERS, ChainScope.TRADES)))
+    unchained: tuple[int, Events] | None = None  # the epoch that the chains do not know yet
     chain: int = 0
     applied: int = 0  # free mode: records below this offset were matched before the snapshot it was restored from
     count: int = 0  # free mode: records written so far
@@ -78,6 +79,12 @@ class RunState:
             o = e.RunOpened
             self.market = Market(self.run, self.opened[o.SEED], self.opened[o.EPOCH_TICKS], self.instruments.values())
         return self.market
+
+    def settle(self) -> None:
+        """Append the epoch matched last to the chains; nothing but the last marker waits for them."""
+        if self.unchained is not None:
+            self.chains.update(*self.unchained)
+            self.unchained = None
 
     def restore(self, state: State) -> None:
         """Put back market and chains."""
@@ -132,6 +139,11 @@ class PartitionMatching:
         self.next_offset = int(chunk.offsets[-1]) + 1 if next_offset is None else next_offset
         return out
 
+    def settle(self) -> None:
+        """Do what the output need not wait for; left alone, the next epoch or snapshot does it."""
+        for run in self.runs.values():
+            run.settle()
+
     def _controls(self, chunk: Chunk) -> list[tuple[int, Apply]]:
         """(position, what it does) of the records that open and close runs and list instruments, in order."""
         found: list[tuple[int, Apply]] = []
@@ -149,7 +161,7 @@ class PartitionMatching:
     def _match(self, chunk: Chunk) -> list[Events]:
         """Records between two controls."""
         out: list[Events] = []
-        mentioned = {int(run) for rows in chunk.rows.values() for run in np.unique(rows[:, 0])}
+        mentioned = {run for rows in chunk.rows.values() for run in distinct(rows[:, 0])}
         for number in sorted(mentioned):
             run = self.runs.get(number)
             if run is None:
@@ -226,6 +238,7 @@ class PartitionMatching:
             self.failed.append((run.run, run.epochs().next_epoch, error.message))
 
     def _match_epoch(self, run: RunState, epoch: int, taken: dict[str, Events], last: bool) -> Events:
+        run.settle()
         orders = taken[ORDERS]
         events = run.books().match_epoch(
             epoch,
@@ -233,8 +246,9 @@ class PartitionMatching:
             orders.get(e.OrderCancelRequested.name, np.empty((0, e.OrderCancelRequested.width), np.int64)),
         )
         count, digest, run.chain = mark(events, ChainScope.TRADES, run.chain)
-        run.chains.update(epoch, orders | events)
+        run.unchained = epoch, orders | events
         if last:
+            run.settle()
             events[e.ChainSealed.name] = seal(run.chains.rows(), run.run, MATCHING_WRITER)
         events[e.EpochMatched.name] = self._matched_row(run, epoch, count, digest, run.chain, int(last))
         self.matched += 1
@@ -272,6 +286,7 @@ class PartitionMatching:
 
     def dump(self) -> State:
         """State at the cut of every run; records of open epochs are read again from `resume_offset`."""
+        self.settle()
         state: State = {
             "head": np.array([self.resume_offset(), self.output_offset], np.int64),
             "closed": np.array(sorted(self.closed), np.int64),
@@ -309,6 +324,14 @@ class PartitionMatching:
                 run.restore(mine)
             self.runs[number] = run
         return self
+
+
+def distinct(numbers: NDArray[np.int64]) -> list[int]:
+    """The different numbers, of which there is mostly one."""
+    if len(numbers) and (numbers == numbers[0]).all():
+        return [int(numbers[0])]
+    found: list[int] = np.unique(numbers).tolist()
+    return found
 
 
 def repr_of(instrument: Instrument) -> str:
