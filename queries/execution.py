@@ -1,14 +1,17 @@
-"""Execution of GraphQL with a short way for plain values.
+"""Execution of GraphQL with a short way for plain values and for look-ups of records.
 
 graphql-core resolves, checks and awaits every field by itself: some 20 microseconds each, of which a page of accounts
-has thousands. A selection below which no resolver takes arguments, reads tables or waits is turned into one function
-here, once a request, and called for every object. All else goes the library's way, which also decides what is selected.
+has thousands, and more where each of them waits. A selection below which no resolver takes arguments is turned into one
+function here, once a request, and called for every object; what resolvers promise is awaited for all objects together.
+All else goes the library's way, which also decides what is selected and, where anything fails, which field it was.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 from graphql import (
     GraphQLField,
@@ -21,8 +24,10 @@ from graphql import (
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types.field import StrawberryField
+from strawberry.types.info import Info
 
 Complete = Callable[[Any], Any]
+Get = Callable[[Any], Any]
 _SAME: Final[dict[str, type]] = {"String": str, "Boolean": bool}  # nothing to check once the type is right
 
 
@@ -32,16 +37,53 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._plans: dict[tuple[int, int], tuple[Any, Any, Complete | None]] = {}
+        self._promised: list[_Promise] = []  # by the functions that were called since it was last taken
+        self._raw: Any = None  # some place of the operation: resolvers on the short way ask for the context alone
 
     def complete_value(
         self, return_type: Any, field_details_list: Any, info: Any, path: Any, result: Any, position_context: Any
     ) -> Any:
         """As the library's, at once where the value is plain."""
+        rest = (return_type, field_details_list, info, path, result, position_context)
+        plan = None
         if result is not None and not isinstance(result, Exception):
             plan = self._plan(return_type, field_details_list)
-            if plan is not None:
-                return plan(result)
-        return super().complete_value(return_type, field_details_list, info, path, result, position_context)
+        if plan is None:
+            return super().complete_value(*rest)
+        self._raw = info
+        try:
+            value = plan(result)
+        except Exception:  # whatever a resolver raised: the library finds out where, and goes on beside it
+            self._forget(self._taken())
+            return super().complete_value(*rest)
+        promised = self._taken()
+        return self._kept(value, promised, rest) if promised else value
+
+    async def _kept(self, value: Any, promised: list[_Promise], rest: tuple[Any, ...]) -> Any:
+        """The value once all that was promised is filled in, and what that promised in turn."""
+        try:
+            while promised:
+                waits = [promise.wait for promise in promised]
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for promise in promised:
+                    if promise.wait in done:
+                        promise.into[promise.name] = promise.complete(promise.wait.result())
+                promised = [promise for promise in promised if promise.wait not in done] + self._taken()
+        except Exception:  # as above
+            self._forget(promised + self._taken())
+            again = super().complete_value(*rest)
+            return await again if self.is_awaitable(again) else again
+        return value
+
+    def _taken(self) -> list[_Promise]:
+        taken, self._promised = self._promised, []
+        return taken
+
+    @staticmethod
+    def _forget(promised: list[_Promise]) -> None:
+        """Let go of what is asked for again; that it failed is told once."""
+        for promise in promised:
+            promise.wait.add_done_callback(lambda wait: wait.cancelled() or wait.exception())
 
     def _plan(self, kind: GraphQLOutputType, details: Any) -> Complete | None:
         """The function for a type as it is selected; None when something below it is not plain."""
@@ -68,7 +110,7 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         fields, deferred = selected[0], selected[1]
         if deferred or (kind.is_type_of is not None and kind.name.startswith("__")):
             return None
-        parts: list[tuple[str, Callable[[Any], Any], Complete]] = []
+        parts: list[tuple[str, Get, Complete]] = []
         for name, of in fields.items():
             field = self.schema.get_field(kind, of[0].node.name.value)
             if field is None:
@@ -76,27 +118,50 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
             if of[0].node.name.value == "__typename":
                 parts.append((name, _constant(kind.name), _itself))
                 continue
-            get = _getter(field)
+            get = self._getter(field)
             complete = None if get is None else self._plan(field.type, of)
             if get is None or complete is None:
                 return None
             parts.append((name, get, complete))
-        return lambda value: None if value is None else {name: complete(get(value)) for name, get, complete in parts}
+
+        def completed(value: Any) -> Any:
+            if value is None:
+                return None
+            found: dict[str, Any] = {}
+            for name, get, complete in parts:
+                got = get(value)
+                if asyncio.isfuture(got):
+                    found[name] = None  # keeps the place: fields are answered in the order in which they were asked for
+                    self._promised.append(_Promise(found, name, got, complete))
+                else:
+                    found[name] = complete(got)
+            return found
+
+        return completed
+
+    def _getter(self, field: GraphQLField) -> Get | None:
+        """How a field is read: an attribute, or a method that takes nothing but the context and may promise a value."""
+        own = field.extensions.get("strawberry-definition")
+        if not isinstance(own, StrawberryField) or own.is_async or own.arguments or own.extensions:
+            return None
+        resolver = own.base_resolver
+        if resolver is None:
+            return attrgetter(own.python_name)
+        method = resolver.wrapped_func
+        if resolver.root_parameter is not None or not callable(method):
+            return None
+        if resolver.info_parameter is None:
+            return method
+        return lambda value: method(value, Info(_raw_info=self._raw, _field=own))
 
 
-def _getter(field: GraphQLField) -> Callable[[Any], Any] | None:
-    """How a plain field is read: an attribute, or a method that takes nothing and does not wait."""
-    own = field.extensions.get("strawberry-definition")
-    if not isinstance(own, StrawberryField) or own.is_async or own.arguments or own.extensions:
-        return None
-    resolver = own.base_resolver
-    if resolver is None:
-        name = own.python_name
-        return lambda value: getattr(value, name)
-    if resolver.info_parameter is not None or resolver.root_parameter is not None:
-        return None
-    method = resolver.wrapped_func
-    return method if callable(method) else None
+class _Promise(NamedTuple):
+    """A value that is awaited, and where it belongs."""
+
+    into: dict[str, Any]
+    name: str
+    wait: asyncio.Future[Any]
+    complete: Complete
 
 
 def _leaf(kind: Any) -> Complete:

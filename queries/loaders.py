@@ -11,9 +11,10 @@ from strawberry.dataloader import DataLoader
 
 from queries.cache import Fingerprint
 from queries.memory import Memory
-from queries.records import Row
+from queries.records import Names, Record, Row
 
 V = TypeVar("V")
+R = TypeVar("R", bound=Record)
 Key = tuple[int, int, int]  # run, and two numbers within it
 Figures = dict[tuple[str, str], int]  # (source, indicator) -> value
 Points = list[tuple[int, list[int], list[int]]]  # (item, windows, values), ascending
@@ -68,10 +69,13 @@ class Loaders:
         self._authorisation = authorisation
         self.runs: dict[int, Fingerprint] = {}
         self.statements = 0
-        self.instrument = self._loader(self._instruments)
-        self.agent = self._loader(self._agents)
         self.balance = self._loader(self._balances)
-        self._chosen: dict[tuple[str, str], DataLoader[Any, Any]] = {}
+        self._finders: dict[type[Record], DataLoader[Any, Any]] = {}
+        self._readers: dict[str, Callable[[str, list[Any]], Awaitable[Sequence[Row | None]]]] = {
+            "instrument_listed": self._instruments, "agent_founded": self._agents,
+            "order_submitted": self._orders, "agent_decided": self._decisions,
+        }  # fmt: skip
+        self._orders_of_decisions: DataLoader[Any, list[Row]] | None = None
 
     async def rows(self, sql: str, **parameters: Any) -> list[Row]:
         """Run one SELECT."""
@@ -95,26 +99,25 @@ class Loaders:
     def _loader(load: Callable[[list[Any]], Awaitable[Sequence[V]]]) -> DataLoader[Any, V]:
         return DataLoader(load_fn=load, max_batch_size=BATCH)
 
-    def _of(
-        self, name: str, load: Callable[[str, list[Any]], Awaitable[Sequence[V]]], columns: str
-    ) -> DataLoader[Any, V]:
-        """The loader of some columns: one for all resolvers that want the same."""
-        found = self._chosen.get((name, columns))
-        if found is None:
-            found = self._chosen[name, columns] = self._loader(partial(load, columns))
-        return found
+    def find(self, kind: type[R], names: Names | None, key: Any) -> Awaitable[R | None]:
+        """A record by (run, number of the agent or instrument) or (run, agent, number of the order or decision).
 
-    def order(self, columns: str) -> DataLoader[Any, Row | None]:
-        """Orders by (run, agent, order)."""
-        return self._of("order", self._orders, columns)
+        All that are asked for before it is awaited are read together, of the columns that `names` asks for.
+        """
+        finder = self._finders.get(kind)
+        if finder is None:
+            finder = self._finders[kind] = self._loader(partial(self._found, kind, names))
+        return finder.load(key)
 
-    def decision(self, columns: str) -> DataLoader[Any, Row | None]:
-        """Decisions by (run, agent, n)."""
-        return self._of("decision", self._decisions, columns)
+    async def _found(self, kind: type[R], names: Names | None, keys: list[Any]) -> list[R | None]:
+        rows = await self._readers[kind.TABLE](kind.select(names), keys)
+        return [None if row is None else kind.of(row) for row in rows]
 
     def orders_of(self, columns: str) -> DataLoader[Any, list[Row]]:
         """Orders by (run, agent, n of the decision that they follow from)."""
-        return self._of("orders of", self._orders_of, columns)
+        if self._orders_of_decisions is None:
+            self._orders_of_decisions = self._loader(partial(self._orders_of, columns))
+        return self._orders_of_decisions
 
     async def _pairs(self, table: str, columns: str, fields: tuple[str, str], keys: Sequence[Key]) -> dict[Key, Row]:
         """Records by (run, a, b); the keys of one request rarely span runs, so each run is one statement."""
@@ -122,13 +125,11 @@ class Loaders:
         first, second = fields
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({key[1:] for key in keys if key[0] == run})
-            # The first list lets ClickHouse skip by primary key where the pairs are no part of it. FINAL leaves
-            # PREWHERE to us, which may stand before it: records that stand twice are equal in every field.
+            # FINAL leaves PREWHERE to us, which may stand before it: records that stand twice are equal in every field.
             rows = await self.rows(
                 f"SELECT {columns} FROM {table} FINAL "
-                f"PREWHERE run = {{run:Int64}} AND {first} IN {{firsts:Array(Int64)}} "
-                f"AND ({first}, {second}) IN {{pairs:Array(Tuple(Int64, Int64))}}",
-                run=run, firsts=sorted({a for a, _ in wanted}), pairs=wanted,
+                f"PREWHERE run = {{run:Int64}} AND ({first}, {second}) IN {{pairs:Array(Tuple(Int64, Int64))}}",
+                run=run, pairs=wanted,
             )  # fmt: skip
             known.update({(run, int(row[first]), int(row[second])): row for row in rows})
         return known
@@ -158,11 +159,11 @@ class Loaders:
 
         return await self.remembered(run, ("instruments",), load, lambda found: _ROW * len(found))
 
-    async def _instruments(self, keys: list[Any]) -> Sequence[Row | None]:
+    async def _instruments(self, _: str, keys: list[Any]) -> Sequence[Row | None]:
         known = {run: await self.instruments(run) for run in sorted({key[0] for key in keys})}
         return [known[run].get(instrument) for run, instrument in keys]
 
-    async def _agents(self, keys: list[Any]) -> Sequence[Row | None]:
+    async def _agents(self, _: str, keys: list[Any]) -> Sequence[Row | None]:
         places = {key: self.place(key[0], "agent", key[1]) for key in keys}
         known: dict[Any, Row | None] = {key: self.memory.get(place) for key, place in places.items() if place}
         for run in sorted({key[0] for key in keys if known.get(key) is None}):

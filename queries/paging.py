@@ -38,6 +38,10 @@ class Context:
         """The runs that the answer depends on, as they were before they were read."""
         return self.loaders.runs
 
+    def find(self, kind: type[R], *key: int) -> Any:
+        """The promise of a record by its key, as Loaders.find: a resolver returns it, and the executor awaits it."""
+        return self.loaders.find(kind, self.names, key)
+
     def spend(self, rows: int) -> None:
         """Count the rows that a list may return. Raises InputError when the request asks for too many."""
         self.rows_left -= rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import strawberry
 
@@ -83,23 +83,13 @@ class Agent(Record):
 def agent_of(info: Info, run: int, agent: int) -> Any:
     """An agent by number, or a promise of one: all that are not remembered are read together."""
     row = info.context.loaders.known_agent(run, agent)
-    return _agent_of(info, run, agent) if row is None else Agent.of(row)
-
-
-async def _agent_of(info: Info, run: int, agent: int) -> Agent | None:
-    row = await info.context.loaders.agent.load((run, agent))
-    return None if row is None else Agent.of(row)
+    return info.context.find(Agent, run, agent) if row is None else Agent.of(row)
 
 
 def instrument_of(info: Info, run: int, instrument: int) -> Any:
     """An instrument by number, or a promise of one: all that are not remembered are read together."""
     row = info.context.loaders.known_instrument(run, instrument)
-    return _instrument_of(info, run, instrument) if row is None else Instrument.of(row)
-
-
-async def _instrument_of(info: Info, run: int, instrument: int) -> Instrument | None:
-    row = await info.context.loaders.instrument.load((run, instrument))
-    return None if row is None else Instrument.of(row)
+    return info.context.find(Instrument, run, instrument) if row is None else Instrument.of(row)
 
 
 @strawberry.type(description="A decision: a wake-up that weighed options, also when the answer is 'nothing'.")
@@ -168,13 +158,11 @@ class Order(Record):
         return instrument_of(info, self.run, self.instrument_id)
 
     @resolver("The decision that it follows from; null where there was none")
-    async def decision(self, info: Info) -> Decision | None:
-        if self.cause == 0:
-            return None
-        row = await info.context.loaders.decision(Decision.select(info.context.names)).load(
-            (self.run, int(self.agent_id), self.cause)
+    def decision(self, info: Info) -> Decision | None:
+        found: Decision | None = (
+            info.context.find(Decision, self.run, self.agent_id, self.cause) if self.cause else None
         )
-        return None if row is None else Decision.of(row)
+        return found
 
 
 @strawberry.type(description="A trade.")
@@ -212,15 +200,9 @@ class Trade(Record):
         return agent_of(info, self.run, self.maker_agent if self.taker_side == "buy" else self.taker_agent)
 
     @resolver("The resting order")
-    async def maker_order(self, info: Info) -> Order | None:
-        row = await info.context.loaders.order(Order.select(info.context.names)).load(
-            (self.run, int(self.maker_agent), self.maker_id)
-        )
-        return None if row is None else Order.of(row)
+    def maker_order(self, info: Info) -> Order | None:
+        return cast("Order | None", info.context.find(Order, self.run, self.maker_agent, self.maker_id))
 
     @resolver("The incoming order")
-    async def taker_order(self, info: Info) -> Order | None:
-        row = await info.context.loaders.order(Order.select(info.context.names)).load(
-            (self.run, int(self.taker_agent), self.taker_id)
-        )
-        return None if row is None else Order.of(row)
+    def taker_order(self, info: Info) -> Order | None:
+        return cast("Order | None", info.context.find(Order, self.run, self.taker_agent, self.taker_id))

@@ -1,0 +1,104 @@
+"""The short way of execution answers what graphql-core answers, also where something fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from random import Random
+from typing import Any
+
+import pytest
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from bench.graphql import kinds
+from economy import measures
+from economy.errors import SetupError
+from queries.execution import PlainExecutor
+from queries.server import Api, ApiConfig
+from tests.synthetic import synthetic_run
+from tests.tables import LocalTables, Row, local_tables
+
+RUN, WINDOWS = 7, 3
+SURE = "{ run(id: 7) { trades(first: 9) { nodes { seq takerOrder { n decision { n } agent { name } } } } } }"
+TWICE = """{ a: run(id: 7) { ...T } b: run(id: 7) { ...T digest } }
+    fragment T on Run { __typename trades(first: 4) { edges { cursor node { seller { name role } taker: takerOrder {
+    side decision { action inputs agent { agent balances(window: 1) { account quantity agent { name } } } } } } } } }"""
+DEEP = "{ run(id: 7) { decisions(first: 5) { nodes { n agent { name } orders { n decision { causes { kind } } } } } } }"
+
+
+class Failing:
+    """Tables of which one does not answer."""
+
+    def __init__(self, tables: LocalTables, table: str) -> None:
+        self._tables, self._table = tables, table
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """As queries.loaders.Reader."""
+        if f"FROM {self._table} " in sql:
+            raise SetupError(f"{self._table} does not answer", "try again")
+        return self._tables.rows(sql, parameters)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTables]:
+    with local_tables(tmp_path_factory.mktemp("execution"), synthetic_run(RUN, WINDOWS)) as found:
+        yield found
+
+
+def answer(reader: Any, query: str, variables: dict[str, Any] | None = None) -> tuple[Any, list[tuple[Any, Any]]]:
+    """Data and the places of errors, in any order."""
+    api = Api(ApiConfig(), reader)
+
+    async def ask() -> Any:
+        found = await api.schema.execute(query, variables, api.context(query=query))
+        while len(asyncio.all_tasks()) > 1:  # what graphql-core lets settle behind an answer with errors
+            await asyncio.sleep(0.01)
+        return found
+
+    result = asyncio.run(ask())
+    places = [(error.path, error.locations and error.locations[0].line) for error in result.errors or ()]
+    return result.data, sorted(places, key=str)
+
+
+def both(monkeypatch: pytest.MonkeyPatch, reader: Any, query: str, variables: dict[str, Any] | None = None) -> Any:
+    """The answer, after graphql-core without the short way has given the same."""
+    short = answer(reader, query, variables)
+    with monkeypatch.context() as patched:
+        patched.setattr(PlainExecutor, "complete_value", StrawberryGraphQLCoreExecutionContext.complete_value)
+        long = answer(reader, query, variables)
+    assert json.dumps(long) == json.dumps(short)  # with the fields in the same order
+    return short
+
+
+@pytest.mark.parametrize("query", [SURE, TWICE, DEEP])
+def test_pages_with_look_ups(monkeypatch: pytest.MonkeyPatch, tables: LocalTables, query: str) -> None:
+    data, errors = both(monkeypatch, tables, query)
+    assert data
+    assert errors == []
+
+
+@pytest.mark.parametrize("kind", kinds(100, [m.name for m in measures.MEASURES if not m.item]), ids=lambda k: k.name)
+def test_queries_of_the_benchmark(monkeypatch: pytest.MonkeyPatch, tables: LocalTables, kind: Any) -> None:
+    variables = {"run": str(RUN), **kind.variables(Random(1)), "after": None}
+    if kind.name == "accounts":
+        variables["after"] = -1
+    _, errors = both(monkeypatch, tables, kind.query, variables)
+    assert errors == []
+
+
+@pytest.mark.parametrize("table", ["agent_decided", "order_submitted", "agent_founded", "trade_executed"])
+@pytest.mark.parametrize("query", [SURE, TWICE, DEEP])
+def test_a_table_that_fails(monkeypatch: pytest.MonkeyPatch, tables: LocalTables, query: str, table: str) -> None:
+    data, errors = both(monkeypatch, Failing(tables, table), query)
+    if (query, table) == (SURE, "agent_decided"):
+        nodes = data["run"]["trades"]["nodes"]
+        assert [node["takerOrder"]["decision"] for node in nodes] == [None] * 9
+        assert all(node["takerOrder"]["agent"]["name"] for node in nodes)  # what could be read is there
+        assert (["run", "trades", "nodes", 8, "takerOrder", "decision"], 1) in errors
+
+
+def test_too_many_rows_are_refused_alike(monkeypatch: pytest.MonkeyPatch, tables: LocalTables) -> None:
+    lists = " ".join(f"l{i}: trades(first: 500) {{ nodes {{ seq takerOrder {{ n }} }} }}" for i in range(25))
+    _, errors = both(monkeypatch, tables, f"{{ run(id: 7) {{ {lists} }} }}")
+    assert errors
