@@ -15,8 +15,6 @@ from runs.log import find_run, list_runs
 from schemas.catalogue import topic
 from schemas.log.reader import LogReader, Place
 
-_GOING_ON = ("open", "paused")
-
 
 def delete_run(bootstrap: str, namespace: str, run: int, tables: ClickHouseConfig | None) -> dict[str, Any]:
     """Delete a run that has ended. Raises InputError for one that goes on or that others were forked from.
@@ -25,7 +23,7 @@ def delete_run(bootstrap: str, namespace: str, run: int, tables: ClickHouseConfi
     record of the oldest run that is left.
     """
     info = find_run(bootstrap, namespace, run)
-    if info.state in _GOING_ON:
+    if info.going_on:
         raise InputError("run", run, f"it is {info.state}: end it first with `escape stop {run}`")
     others = [other for other in list_runs(bootstrap, namespace) if other.run != run]
     forks = [str(other.run) for other in others if other.started["parent"] == run]

@@ -26,6 +26,11 @@ class RunInfo:
     digest: str
     started: dict[str, Any]
 
+    @property
+    def going_on(self) -> bool:
+        """Whether the run has not ended."""
+        return self.state in ("open", "paused")
+
     def to_json(self) -> dict[str, Any]:
         """As the command line prints it."""
         shown = {k: v for k, v in self.__dict__.items() if k != "started"}

@@ -72,8 +72,11 @@ def emit(data: Any) -> None:
     sys.stdout.flush()
 
 
-def table_of(told: dict[str, Any]) -> None:
-    """One document for people: a line per field."""
+def tell(told: dict[str, Any], json_: bool) -> None:
+    """What a command has done: one JSON document, or a line per field for people."""
+    if json_:
+        emit(told)
+        return
     for key, value in told.items():
         print(f"{key:18s} {value}")
 

@@ -17,7 +17,7 @@ from infra.cli.common import (
     guarded,
     out,
     settings,
-    table_of,
+    tell,
     tracked,
     using_stack,
 )
@@ -111,10 +111,7 @@ def export(
         raise InputError("--format", format, "give --events as well: only tables have a choice")
     else:
         told = _export_folder(chosen, run, out or Path(f"run-{run}"))
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 def _table_file(run: int, events: str, kind: str | None, out: Path | None) -> tuple[str, Path]:
@@ -186,10 +183,7 @@ def import_run(
         if container.manifest.state == "finished":
             wait_until_stored(stack, done.run)
     told = {"run": done.run, "digest": done.digest, "records": done.records, "known": done.known}
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 def _export_folder(chosen: Settings, run: int, folder: Path) -> dict[str, Any]:

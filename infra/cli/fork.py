@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, guarded, out, settings, table_of, tracked, using_stack
+from infra.cli.common import Json, Namespace, State, emit, guarded, out, settings, tell, tracked, using_stack
 from infra.cli.run import CARRIERS, pair, run_on_stream
 
 
@@ -64,10 +64,7 @@ def fork(
         result = run_on_stream(spec, f"fork of {number}", chosen, stack, pace)
         wait_until_stored(stack, result.run)
     told = {**result.to_json(), "parent": spec.parent, "parent_epoch": spec.parent_epoch}
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 def _number(run: str) -> int:
@@ -90,10 +87,7 @@ def _fork_file(run: str, at_tick: int, set_: list[str], json_: bool) -> None:
     with tracked("running", "epochs") as advance:
         fork = fork_file(Container(Path(run)), at_tick, changes, told=advance)
     told = {**fork.result.to_json(), "parent": fork.parent, "parent_epoch": fork.parent_epoch}
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 def _print_menu(json_: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from economy.errors import InputError, SetupError
-from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings, table_of, using_stack
+from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings, tell, using_stack
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -199,10 +199,7 @@ def tape_command(
         if tape.order_names:
             told["order_names"] = str(_keep(tape.order_names, stack.folder / "tapes" / f"run-{done.run}-orders.txt"))
         wait_until_stored(stack, done.run)
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 def _keep(names: Sequence[str], path: Path) -> Path:

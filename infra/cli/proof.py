@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from economy.errors import ProtocolError
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, table_of, tracked, using_stack
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, tell, tracked, using_stack
 
 RunId = Annotated[int, typer.Argument(help="Run id, see `escape runs list`.")]
 _SHOWN = 20  # findings that people are shown; --json has all
@@ -30,12 +30,11 @@ def verify(
             advance,
         )  # fmt: skip
     told = verdict.to_json()
-    if json_:
-        emit(told)
-    else:
+    if not json_:
         for finding in verdict.findings[:_SHOWN]:
             err.print(str(finding), style="red", markup=False, highlight=False, soft_wrap=True)
-        table_of(told | {"findings": len(verdict.findings)})
+        told["findings"] = len(verdict.findings)
+    tell(told, json_)
     if not verdict.sound:
         first = f"the first of {len(verdict.findings)} faults is {verdict.findings[0]}"
         raise ProtocolError(f"the log of run {run} is damaged", first)
@@ -97,7 +96,7 @@ def show(
         own = segments[-1]
         if provenance:
             told = shown.provenance(segments)
-            emit(told) if json_ else table_of(told)
+            tell(told, json_)
             return
         ticks = own.started["epoch_ticks"]
         newest = own.last if own.clock.finished else max(-1, own.clock.granted - CREDIT - 1)

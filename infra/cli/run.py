@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings, table_of, using_stack
+from infra.cli.common import Json, Namespace, State, guarded, progress, settings, tell, using_stack
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,10 +126,7 @@ def run(
             result = run_on_stream(specify(model, chosen), model.name, chosen, stack, pace)
             wait_until_stored(stack, result.run)
     told = result.to_json()
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 def pair(text: str) -> tuple[str, str]:

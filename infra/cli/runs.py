@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -18,9 +18,13 @@ from infra.cli.common import (
     out,
     progress,
     settings,
-    table_of,
+    tell,
     using_stack,
 )
+
+if TYPE_CHECKING:
+    from infra.stack import Attached, Stack
+    from runs.log import RunInfo
 
 RunId = Annotated[int, typer.Argument(help="Run id, see `escape runs list`.")]
 runs_app = typer.Typer(help="The runs on the log.", no_args_is_help=True)
@@ -54,10 +58,7 @@ def runs_show(run: RunId, state: State = None, namespace: Namespace = None, json
 
     with using_stack(settings(state, namespace), store=False) as stack:
         told: dict[str, Any] = find_run(stack.bootstrap, stack.namespace, run).to_json()
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 @runs_app.command("delete")
@@ -68,10 +69,7 @@ def runs_delete(run: RunId, state: State = None, namespace: Namespace = None, js
 
     with using_stack(settings(state, namespace)) as stack:
         told = delete_run(stack.bootstrap, stack.namespace, run, stack.tables)
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 @guarded
@@ -84,53 +82,58 @@ def watch(run: RunId, state: State = None, namespace: Namespace = None, json_: J
         info = find_run(stack.bootstrap, stack.namespace, run)
         task = bar.add_task(info.scenario, total=info.last_epoch + 1, detail="")
         # Nothing goes on in a stack that was started for this command alone: what the log says is all there is.
-        while info.state in ("open", "paused") and not isinstance(stack, Stack):
+        while info.going_on and not isinstance(stack, Stack):
             tick = (info.granted + 1) * info.epoch_ticks
             bar.update(task, completed=info.granted + 1, detail=f"{info.state}, tick {tick:,}")
             time.sleep(_WATCH_SECONDS)
             info = find_run(stack.bootstrap, stack.namespace, run)
-    if json_:
-        emit(info.to_json())
-    else:
-        table_of(info.to_json())
+    tell(info.to_json(), json_)
 
 
 @guarded
-def pause(run: RunId, state: State = None, namespace: Namespace = None) -> None:
+def pause(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
     """Let a run stand still after the epochs that are granted."""
-    _control(run, settings(state, namespace), pause=True)
-
-
-def _control(run: int, chosen: Any, pause: bool) -> None:
     from runs.kafka import control
+
+    with using_stack(settings(state, namespace), store=False) as stack:
+        _going_on(stack, run, "paused")
+        control(stack.bootstrap, stack.namespace, run, pause=True)
+    tell({"run": run, "state": "paused"}, json_)
+
+
+def _going_on(stack: Stack | Attached, run: int, done: str) -> RunInfo:
+    """A run that has not ended. Raises InputError for one that has: it cannot be `done`."""
     from runs.log import find_run
 
-    with using_stack(chosen, store=False) as stack:
-        find_run(stack.bootstrap, stack.namespace, run)
-        control(stack.bootstrap, stack.namespace, run, pause=pause)
+    info = find_run(stack.bootstrap, stack.namespace, run)
+    if not info.going_on:
+        raise InputError("run", run, f"it is {info.state}: only an open or paused run can be {done}")
+    return info
 
 
 @guarded
 def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
-    """Let a paused run go on; carry on with one whose processes have died."""
+    """Let a paused run go on; carry on with one whose processes have died.
+
+    In a running stack a paused run goes on in its own processes, and this command does not wait for it. If they have
+    died, the run is open from then on: give the command once more.
+    """
     from infra.cli.run import run_on_stream
     from infra.stack import Stack
     from infra.stored import wait_until_stored
     from runs.kafka import control
-    from runs.log import find_run
     from runs.protocol import RunSpec
 
     chosen = settings(state, namespace)
     with using_stack(chosen) as stack:
-        info = find_run(stack.bootstrap, stack.namespace, run)
-        if info.state not in ("open", "paused"):
-            raise InputError("run", run, f"it is {info.state}: only an open or paused run goes on")
+        info = _going_on(stack, run, "resumed")
         if not info.started["environment"]["model"]:
             raise InputError("run", run, f"a tape does not go on: `escape stop {run}`, then send it again")
         if info.state == "paused":
             control(stack.bootstrap, stack.namespace, run, pause=False)
             if not isinstance(stack, Stack):
-                return  # its processes live in the running stack and go on by themselves
+                tell({"run": run, "state": "open"}, json_)
+                return
         s = info.started
         spec = RunSpec(
             run, s["environment"]["model"], s["scenario"], info.seed, s["shards"], s["partitions"],
@@ -138,21 +141,18 @@ def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: 
         )  # fmt: skip
         told = run_on_stream(spec, info.scenario, chosen, stack).to_json()
         wait_until_stored(stack, run)
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 @guarded
-def stop(run: RunId, state: State = None, namespace: Namespace = None) -> None:
+def stop(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
     """End a run before its time: RunAborted on the log."""
     from runs.kafka import abort_run
-    from runs.log import find_run
 
     with using_stack(settings(state, namespace), store=False) as stack:
-        find_run(stack.bootstrap, stack.namespace, run)
+        _going_on(stack, run, "stopped")
         abort_run(stack.bootstrap, stack.namespace, run, "stopped by `escape stop`")
+    tell({"run": run, "state": "aborted"}, json_)
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, settings, table_of, using_stack
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, settings, tell, using_stack
 
 if TYPE_CHECKING:
     from queries.config import ClickHouseConfig
@@ -94,10 +94,7 @@ def prepare(state: State = None, namespace: Namespace = None, json_: Json = Fals
     """Create the topics and tables that are missing; for deployments whose servers run elsewhere."""
     with using_stack(settings(state, namespace)) as stack:
         told = {"bootstrap": stack.bootstrap, "namespace": stack.namespace, "clickhouse": _url(stack.tables)}
-    if json_:
-        emit(told)
-    else:
-        table_of(told)
+    tell(told, json_)
 
 
 def _url(tables: ClickHouseConfig | None) -> str | None:

@@ -135,20 +135,22 @@ def test_pause_resume_and_stop_reach_a_run_in_another_process(tmp_path: Path) ->
         # Paced, so that it is still going on when it is paused.
         with _paced(state) as child:
             run = str(_until_granted(bootstrap, 5))
-            assert escape("pause", run, state=state)[0] == 0
+            assert answer("pause", run, "--json", state=state) == {"run": int(run), "state": "paused"}
             held = answer("runs", "show", run, "--json", state=state)
             time.sleep(1.5)
             assert answer("runs", "show", run, "--json", state=state)["granted"] == held["granted"] < held["last_epoch"]
             assert held["state"] == "paused"
-            assert escape("resume", run, state=state)[0] == 0
+            assert answer("resume", run, "--json", state=state) == {"run": int(run), "state": "open"}
             told, _ = child.communicate(timeout=60)
             assert child.returncode == 0
             assert answer("watch", run, "--json", state=state)["digest"] == json.loads(told)["digest"]
         with _paced(state) as child:
             run = str(_until_granted(bootstrap, 5))
-            assert escape("stop", run, state=state)[0] == 0
+            assert answer("stop", run, "--json", state=state) == {"run": int(run), "state": "aborted"}
             assert child.communicate(timeout=30)[0] == b""
             assert child.returncode == 4
+            for command in ("pause", "resume", "stop"):
+                refused(escape(command, run, state=state), 2, f"run = {run}", "it is aborted")
     finally:
         answer("down", "--json", state=state)
 
