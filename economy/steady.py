@@ -8,12 +8,12 @@ scenario then opens with the same integers everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from economy.elementary import power
 from economy.errors import ScenarioError
@@ -133,6 +133,13 @@ def _quantities(
     return output * scale, coefficient, planned * output * scale, scale, purchases * scale
 
 
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function that falls from `low` to `high` is zero: bisection to the last bit."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if f(middle) > 0 else (low, middle)
+    return middle
+
+
 def capital_coefficients(scenario: Scenario, tech: Technology) -> Vector:
     """Machines per unit of output and round, (n,): the capital ratio times value added."""
     ratio = scenario.targets.capital_ratio * scenario.time.rounds_per_year
@@ -153,7 +160,7 @@ def solve(scenario: Scenario) -> SteadyState:
     high = min(1 / a.sum(1).max() - 1 - 1e-6, 1.5)
     if gap(1e-6) < 0 or gap(high) > 0:
         raise ScenarioError("targets.labour_share", t.labour_share, "no mark-up gives it with these recipes")
-    markup = float(brentq(gap, 1e-6, high))
+    markup = _root(gap, 1e-6, high)
     found = _quantities(scenario, tech, rates, markup)
     assert found is not None
     output, coefficient, labour, consumption, purchases = found

@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 
 from economy import events as e
-from economy.events import Account
+from economy.events import Account, Rows
 from economy.indicators import Window
+from runs.rawread import raw_range
 from schemas.catalogue import BALANCES, INDICATORS
-from schemas.log.reader import end_offsets, read_range
+from schemas.log.reader import Place, end_offsets
 
 
 @dataclass
 class Derived:
-    """Figures by (indicator, item) and balances by (agent, account, item), per window."""
+    """Figures by (indicator, item) per window; `recorded` are its BalanceRecorded rows, in the order of the log."""
 
     figures: dict[int, dict[tuple[str, int], int]] = field(default_factory=dict)
-    balances: dict[int, dict[tuple[int, int, int], int]] = field(default_factory=dict)
+    recorded: dict[int, Rows] = field(default_factory=dict)
+
+    def balances(self, window: int) -> dict[tuple[int, int, int], int]:
+        """Balances by (agent, account, item); of one that was recorded again the newest."""
+        return _by_key(self.recorded.get(window, np.empty((0, e.BalanceRecorded.width), np.int64)))
 
     def holds(self, window: int) -> bool:
         """True when anything of the window has been recorded."""
@@ -30,14 +35,13 @@ class Derived:
         number = window.window
         if number not in self.figures:
             return None
-        rows = window.balances
-        computed = {tuple(row[2:5]): row[5] for row in rows.tolist()}
-        recorded: dict[Any, int] = dict(self.balances.get(number, {}))
-        for key in sorted(computed.keys() | recorded.keys()):
-            if computed.get(key) != recorded.get(key):
-                agent, account, item = key
-                what = f"{Account(account).name.lower()} of item {item} of agent {agent}"
-                return what, recorded.get(key), computed.get(key)
+        if not np.array_equal(self.recorded.get(number, window.balances[:0])[:, 1:], window.balances[:, 1:]):
+            recorded, computed = self.balances(number), _by_key(window.balances)
+            for key in sorted(computed.keys() | recorded.keys()):
+                if computed.get(key) != recorded.get(key):
+                    agent, account, item = key
+                    what = f"{Account(account).name.lower()} of item {item} of agent {agent}"
+                    return what, recorded.get(key), computed.get(key)
         for name in sorted(window.figures.keys() | self.figures[number].keys()):
             ours, theirs = window.figures.get(name), self.figures[number].get(name)
             if ours != theirs:
@@ -45,22 +49,24 @@ class Derived:
         return None
 
 
+def _by_key(rows: Rows) -> dict[tuple[int, int, int], int]:
+    return {(agent, account, item): quantity for _, _, agent, account, item, quantity in rows.tolist()}
+
+
 def read_derived(bootstrap: str, namespace: str, run: int) -> Derived:
     """Read them from the log. Windows whose figures are not all there yet are left out."""
-    found = Derived()
-    figures, balances = (INDICATORS, 0), (BALANCES, 0)
-    end = end_offsets(bootstrap, namespace, [figures, balances])
-    for chunk in read_range(bootstrap, namespace, {figures: 0}, {figures: end[figures]}):
-        for _, _, record in chunk.cold:
+    figures: dict[int, dict[tuple[str, int], int]] = {}
+    parts = [np.empty((0, e.BalanceRecorded.width), np.int64)]
+    start: dict[Place, int] = {(INDICATORS, 0): 0, (BALANCES, 0): 0}
+    for chunk in raw_range(bootstrap, namespace, start, end_offsets(bootstrap, namespace, list(start))):
+        for _, _, record in chunk.cold if chunk.family == INDICATORS else ():
             if record["run"] == run:
                 key = (record["indicator"], record["item"])
-                found.figures.setdefault(record["window"], {})[key] = int(record["value"])
-    if not found.figures:
-        return found
-    for chunk in read_range(bootstrap, namespace, {balances: 0}, {balances: end[balances]}):
-        rows = chunk.rows.get(e.BalanceRecorded.name, np.empty((0, e.BalanceRecorded.width), np.int64))
-        for _, window, *key, quantity in rows[rows[:, 0] == run].tolist():
-            found.balances.setdefault(window, {})[key[0], key[1], key[2]] = quantity
+                figures.setdefault(record["window"], {})[key] = int(record["value"])
+        if e.BalanceRecorded.name in chunk.rows:
+            rows = chunk.rows[e.BalanceRecorded.name]
+            parts.append(rows[rows[:, 0] == run])
     # The projection sends this figure last.
-    found.figures = {window: known for window, known in found.figures.items() if ("gdp_production", 0) in known}
-    return found
+    figures = {window: known for window, known in figures.items() if ("gdp_production", 0) in known}
+    balances = np.concatenate(parts)
+    return Derived(figures, {window: balances[balances[:, 1] == window] for window in figures})

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 
-from agents.model import Intervention, model_of
+from agents.model import Intervention, Model, model_of
 from economy import canonical
 from economy import events as e
+from economy.blake import hash_parts
 from economy.digest import mark, marks
 from economy.events import ChainScope, Events, Rows
 from runs.beside import ROW, Job
@@ -33,6 +35,7 @@ _KINDS: Final = {
 }
 Key = tuple[int, str, int, int]  # epoch, topic, partition, writer
 _COLUMNS: Final = ROW // 8
+_USUAL: Final = "agents.village"  # model of nearly every run, imported while the job is still to come
 _BATCH: Final = 50  # epochs whose markers are computed at once
 
 
@@ -81,8 +84,18 @@ def execution_of(
     started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], chained: bool = True
 ) -> Execution:
     """The run as this process computes it, on as many shards and partitions."""
-    model = model_of(started["environment"]["model"], started["scenario"], started["seed"])
-    return Execution(model, started["run"], started["shards"], started["partitions"], changed, chained)
+    return Execution(_model(started), started["run"], started["shards"], started["partitions"], changed, chained)
+
+
+def _again(started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]]) -> Execution:
+    """The run at its opening, on one shard and one partition: no record depends on how many there are."""
+    again = Execution(_model(started), started["run"], interventions=changed, chained=False)
+    again.open()
+    return again
+
+
+def _model(started: Mapping[str, Any]) -> Model:
+    return model_of(started["environment"]["model"], started["scenario"], started["seed"])
 
 
 def result(job: Job) -> dict[Key, tuple[int, int]]:
@@ -115,8 +128,7 @@ def difference(
     bootstrap: str, namespace: str, segments: Sequence[Segment], suspects: Sequence[Key]
 ) -> tuple[Key, Sides] | None:
     """The first of the groups, in the order given, with records that differ, and the first event that does."""
-    again = execution_of(segments[-1].started, interventions(segments), chained=False)
-    again.open()
+    again = _again(segments[-1].started, interventions(segments))
     for epoch in dict.fromkeys(key[0] for key in suspects):
         *_, (_, events) = again.epochs(epoch)
         segment = next(s for s in segments if s.first <= epoch <= s.last)
@@ -160,14 +172,14 @@ def _event(record: tuple[str, tuple[int, ...]] | None) -> dict[str, Any] | None:
 
 def main() -> None:
     """Compute the run that stdin describes and write its markers, many epochs at a time."""
+    import_module(_USUAL)
+    hash_parts(np.empty(0, np.int64), np.zeros(1, np.int64))  # has numba read what all compiled functions stand on
     line = sys.stdin.buffer.readline()
     if not line:
         return  # nothing is to be computed
     told = json.loads(line)
     changed = {int(epoch): [(key, value) for key, value in found] for epoch, found in told["changed"].items()}
-    again = execution_of(told, changed, chained=False)
-    again.open()
-    epochs = again.epochs(told["until"])
+    epochs = _again(told, changed).epochs(told["until"])
     while batch := list(islice(epochs, _BATCH)):
         sys.stdout.buffer.write(markers(batch, told).astype("<i8", copy=False).tobytes())
         sys.stdout.buffer.flush()

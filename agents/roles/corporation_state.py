@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from agents.public import Public, Static, parameter_of
@@ -13,12 +14,60 @@ from agents.roles.household import MONEY
 from agents.roles.shareholding import Register
 from agents.state import Arrays
 from economy import events as e
-from economy.events import Account, Events, Parameter, TransferKind, Use
+from economy.events import Account, Events, Parameter, Rows, TransferKind, Use
 from economy.opening import PRICE
 from economy.scenario import RECIPE_SCALE
 from economy.units import RATE
 
 Ints = NDArray[np.int64]
+
+
+_INTERMEDIATE: Final = int(Use.INTERMEDIATE)  # compiled code reads no attribute of a class
+_INVESTMENT: Final = int(Use.INVESTMENT)
+
+
+@njit(cache=True)
+def settle_trades(
+    trades: Rows, columns: Ints, first: int, place: Ints, value: Ints, storable: NDArray[np.bool_], cash: Ints,
+    goods: Ints, capital: Ints, sold: Ints, profit: Ints, want: Ints, owed: Ints, used: Ints,
+) -> None:  # fmt: skip
+    """Book trades of products with the local corporations, in order: each sells its own, and buys inputs and machines.
+
+    `place[firm]` is a firm's place here, -1 elsewhere; `value[product]` what a stock of it is valued at.
+    """
+    instrument, side, maker, taker, quantity, notional, use = columns
+    for t in range(trades.shape[0]):
+        item, lots, money = trades[t, instrument], trades[t, quantity], trades[t, notional]
+        if item >= storable.size:
+            continue  # shares
+        buyer, seller = trades[t, taker] - first, trades[t, maker] - first
+        if trades[t, side] != 0:
+            buyer, seller = seller, buyer
+        at_value = lots * value[item] * MONEY
+        i = place[seller]  # every seller of a product is a corporation
+        if i >= 0:
+            cash[i] += money
+            sold[i] += lots
+            profit[i] += money
+            if storable[item]:
+                goods[i, item] -= lots
+                profit[i] -= at_value
+        i = place[buyer] if 0 <= buyer < place.size else -1
+        if i < 0:
+            continue
+        if trades[t, use] == _INTERMEDIATE:
+            cash[i] -= money
+            want[i, item] -= lots
+            back = min(owed[i, item], lots)  # what was owed is used when bought
+            owed[i, item] -= back
+            profit[i] -= money
+            if storable[item]:
+                goods[i, item] += lots - back
+                used[i, item] += back
+                profit[i] += at_value  # the stock's value; what is used is taken off at E4
+        elif trades[t, use] == _INVESTMENT:
+            cash[i] -= money
+            capital[i] += lots
 
 
 class CorporationState(Arrays):
@@ -162,35 +211,12 @@ class CorporationState(Arrays):
         self.register.apply(trades, self.static)
 
     def _settle_trades(self, public: Public, rows: Ints) -> None:
-        s, p, t = self.static, self.static.population, e.TradeExecuted
-        rows = rows[rows[:, t.INSTRUMENT] < s.products]
-        buys = rows[:, t.TAKER_SIDE] == e.Side.BUY
-        buyer = np.where(buys, rows[:, t.TAKER_AGENT], rows[:, t.MAKER_AGENT])
-        seller = np.where(buys, rows[:, t.MAKER_AGENT], rows[:, t.TAKER_AGENT])
-        item, lots, money = rows[:, t.INSTRUMENT], rows[:, t.QUANTITY], rows[:, t.NOTIONAL]
-        at_value = lots * public.value[item] * MONEY
-        i = self.place[seller - p.first_firm]  # every seller of a product is a corporation
-        mine = i >= 0
-        i, stocked = i[mine], s.goods[item[mine]]
-        np.add.at(self.cash, i, money[mine])
-        np.add.at(self.sold, i, lots[mine])
-        np.subtract.at(self.goods, (i, item[mine]), np.where(stocked, lots[mine], 0))
-        np.add.at(self.profit, i, money[mine] - np.where(stocked, at_value[mine], 0))
-        firm = (buyer >= p.first_firm) & (buyer < p.first_household)
-        i = np.where(firm, self.place[np.where(firm, buyer - p.first_firm, 0)], -1)
-        use = rows[:, t.USE]
-        for k in np.flatnonzero((i >= 0) & (use == Use.INTERMEDIATE)).tolist():
-            firm_, j = i[k], item[k]
-            self.cash[firm_] -= money[k]
-            self.want[firm_, j] -= lots[k]
-            back = min(self.owed[firm_, j], lots[k])  # what was owed is used when bought
-            self.owed[firm_, j] -= back
-            if s.goods[j]:
-                self.goods[firm_, j] += lots[k] - back
-                self.used[firm_, j] += back
-                self.profit[firm_] -= money[k] - at_value[k]  # the stock's value; what is used is taken off at E4
-            else:
-                self.profit[firm_] -= money[k]
-        bought = (i >= 0) & (use == Use.INVESTMENT)
-        np.subtract.at(self.cash, i[bought], money[bought])
-        np.add.at(self.capital, i[bought], lots[bought])
+        t, p = e.TradeExecuted, self.static.population
+        # Columns by name: their places may change with the schema, and a compiled function would not notice.
+        columns = np.array(
+            [t.INSTRUMENT, t.TAKER_SIDE, t.MAKER_AGENT, t.TAKER_AGENT, t.QUANTITY, t.NOTIONAL, t.USE], np.int64
+        )
+        settle_trades(
+            rows, columns, p.first_firm, self.place, public.value, self.static.goods, self.cash, self.goods,
+            self.capital, self.sold, self.profit, self.want, self.owed, self.used,
+        )  # fmt: skip

@@ -83,7 +83,7 @@ def test_the_world_is_what_agents_markets_and_the_projection_hold(
             ours = found.book(instrument)
             assert [row[:2] for row in bids.tolist()] == [list(level) for level in ours[0]]
             assert [row[:2] for row in asks.tolist()] == [list(level) for level in ours[1]]
-    recorded = read_derived(broker.bootstrap, "shown", 7).balances[1]
+    recorded = read_derived(broker.bootstrap, "shown", 7).balances(1)
     rows = world(broker, segments, 39, kept).ledger.balances(7, 1)
     assert {tuple(row[2:5]): row[5] for row in rows.tolist()} == recorded
     # The execution is the same from a checkpoint as from the opening.
