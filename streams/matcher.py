@@ -111,6 +111,7 @@ class MatchingWorker:
         rawproduce.check()
         BATCHES.topics.add(self.orders)
         BATCHES.after_seek = self.restore
+        BATCHES.partial = self._partial
         self.app: Any = faust.App(
             f"{options.namespace}-matching",
             broker=f"{SCHEME}://{options.bootstrap}",
@@ -154,6 +155,10 @@ class MatchingWorker:
             except BaseException as error:
                 # Faust would skip the batch and go on; a matching worker must not.
                 end(error)
+
+    def _partial(self, tp: TP, records: Records) -> bool:
+        part = self.partitions.get(tp.partition)
+        return part is not None and records.token == part.token and part.state.partial(records)
 
     async def _take(self, partition: int, batch: Records) -> None:
         part = self.partitions.get(partition)

@@ -27,7 +27,9 @@ from economy.market import Market
 from schemas.catalogue import ORDERS, partition_of
 from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import Chunk
+from schemas.log.recordbatch import Records
 from schemas.log.snapshots import State, unpacked
+from schemas.rows import counts
 
 MATCHING_WRITER: Final = -2  # shard number of ChainSealed records that matching writes
 _PARAMETERS: Final = e.RunOpened.width
@@ -116,6 +118,7 @@ class PartitionMatching:
         self.closed: set[int] = set()
         self.foreign = 0
         self.matched = 0
+        self.awaited = (0, 0)  # (next offset, markers without which the records from there on are of no use)
         self.refused: list[tuple[NDArray[np.int64], str]] = []  # (positions in the last chunk, why)
         self.failed: list[tuple[int, int, str]] = []  # (run, epoch, why) of runs given up in the last chunk
 
@@ -137,7 +140,27 @@ class PartitionMatching:
                 out += apply(position)
             at = position + 1
         self.next_offset = int(chunk.offsets[-1]) + 1 if next_offset is None else next_offset
+        self.awaited = self.next_offset, self._markers()
         return out
+
+    def _markers(self) -> int:
+        """Markers that the open epoch lacks, where one run in epoch mode is all that there is; else none."""
+        if len(self.runs) != 1:
+            return 0
+        (run,) = self.runs.values()
+        return 0 if run.free else len(run.epochs().absent(run.epochs().next_epoch))
+
+    def partial(self, records: Records) -> bool:
+        """Whether no epoch can be complete by what is known and these records, which do nothing else either.
+
+        May be asked by another thread: what comes next in order is not taken in meanwhile.
+        """
+        offset, markers = self.awaited
+        if not markers or records.first_offset != offset:
+            return False
+        found = counts(records.buffer, records.starts, records.ends)
+        closed = found.pop(e.EpochClosed.name, 0)
+        return closed < markers and closed + sum(found.get(name, 0) for name in canonical.ORDER_TYPES) == len(records)
 
     def settle(self) -> None:
         """Do what the output need not wait for; left alone, the next epoch or snapshot does it."""

@@ -22,7 +22,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.transport.drivers.aiokafka import ensure_aiokafka_TP
 from faust.types import TP, ConsumerMessage
 
-from schemas.log.recordbatch import Bytes, Headers, Ints
+from schemas.log import recordbatch
+from schemas.log.recordbatch import Bytes, Headers, Ints, Records
 from streams import rawproduce
 
 log = logging.getLogger("escape.transport")
@@ -37,6 +38,8 @@ class Batches:
     topics: set[str] = field(default_factory=set)
     safe: dict[TP, int] = field(default_factory=dict)  # partition -> offset that may be committed
     after_seek: Callable[[Consumer], Awaitable[None]] | None = None
+    # Whether what was fetched of a partition is of no use before more comes; asked in the consumer's thread.
+    partial: Callable[[TP, Records], bool] | None = None
 
 
 BATCHES: Final = Batches()
@@ -68,6 +71,29 @@ class _Thread(driver.AIOKafkaConsumerThread):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetch, self.thread_loop))
 
     async def _fetch_records(self, *args: Any, **options: Any) -> Any:
+        found = await self._fetch(*args, **options)
+        while found and self._partial(found):  # what helps nobody yet would only wake Faust's loop
+            more = await self._fetch(*args, **options)
+            if not more:
+                break
+            for place, batches in more.items():
+                found[place] = [*found.get(place, ()), *batches]
+        return found
+
+    def _partial(self, found: dict[Any, list[Any]]) -> bool:
+        if BATCHES.partial is None:
+            return False
+        for place, batches in found.items():
+            tp = TP(place.topic, place.partition)
+            tokens = {batch.token for batch in batches} if tp.topic in BATCHES.topics else set()
+            if len(tokens) != 1:
+                return False
+            found[place] = [recordbatch.joined(batches)]
+            if not BATCHES.partial(tp, found[place][0]):
+                return False
+        return True
+
+    async def _fetch(self, *args: Any, **options: Any) -> Any:
         records = await super()._fetch_records(*args, **options)
         for place, batches in records.items():  # nobody has sought since they were taken: nothing was awaited
             tp = TP(place.topic, place.partition)

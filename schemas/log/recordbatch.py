@@ -74,6 +74,22 @@ class Records:
         )  # fmt: skip
 
 
+def joined(parts: Sequence[Records]) -> Records:
+    """Consecutive records of one partition and token as one."""
+    if len(parts) == 1:
+        return parts[0]
+    shifts = np.cumsum([0, *(part.buffer.size for part in parts[:-1])]).tolist()
+    moved = list(zip(parts, shifts, strict=True))
+    return Records(
+        np.concatenate([part.buffer for part in parts]),
+        np.concatenate([part.starts + shift for part, shift in moved]),
+        np.concatenate([part.ends + shift for part, shift in moved]),
+        np.concatenate([part.offsets for part in parts]),
+        np.concatenate([part.timestamps for part in parts]),
+        parts[0].first_offset, parts[-1].next_offset, parts[0].token,
+    )  # fmt: skip
+
+
 @njit(cache=True)
 def _varint(buffer: Bytes, at: int, end: int) -> tuple[np.int64, int]:
     """Zigzag varint at `at` and the place behind it, which is -1 when it is cut off or overlong."""

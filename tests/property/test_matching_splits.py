@@ -18,6 +18,7 @@ from schemas.catalogue import ORDERS
 from schemas.codec import encode_record
 from schemas.log import snapshots
 from schemas.log.reader import chunk_of
+from schemas.log.recordbatch import Records, joined
 from schemas.rows import encode
 from streams.matching import FOREIGN, LISTED_LATE, RELISTED, REOPENED, PartitionMatching, output_order
 
@@ -163,3 +164,50 @@ def test_a_sound_record_in_the_wrong_place_is_refused_and_its_run_goes_on() -> N
     at = len(START)
     assert refused == [(at, REOPENED), (at + 1, RELISTED), (at + 2, FOREIGN), (at + 4, LISTED_LATE), (at + 5, FOREIGN)]
     assert not written
+
+
+def records_of(values: list[bytes], first: int, token: int = 0) -> Records:
+    ends = np.cumsum([len(value) for value in values])
+    offsets = first + np.arange(len(values))
+    starts = np.concatenate(([0], ends[:-1]))
+    buffer = np.frombuffer(b"".join(values), np.uint8)
+    return Records(buffer, starts, ends, offsets, 0 * offsets, first, first + len(values), token)
+
+
+def _shards() -> list[bytes]:
+    """An epoch of two shards with an order each, which the markers of both end."""
+    o = e.OrderSubmitted
+    values = [row("RunOpened", [WAITING, RunMode.EPOCHS, 1, 2, PARTITIONS, 1, 20, 0]), listed(WAITING, 0)]
+    for shard in range(2):
+        order = np.zeros((1, o.width), np.int64)
+        order[0, o.RUN], order[0, o.ORDER], order[0, o.PRICE], order[0, o.QUANTITY] = WAITING, shard, 50, 3
+        order[0, o.AGENT] = shard
+        closed = [WAITING, 0, shard, 0, *mark({o.name: order}, ChainScope.ORDERS, 0), 0, 1]
+        values += [row(o.name, order[0].tolist()), row("EpochClosed", closed)]
+    return values
+
+
+def test_only_what_ends_no_epoch_and_does_nothing_else_waits_for_more() -> None:
+    values = _shards()
+    for upto in range(2, len(values)):
+        for end in range(upto + 1, len(values) + 1):
+            state = PartitionMatching(0)
+            assert not state.partial(records_of(values[:2], 0))
+            state.feed(chunk_of(ORDERS, 0, values[:upto], np.arange(upto)))
+            more = records_of(values[upto:end], upto)
+            assert state.partial(more) == (end < len(values))
+            assert not state.partial(records_of([*values[upto:end], opened(3)], upto))
+            assert not state.partial(records_of(values[upto:end], upto + 1))  # what lies before is still at work
+            written = state.feed(chunk_of(ORDERS, 0, values[upto:end], np.arange(upto, end)))
+            assert bool(written) == (end == len(values))
+            state.feed(chunk_of(ORDERS, 0, [opened(3)], np.array([end])))
+            assert not state.partial(records_of(values[upto:end], end + 1))  # another run waits for nobody
+
+
+def test_joined_records_are_those_of_their_parts() -> None:
+    values = _shards()
+    for cut in range(1, len(values)):
+        whole = joined([records_of(values[:cut], 7, 3), records_of(values[cut:], 7 + cut, 3)])
+        assert [whole.value(i) for i in range(len(whole))] == values
+        assert (whole.first_offset, whole.next_offset, whole.token) == (7, 7 + len(values), 3)
+        assert whole.offsets.tolist() == list(range(7, 7 + len(values)))
