@@ -4,6 +4,9 @@ It reads by explicit offsets and gathers a block per partition. Before a block i
 sink_offsets; every insert of it carries the token `topic:partition:start:end:table`. A sink that was killed in between
 reads the same bounds again and repeats the block: what is there already is dropped by its token, the rest is added. So
 no record is lost, and none is there twice, even before ClickHouse merges equal rows.
+
+Records of a deleted run may still come, of a matching or a projection that was behind: they are passed over, and what
+was stored before its deletion was read is deleted then.
 """
 
 from __future__ import annotations
@@ -18,13 +21,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 from clickhouse_connect.driver.exceptions import Error
 from confluent_kafka import KafkaException
 
 from economy.errors import EscapeError, ProtocolError, SetupError
 from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FACTS, FLOWS, INDICATORS, ORDERS, TRADES, topic
 from schemas.log import deadletters
-from schemas.log.clocklog import DELETED, read_clocks
+from schemas.log.clocklog import DELETED, ClockLog, read_clocks
 from schemas.log.reader import Chunk, LogReader, Place, read_range
 from streams.runrows import apply, reached
 from streams.tables import Tables
@@ -56,6 +60,8 @@ class Sink:
         self._undecodable: dict[str, list[deadletters.Letter]] = {}
         self._rows = 0
         self._since = 0.0
+        self._deleted: set[int] = set()
+        self._newly_deleted: set[int] = set()
         self._waiting = {row["run"]: row for row in tables.finished_runs(namespace)}
 
     def run(self, stopping: threading.Event) -> None:
@@ -82,7 +88,9 @@ class Sink:
             for place, (first, behind, stored) in known.items()
             if place in self._followed and not stored
         }
-        self._check_deleted(self.position | {place: block[0] for place, block in open_blocks.items()}, begin)
+        clocks = list(read_clocks(self.bootstrap, self.namespace))
+        self._deleted = {clock.run for clock in clocks if clock.aborted == DELETED}
+        self._check_deleted(clocks, self.position | {place: block[0] for place, block in open_blocks.items()}, begin)
         if open_blocks:
             log.info("repeating %d blocks", len(open_blocks))
             first = {place: max(block[0], begin[place]) for place, block in open_blocks.items()}
@@ -92,12 +100,14 @@ class Sink:
         self.position = {place: max(offset, begin[place]) for place, offset in self.position.items()}
         self._complete()
 
-    def _check_deleted(self, wanted: Mapping[Place, int], begin: Mapping[Place, int]) -> None:
+    def _check_deleted(
+        self, clocks: Sequence[ClockLog], wanted: Mapping[Place, int], begin: Mapping[Place, int]
+    ) -> None:
         """Raise ProtocolError when a run that was not deleted needs records that were, before they were read."""
         gaps = {place: (offset, begin[place]) for place, offset in wanted.items() if offset < begin[place]}
         if not gaps:
             return
-        for clock in read_clocks(self.bootstrap, self.namespace):
+        for clock in clocks:
             if clock.started is None or clock.aborted == DELETED:
                 continue
             ends = clock.finished["end_offsets"] if clock.finished else {}
@@ -120,6 +130,11 @@ class Sink:
             self._undecodable.setdefault(chunk.family, []).extend(
                 (chunk.partition, int(chunk.offsets[i]), defect.name, chunk.values[i]) for i, defect in chunk.defects
             )
+        if chunk.family == CLOCK:
+            self._newly_deleted |= {
+                record["run"] for _, name, record in chunk.cold
+                if name == "RunAborted" and record["reason"] == DELETED
+            }  # fmt: skip
         # The bytes are not needed any more; a block of them would take hundreds of megabytes.
         chunk.values, chunk.keys = (), ()
         self._gathered.setdefault(chunk.place, []).append(chunk)
@@ -136,10 +151,13 @@ class Sink:
 
     def _insert(self, blocks: Mapping[Place, tuple[int, int]]) -> None:
         began, rows = time.monotonic(), self._rows
+        self._deleted |= self._newly_deleted
         for place, (first, behind) in blocks.items():
             chunks = self._gathered.pop(place, [])
             if not chunks:
                 continue  # the block held only offsets without records
+            for chunk in chunks:
+                _leave_out(chunk, self._deleted)
             token = f"{topic(self.namespace, place[0])}:{place[1]}:{first}:{behind}"
             self.stored += self.tables.store(chunks, token)
             for chunk in chunks:
@@ -151,6 +169,10 @@ class Sink:
         for family, letters in self._undecodable.items():
             deadletters.bury(self.bootstrap, self.namespace, family, letters)
         self._undecodable.clear()
+        for run in self._newly_deleted:
+            self.tables.forget(run)
+            self._waiting.pop(run, None)
+        self._newly_deleted.clear()
         self.tables.note_offsets(self.namespace, blocks, stored=True)
         self.position |= {place: behind for place, (_, behind) in blocks.items()}
         self._rows = 0
@@ -184,6 +206,16 @@ class Sink:
                 if newest["state"] in ("finished", "projected"):
                     self.tables.put_run({**newest, "state": "stored"})
                 self.tables.merge(run)
+
+
+def _leave_out(chunk: Chunk, runs: set[int]) -> None:
+    """Drop the records of some runs, whose number is the first field of every event."""
+    if not runs:
+        return
+    kept = {name: np.flatnonzero(~np.isin(rows[:, 0], list(runs))) for name, rows in chunk.rows.items()}
+    chunk.rows = {name: chunk.rows[name][at] for name, at in kept.items() if len(at)}
+    chunk.index = {name: chunk.index[name][at] for name, at in kept.items() if len(at)}
+    chunk.cold = [found for found in chunk.cold if found[2].get("run") not in runs]
 
 
 def main() -> None:

@@ -138,6 +138,13 @@ class Tables:
             if row["table"] in _EVENTS:
                 self._client.command(f"OPTIMIZE TABLE {row['table']} PARTITION {run} FINAL")
 
+    @_retried
+    def forget(self, run: int) -> None:
+        """Delete a run's rows of all tables that the sink writes."""
+        for table in (*sorted(_EVENTS), "stream_indicators", "runs"):
+            if self._select(f"SELECT 1 AS one FROM {table} WHERE run = {{run:Int64}} LIMIT 1", {"run": run}):
+                self._client.command(f"ALTER TABLE {table} DELETE WHERE run = {int(run)} SETTINGS mutations_sync = 1")
+
     # ---- offsets
     def offsets(self, namespace: str) -> dict[Place, tuple[int, int, bool]]:
         """Per partition: first offset of the newest block, offset behind it, whether it is stored."""

@@ -210,10 +210,11 @@ def test_the_sink_says_when_a_run_that_is_kept_was_deleted_before_it_was_stored(
         )
         aborted = {"run": 7, "incarnation": 1, "epoch": 0, "reason": "deleted by `escape runs delete`"}
         writer.send_record("RunAborted", aborted, 0)
+        writer.send_rows(e.TradeExecuted.name, rows_of(e.TradeExecuted, 8, 50, 1), 0)
         writer.flush()
         passed = test_sink.Process(broker, namespace, server, log)
         with Store(config) as store:
-            test_sink.until(lambda: test_sink.counts(store) == 150)
+            test_sink.until(lambda: test_sink.counts(store) == 50)  # nothing of the deleted run is left
         assert passed.end(15) == 0
 
 

@@ -23,8 +23,10 @@ from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
 from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FLOWS, INDICATORS, ORDERS, TRADES, dead_letter, topic
+from schemas.clickhouse import TABLES
 from schemas.codec import encode_record
 from schemas.log import topics
+from schemas.log.clocklog import DELETED
 from schemas.log.reader import end_offsets
 from schemas.log.writer import LogWriter
 
@@ -256,6 +258,28 @@ def test_clickhouse_killed_in_mid_insert_neither_loses_nor_doubles(
             until(lambda: total(store) >= 5 * ROWS)
             assert sink.end(signal.SIGTERM) == 0, (tmp_path / "sink.log").read_text()
             check(store, 5, sent)
+
+
+def test_of_a_deleted_run_nothing_is_left_whenever_its_records_come(
+    broker: Broker, server: EmbeddedClickHouse, store: Store, namespace: str, tmp_path: Path
+) -> None:
+    topics.create(broker.bootstrap, namespace, PARTITIONS, FLOW_PARTITIONS)
+    write(broker, namespace, 5, 100)
+    first = Process(broker, namespace, server, tmp_path / "sink.log")
+    until(lambda: total(store) >= 5 * 100)
+    writer = LogWriter(broker.bootstrap, namespace)
+    writer.send_record("RunAborted", {"run": 5, "incarnation": 1, "epoch": 0, "reason": DELETED}, 0)
+    writer.flush()
+    until(lambda: total(store) == 0)
+    assert first.end(signal.SIGTERM) == 0, (tmp_path / "sink.log").read_text()
+    second = Process(broker, namespace, server, tmp_path / "sink.log")
+    write(broker, namespace, 5, 100)  # as of a matching that was far behind
+    sent = write(broker, namespace, 6, 100)
+    until(lambda: total(store) >= 5 * 100)
+    assert second.end(signal.SIGTERM) == 0, (tmp_path / "sink.log").read_text()
+    check(store, 6, sent)
+    for table in (*(table.name for table in TABLES.values()), "stream_indicators", "runs"):
+        assert store.rows(f"SELECT * FROM {table} WHERE run = 5") == [], table
 
 
 def buried(broker: Broker, namespace: str, family: str) -> list[tuple[bytes, str]]:
