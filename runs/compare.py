@@ -16,8 +16,8 @@ from economy.indicators import WindowProjection
 from economy.measures import MEASURES
 from economy.scenario import Scenario
 from economy.units import decimal_text
+from runs.divergence import ORDER, Sides, first_difference
 from runs.rawread import raw_chunks
-from runs.reexecution import ORDER, Sides, first_difference
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.founding import Founding, founding
 from schemas.log.history import FAMILIES, Segment, read_epochs, read_history

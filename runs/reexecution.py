@@ -21,20 +21,18 @@ from economy import events as e
 from economy.blake import hash_parts
 from economy.digest import mark, marks
 from economy.events import ChainScope, Events, Rows
-from runs.beside import ROW, Job
+from runs.beside import ROW
+from runs.divergence import ORDER, Key, Sides, first_difference
 from runs.execution import Execution
-from schemas.catalogue import DECISIONS, EVENTS, FLOWS, ORDERS, TRADES, partition_of
+from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES, partition_of
 from schemas.log.history import Segment, interventions, read_chunks
 
-ORDER: Final = (DECISIONS, ORDERS, FLOWS, TRADES)  # in which an epoch's records come about
 _KINDS: Final = {
     DECISIONS: (ChainScope.DECISIONS, canonical.DECISION_TYPES, canonical.AGENT),
     FLOWS: (ChainScope.FLOWS, canonical.FLOW_TYPES, canonical.AGENT),
     ORDERS: (ChainScope.ORDERS, canonical.ORDER_TYPES, e.OrderSubmitted.INSTRUMENT),
     TRADES: (ChainScope.TRADES, canonical.TRADE_TYPES, canonical.INSTRUMENT),
 }
-Key = tuple[int, str, int, int]  # epoch, topic, partition, writer
-_COLUMNS: Final = ROW // 8
 _USUAL: Final = "agents.village"  # model of nearly every run, imported while the job is still to come
 _BATCH: Final = 50  # epochs whose markers are computed at once
 
@@ -69,11 +67,11 @@ def markers(batch: Sequence[tuple[int, Events]], started: Mapping[str, Any]) -> 
             at = np.repeat(np.arange(len(batch)), [len(part.get(name, ())) for part in parts])
             writer = rows[:, canonical.AGENT] % shards if shards > 1 else 0
             groups[name] = (at * partitions + partition_of(rows[:, column], partitions)) * shards + writer
-        out = np.empty((len(batch), partitions, shards, _COLUMNS), np.int64)
+        out = np.empty((len(batch), partitions, shards, ROW // 8), np.int64)
         out[..., 0] = np.array(numbers)[:, None, None]
         out[..., 1], out[..., 2], out[..., 3] = topic, np.arange(partitions)[:, None], np.arange(shards)
         out[..., 4:] = mark({}, scope, 0)[:2]
-        flat = out.reshape(-1, _COLUMNS)
+        flat = out.reshape(-1, ROW // 8)
         marked = marks(together, scope, groups)
         flat[marked[:, 0], 4:] = marked[:, 1:]
         found.append(flat)
@@ -98,12 +96,6 @@ def _model(started: Mapping[str, Any]) -> Model:
     return model_of(started["environment"]["model"], started["scenario"], started["seed"])
 
 
-def result(job: Job) -> dict[Key, tuple[int, int]]:
-    """(count, digest) of every marker that a job computed. Raises ProtocolError when its process failed."""
-    rows = np.frombuffer(job.result(), "<i8").reshape(-1, _COLUMNS).tolist()
-    return {(epoch, ORDER[number], p, writer): (count, digest) for epoch, number, p, writer, count, digest in rows}
-
-
 def logged(bootstrap: str, namespace: str, segment: Segment, key: Key) -> Events:
     """Unique records of one writer, epoch and partition, as they stand on the log."""
     epoch, family, partition, writer = key
@@ -119,9 +111,6 @@ def logged(bootstrap: str, namespace: str, segment: Segment, key: Key) -> Events
         if chunk.partition == partition and mine:
             parts.append(group(mine, family, partition, partitions, writer, started["shards"]))
     return {name: np.unique(rows, axis=0) for name, rows in canonical.merge(parts).items()}
-
-
-Sides = tuple[dict[str, Any] | None, dict[str, Any] | None]  # an event as recorded and as computed
 
 
 def difference(
@@ -140,34 +129,6 @@ def difference(
             if sides is not None:
                 return key, sides
     return None
-
-
-def first_difference(recorded: Events, computed: Events, family: str) -> Sides | None:
-    """The first event in canonical order that is not on both sides, as each side has it; None where all are alike."""
-    ours, theirs = _keyed(computed, family), _keyed(recorded, family)
-    for key in sorted(ours.keys() | theirs.keys()):
-        if ours.get(key) != theirs.get(key):
-            return _event(theirs.get(key)), _event(ours.get(key))
-    return None
-
-
-def _keyed(events: Events, family: str) -> dict[tuple[int, ...], tuple[str, tuple[int, ...]]]:
-    """(name, fields but the run) of each record by its place in the canonical order."""
-    found: dict[tuple[int, ...], tuple[str, tuple[int, ...]]] = {}
-    for name, rows in events.items():
-        for row in rows.tolist():
-            key = (row[3], row[1], row[2]) if family == TRADES else (row[1], row[2], row[3])
-            found[key] = name, tuple(row[1:])
-    return found
-
-
-def _event(record: tuple[str, tuple[int, ...]] | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
-    name, values = record
-    fields = EVENTS[name].fields[1:]
-    told = {f.name: f.symbols[v] if f.symbols else v for f, v in zip(fields, values, strict=True)}
-    return {"event": name, **told}
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from economy.errors import AccountingError, InputError, ProtocolError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.scenario import Scenario
-from runs import reexecution
 from runs.beside import Job
 from runs.derived import Derived, read_derived
+from runs.divergence import ORDER, computed_markers
 from runs.protocol import cut_at, unlike_here
 from runs.rawread import raw_chunks
 from runs.tapeproof import audit_tape, tape_difference
@@ -174,7 +174,7 @@ def replay(
     execution = Answer(Status.NOT_DONE, -1, why)
     if not why:
         pace.wait()
-        execution = _compare(bootstrap, namespace, segments, verdict, markers, reexecution.result(job))
+        execution = _compare(bootstrap, namespace, segments, verdict, markers, computed_markers(job))
     integrity = Answer(Status.IDENTICAL, verdict.through)
     if verdict.findings:
         integrity = Answer(Status.DIVERGED, verdict.through, str(verdict.findings[0]))
@@ -312,8 +312,12 @@ def _compare(
     }
     # Where records are not what their markers say, the records decide.
     bad = {(f.epoch, f.topic, f.partition, f.writer) for f in verdict.findings if f.writer >= 0 and f.epoch >= 0}
-    suspects = sorted(wrong | bad, key=lambda key: (key[0], reexecution.ORDER.index(key[1]), *key[2:]))
-    found = reexecution.difference(bootstrap, namespace, segments, suspects) if suspects else None
+    suspects = sorted(wrong | bad, key=lambda key: (key[0], ORDER.index(key[1]), *key[2:]))
+    found = None
+    if suspects:
+        from runs.reexecution import difference  # with all agents, who are needed here only then
+
+        found = difference(bootstrap, namespace, segments, suspects)
     if found is not None:
         (epoch, family, partition, writer), sides = found
         said = f"epoch {epoch} differs in {family}[{partition}] of writer {writer}"

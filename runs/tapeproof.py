@@ -15,8 +15,8 @@ from economy import canonical
 from economy import events as e
 from economy.digest import FreeDigest, run_digest
 from economy.events import Events, Rows
+from runs.divergence import Sides, first_difference
 from runs.rawread import raw_chunks
-from runs.reexecution import Sides, first_difference
 from schemas.catalogue import CLOCK, ORDERS, TRADES
 from schemas.log.findings import NOBODY, Fault, Finding, Verdict
 from schemas.log.history import Segment

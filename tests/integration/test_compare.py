@@ -16,7 +16,7 @@ from infra.broker import Broker
 from runs.compare import compare_runs, render
 from runs.compare_page import write_page
 from runs.derived import read_derived
-from runs.reexecution import ORDER
+from runs.divergence import ORDER
 from runs.sweep import Cell, grid, outcome_of, sweep, to_json, windows_of
 from tests.integration.written import Written
 
