@@ -62,7 +62,7 @@ class Outcome:
             raise AccountingError(
                 f"{len(self.shown)} of {self.rows} figures differ; {first['indicator']} {first['item']} of window "
                 f"{first['window']} is {first['stream']} by the stream and {first['batch']} by the batch",
-                "verify the run; where all of a window misses, the projection has not come so far yet",
+                "verify the run; where a whole window is missing, the projection has not come so far yet",
             )
 
 
