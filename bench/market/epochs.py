@@ -22,7 +22,7 @@ from runs.protocol import RunSpec, new_run_id
 
 SHARDS: Final = 2
 SIZES: Final = {50: 1_500, 500: 500, 5_000: 120}  # orders per epoch -> epochs
-WARM: Final = 1 / 3  # share of the epochs that is not counted: the broker's compiler is still at work
+WARM: Final = 1 / 3  # share of a run's epochs that is not counted either
 
 
 def measure(broker: Broker, folder: Path, share: float, rounds: int) -> list[dict[str, Any]]:
@@ -30,6 +30,8 @@ def measure(broker: Broker, folder: Path, share: float, rounds: int) -> list[dic
     with ray_folder() as ray:
         start_ray("", ray)
         try:
+            # Not counted: a broker that has just started compiles for the first seconds, on the cores of all.
+            _run(broker, folder, min(SIZES), max(30, int(SIZES[min(SIZES)] * share)))
             found = {
                 size: [_run(broker, folder, size, max(30, int(epochs * share))) for _ in range(rounds)]
                 for size, epochs in SIZES.items()
