@@ -151,6 +151,12 @@ def test_pause_resume_and_stop_reach_a_run_in_another_process(tmp_path: Path) ->
             assert child.returncode == 4
             for command in ("pause", "resume", "stop"):
                 refused(escape(command, run, state=state), 2, f"run = {run}", "it is aborted")
+        with _paced(state) as child:
+            run = str(_until_granted(bootstrap, 5))
+            child.terminate()
+            assert child.communicate(timeout=30)[0] == b""
+            assert child.returncode == 130
+            assert answer("runs", "show", run, "--json", state=state)["state"] == "aborted"
     finally:
         answer("down", "--json", state=state)
 
