@@ -165,11 +165,13 @@ def test_agents_can_be_pinned_to_the_log_of_the_parent(lab: Lab, model: VillageM
 
 def test_nobody_is_pinned_to_a_run_that_has_not_ended(lab: Lab, model: VillageModel, village: RunResult) -> None:
     going_on = lab.start(2, model, FACTORY)
-    lab.wait_epoch(going_on, 20)
-    control(lab.broker.bootstrap, lab.namespace, going_on.spec.run, True)
-    with pytest.raises(InputError, match="wait for it"):
-        prepare_fork(lab.broker.bootstrap, lab.namespace, going_on.spec.run, 100, [("pin.3", "1")], lab.folder)
-    going_on.abort("test")
+    try:
+        lab.wait_epoch(going_on, 5)  # tick 100, and no longer: at full pace it ends soon
+        control(lab.broker.bootstrap, lab.namespace, going_on.spec.run, True)
+        with pytest.raises(InputError, match="wait for it"):
+            prepare_fork(lab.broker.bootstrap, lab.namespace, going_on.spec.run, 100, [("pin.3", "1")], lab.folder)
+    finally:
+        going_on.abort("test")
 
 
 def test_a_fork_of_the_village_leaves_the_luck_of_others_alone(
