@@ -124,13 +124,14 @@ class Loaders:
         known: dict[Key, Row] = {}
         first, second = fields
         for run in sorted({key[0] for key in keys}):
-            wanted = sorted({key[1:] for key in keys if key[0] == run})
+            wanted = sorted({(int(a), int(b)) for of, a, b in keys if of == run})
             # FINAL leaves PREWHERE to us, which may stand before it: records that stand twice are equal in every field.
+            # The numbers stand in the text, as what is bound travels in the address, escaped character by character.
             rows = await self.rows(
-                f"SELECT {columns} FROM {table} FINAL "
-                f"PREWHERE run = {{run:Int64}} AND ({first}, {second}) IN {{pairs:Array(Tuple(Int64, Int64))}}",
-                run=run, pairs=wanted,
-            )  # fmt: skip
+                f"SELECT {columns} FROM {table} FINAL PREWHERE run = {{run:Int64}} "
+                f"AND ({first}, {second}) IN ({', '.join(map(str, wanted))})",
+                run=run,
+            )
             known.update({(run, int(row[first]), int(row[second])): row for row in rows})
         return known
 

@@ -77,7 +77,7 @@ class ApiConfig:
     allow_origins: tuple[str, ...] = ()
     cache_bytes: int = 64 << 20  # whole answers
     memory_bytes: int = 128 << 20  # figures, agents, instruments and books
-    at_work: int = 2 * max(2, os.cpu_count() or 1)  # queries that are executed at once
+    at_work: int = 4 * max(2, os.cpu_count() or 1)  # queries that are executed at once
     live: LiveSettings = field(default_factory=LiveSettings)
 
 
