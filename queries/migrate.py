@@ -11,7 +11,6 @@ from typing import Final
 from economy.errors import EscapeError
 from queries.config import ClickHouseConfig
 from queries.store import Store
-from schemas.clickhouse import TABLES, create_table
 
 FOLDER: Final = Path(__file__).parent / "migrations"
 _FILE: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -89,8 +88,3 @@ def migrate(config: ClickHouseConfig, migrations: list[Migration] | None = None)
             )
             applied.append(migration.name)
     return applied
-
-
-def raw_tables() -> str:
-    """The statements of all event tables, as a new database needs them."""
-    return "".join(f"{create_table(table)};\n\n" for table in TABLES.values()).rstrip("\n") + "\n"

@@ -180,7 +180,8 @@ class Api:
         except Exception:  # whatever the reason: the answer is that the tables do not answer
             log.exception("the tables do not answer")
             return JSONResponse({"status": "unavailable"}, 503)
-        cache = {"entries": len(self.cache), "bytes": self.cache.size, "hits": self.cache.hits}
+        counts = {"hits": self.cache.hits, "misses": self.cache.misses}
+        cache = {"entries": len(self.cache), "bytes": self.cache.size, **counts}
         return JSONResponse({"status": "ok", "subscriptions": self.live.active, "cache": cache})
 
     def _reports(self) -> dict[str, Path]:

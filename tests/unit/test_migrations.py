@@ -20,6 +20,11 @@ _CHANGE = re.compile(
     r"|COMMENT COLUMN IF EXISTS `(?P<old>\w+)` '(?P<says>.+)'|MODIFY COMMENT '.+'"
     r"|MODIFY COLUMN `(?P<changed>\w+)` (?P<becomes>.+) COMMENT '(?P<told>.+)')"
 )
+_REBUILDING = re.compile(  # of a table with other settings, its columns and rows as they were
+    r"CREATE TABLE IF NOT EXISTS (\w+)_fine AS \1\n(?P<rest>.*)|TRUNCATE TABLE \w+_fine"
+    r"|INSERT INTO (\w+)_fine SETTINGS \w+ = 0 SELECT \* FROM \3|EXCHANGE TABLES (\w+) AND \4_fine|DROP TABLE \w+_fine",
+    re.DOTALL,
+)
 _COLUMN = re.compile(r"    `?(\w+)`? (.+?) (?:DEFAULT \S+ )?COMMENT '((?:[^'\\]|\\.)+)',?")
 # Records of the transport and of the clock: they are read from the log, not from tables.
 _UNTABLED = MARKERS | {
@@ -41,6 +46,10 @@ def tables() -> dict[str, tuple[dict[str, tuple[str, str]], str]]:
         for statement in migration.statements:
             if changed := _CHANGE.fullmatch(statement):
                 _change(found[changed[1]][0], changed)
+                continue
+            if rebuilding := _REBUILDING.fullmatch(statement):
+                if rebuilding["rest"]:
+                    found[rebuilding[1]] = found[rebuilding[1]][0], rebuilding["rest"]
                 continue
             match = _TABLE.match(statement)
             if match is None:
