@@ -58,12 +58,28 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
         raise SetupError(f"Spark does not start: {error}", "`escape doctor` looks at Java and the jars") from error
     session.sparkContext.setLogLevel("ERROR")
     try:
+        if config.bootstrap:
+            _need_kafka(session, config.bootstrap)
         yield session
     except (KeyboardInterrupt, SystemExit):
         kill_jvm()
         raise
     finally:
         _end(session)
+
+
+def _need_kafka(session: Any, bootstrap: str) -> None:
+    """Raises SetupError where Spark has no connector to Kafka: a cluster's own Spark has none. Nothing is read yet."""
+    from pyspark.errors import AnalysisException
+
+    source = session.read.format("kafka").option("kafka.bootstrap.servers", bootstrap)
+    try:
+        source.option("subscribe", "none").load()
+    except AnalysisException as error:
+        raise SetupError(
+            "Spark has no connector to Kafka",
+            "pass --packages to spark-submit or --jars to jobs.main: docs/spark.md",
+        ) from error
 
 
 def kill_jvm() -> None:

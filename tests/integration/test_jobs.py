@@ -291,6 +291,16 @@ def test_killed_in_the_write_or_before_the_swap(finished: Finished, moment: str)
     assert _staging(finished) == []
 
 
+def test_a_spark_without_connector_is_told_so_at_once() -> None:
+    settings = load_settings()
+    home = {"JAVA_HOME": str(java_home(settings.java_home, settings.cache_folder))}
+    command = [sys.executable, "-m", "jobs.main", "gdp", "--run", "1", "--bootstrap", "127.0.0.1:1"]
+    done = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Spark has no connector to Kafka: pass --packages" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_spark_submit_runs_the_same_main(finished: Finished) -> None:
     command = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[1]"]
     command += ["--jars", finished.config.jars]
@@ -340,7 +350,7 @@ def _behind(config: JobConfig, place: tuple[str, int], run: int, epoch: int) -> 
         found = (
             chunk.offsets_of(kind.name)[(rows[:, kind.RUN] == run) & (rows[:, kind.EPOCH] == epoch)]
             if len(rows)
-            else ()
+            else np.empty(0, np.int64)
         )
         if len(found):
             return int(found[0]) + 4
