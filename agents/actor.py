@@ -10,8 +10,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import socket
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -24,7 +22,7 @@ from agents.model import Model, Shard, model_of
 from economy import canonical
 from economy import events as e
 from economy.digest import Chains, mark, seal
-from economy.errors import ProtocolError, SetupError
+from economy.errors import ProtocolError
 from economy.events import ChainScope, Events, Rows
 from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, TRADES, topic
 from schemas.log import snapshots
@@ -42,7 +40,6 @@ _FAMILIES: Final = (
     (FLOWS, ChainScope.FLOWS, canonical.FLOW_TYPES, canonical.AGENT),
     (ORDERS, ChainScope.ORDERS, canonical.ORDER_TYPES, e.OrderSubmitted.INSTRUMENT),
 )
-_LONGEST_BASE: Final = 26  # characters of the folder in which Ray's lies
 _WORKER_OF: Final = 1024  # shards per run in a snapshot's owner number
 
 
@@ -327,73 +324,6 @@ class ShardActor:
     def status(self) -> dict[str, Any]:
         """Progress of the loop."""
         return self.loop.status()
-
-
-def ray_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for `start_ray`: Ray adds 63 characters for its sockets, whose whole path may have 103 (macOS)."""
-    base = tempfile.gettempdir()
-    return tempfile.TemporaryDirectory(
-        prefix="ray-", dir=base if len(base) <= _LONGEST_BASE else "/tmp", ignore_cleanup_errors=True
-    )
-
-
-def start_ray(address: str, folder: str, cpus: int = 2) -> None:
-    """Start Ray on loopback only, or join the cluster at `address`.
-
-    Without RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 Ray turns 127.0.0.1 into the host's address and listens on all
-    interfaces. Raises SetupError when Ray does not start, or does not answer at `address`.
-    """
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    os.environ["PYTHONPATH"] = root + os.pathsep + os.environ.get("PYTHONPATH", "")
-    import ray
-
-    if ray.is_initialized():
-        return
-    if address:
-        _reach(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return
-    for attempts_left in (1, 0):  # Ray gives its node 30 seconds, too few while a machine is overloaded
-        try:
-            ray.init(
-                num_cpus=cpus,
-                object_store_memory=80 << 20,  # nothing travels by the object store
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=folder,
-            )
-            return
-        except Exception as error:  # Ray raises nothing narrower
-            ray.shutdown()
-            if not attempts_left:
-                why = str(error).partition("\n")[0]
-                raise SetupError(
-                    f"Ray did not start: {why}", "is the machine overloaded or short of memory?"
-                ) from error
-
-
-def _reach(address: str) -> None:
-    """Refuse a cluster that nothing answers for; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise SetupError(
-            f"no Ray cluster answers at {address}", "start it, or leave ray_address empty for one of our own"
-        ) from error
-
-
-def stop_ray() -> None:
-    """End what `start_ray` started, or leave the cluster."""
-    import ray
-
-    ray.shutdown()
 
 
 def start_actor(config: ShardConfig, log_file: str) -> Any:

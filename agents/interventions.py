@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agents.strategies import OPTIONS, strategies_of
 from economy.errors import InputError
-from economy.events import Role, Strategy
+from economy.events import Role
 from economy.population import Population, population_of
 from economy.scenario import Scenario
 
@@ -195,9 +195,3 @@ def _agents(key: str, kind: str, text: str, people: Population) -> Ints:
         said = ", ".join(role.name.lower().replace("_", " ") for role in roles)
         raise InputError("intervention", key, f"agent {wrong[0]} is none of {said}: {why}")
     return np.array(sorted(found), np.int64)
-
-
-def strategy_of(change: Change) -> Strategy:
-    """The strategy that a change names."""
-    assert change.value is not None
-    return Strategy(int(change.value))

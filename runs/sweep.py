@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from agents.actor import ray_folder, start_ray, stop_ray
+from agents.cluster import ray_folder, start_ray, stop_ray
 from agents.village import VillageModel
 from economy import canonical
 from economy.calendar import QUARTERS

@@ -37,7 +37,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def ray_cluster() -> Iterator[None]:
     import ray
 
-    from agents.actor import ray_folder, start_ray
+    from agents.cluster import ray_folder, start_ray
 
     with ray_folder() as folder:
         start_ray("", folder)

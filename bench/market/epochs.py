@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
-from agents.actor import ray_folder, start_ray, stop_ray
+from agents.cluster import ray_folder, start_ray, stop_ray
 from bench.market.lab import PATIENCE, Worker, cpu, make_topics, new_namespace
 from bench.market.stats import median
 from economy.errors import SetupError

@@ -240,10 +240,6 @@ class Books:
         """Number of resting orders of a side."""
         return int(self.heads32[2 * self._side(slot, side) + 8])
 
-    def next_expiry(self, slot: int) -> int:
-        """Earliest last tick of a resting order, MAX = none expires."""
-        return int(self.heads[slot * HW + 1])
-
     def snapshot(self, slot: int) -> tuple[NDArray[np.int64], Rows, Rows]:
         """(header, bids, asks); rows in priority order: key, id, agent, quantity, expiry, arrival and tag."""
         sides = []

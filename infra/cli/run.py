@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
@@ -44,7 +43,7 @@ def specify(model: Model, chosen: Settings) -> RunSpec:
 
 def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Attached, pace: int = 0) -> RunResult:
     """Run on the stream with a progress bar, or go on with a run; Ctrl-C leaves RunAborted on the log."""
-    from agents.actor import ray_folder, start_ray, stop_ray
+    from agents.cluster import ray_folder, start_ray, stop_ray
     from infra.supervisor import Registry, descendants
     from runs.kafka import StreamRun
 
@@ -52,11 +51,8 @@ def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Att
     with redirect_stdout(sys.stderr), ray_folder() as folder, progress() as bar:
         task = bar.add_task(name, total=None, detail="starting the agents")
         registry, recorded = Registry(stack.folder), False
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         start_ray(chosen.ray_address, folder)
         try:
-            for number, handler in handlers.items():  # Ray's own ends this process at once: the run would stay open
-                signal.signal(number, handler)
             stream = StreamRun(stack.bootstrap, stack.namespace, spec, stack.logs, pace=pace)
 
             def show(p: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.actor import start_ray
+from agents.cluster import start_ray
 from economy.errors import SetupError
 from infra.broker import free_port
 
