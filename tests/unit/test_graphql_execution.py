@@ -96,9 +96,3 @@ def test_a_table_that_fails(monkeypatch: pytest.MonkeyPatch, tables: LocalTables
         assert [node["takerOrder"]["decision"] for node in nodes] == [None] * 9
         assert all(node["takerOrder"]["agent"]["name"] for node in nodes)  # what could be read is there
         assert (["run", "trades", "nodes", 8, "takerOrder", "decision"], 1) in errors
-
-
-def test_too_many_rows_are_refused_alike(monkeypatch: pytest.MonkeyPatch, tables: LocalTables) -> None:
-    lists = " ".join(f"l{i}: trades(first: 500) {{ nodes {{ seq takerOrder {{ n }} }} }}" for i in range(25))
-    _, errors = both(monkeypatch, tables, f"{{ run(id: 7) {{ {lists} }} }}")
-    assert errors
