@@ -20,6 +20,7 @@ from tests.integration.commands import ESCAPE, alive, answer, environment, escap
 pytestmark = pytest.mark.integration
 _SHORT = ("run", "village", "--seed", "5", "--set", "years=1", "--set", "calendar.rounds=4")
 _NAMES = (*_SHORT, "--no-store")
+_LONG = ("run", "village", "--seed", "5", "--set", "years=10", "--no-store")  # it cannot end before it is interrupted
 
 
 def _started(command: tuple[str, ...], state: Path, errors: Path) -> tuple[subprocess.Popen[bytes], str]:
@@ -44,7 +45,7 @@ def _started(command: tuple[str, ...], state: Path, errors: Path) -> tuple[subpr
 
 def test_ctrl_c_leaves_run_aborted_on_the_log_and_nothing_else(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    child, _ = _started(_NAMES, state, tmp_path / "errors")
+    child, _ = _started(_LONG, state, tmp_path / "errors")
     tree = psutil.Process(child.pid).children(recursive=True)
     try:
         assert listening([psutil.Process(child.pid), *tree]) == {"127.0.0.1"}
