@@ -62,11 +62,15 @@ class Loaders:
     run's fingerprint, which `runs` holds as it was before anything else was read.
     """
 
-    def __init__(self, reader: Reader, memory: Memory | None = None, authorisation: str = "") -> None:
+    def __init__(
+        self, reader: Reader, memory: Memory | None = None, authorisation: str = "", names: Names | None = None
+    ) -> None:
+        """`names` are all that stand in the request's text; None = not known, so every column is read."""
         self._reader = reader
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self.memory = memory if memory is not None else Memory(0)
         self._authorisation = authorisation
+        self.names = names
         self.runs: dict[int, Fingerprint] = {}
         self.statements = 0
         self.balance = self._loader(self._balances)
@@ -99,18 +103,18 @@ class Loaders:
     def _loader(load: Callable[[list[Any]], Awaitable[Sequence[V]]]) -> DataLoader[Any, V]:
         return DataLoader(load_fn=load, max_batch_size=BATCH)
 
-    def find(self, kind: type[R], names: Names | None, key: Any) -> Awaitable[R | None]:
+    def find(self, kind: type[R], key: Any) -> Awaitable[R | None]:
         """A record by (run, number of the agent or instrument) or (run, agent, number of the order or decision).
 
-        All that are asked for before it is awaited are read together, of the columns that `names` asks for.
+        All that are asked for before it is awaited are read together.
         """
         finder = self._finders.get(kind)
         if finder is None:
-            finder = self._finders[kind] = self._loader(partial(self._found, kind, names))
+            finder = self._finders[kind] = self._loader(partial(self._found, kind))
         return finder.load(key)
 
-    async def _found(self, kind: type[R], names: Names | None, keys: list[Any]) -> list[R | None]:
-        rows = await self._readers[kind.TABLE](kind.select(names), keys)
+    async def _found(self, kind: type[R], keys: list[Any]) -> list[R | None]:
+        rows = await self._readers[kind.TABLE](kind.select(self.names), keys)
         return [None if row is None else kind.of(row) for row in rows]
 
     def orders_of(self, columns: str) -> DataLoader[Any, list[Row]]:

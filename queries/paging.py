@@ -14,7 +14,7 @@ from economy.errors import InputError
 from queries.cache import Fingerprint
 from queries.limits import ROWS
 from queries.loaders import Loaders
-from queries.records import Names, Record, Row
+from queries.records import Record, Row
 from queries.types import resolver
 
 PAGE: Final = 500  # records in one page at most
@@ -29,7 +29,6 @@ class Context:
     loaders: Loaders
     fingerprint: Callable[[int], Awaitable[Fingerprint | None]]
     live: Any = None
-    names: Names | None = None  # all that stand in the text; None: not known, so every column is read
     volatile: bool = False  # the answer depends on more than finished runs
     rows_left: int = ROWS
 
@@ -40,7 +39,7 @@ class Context:
 
     def find(self, kind: type[R], *key: int) -> Any:
         """The promise of a record by its key, as Loaders.find: a resolver returns it, and the executor awaits it."""
-        return self.loaders.find(kind, self.names, key)
+        return self.loaders.find(kind, key)
 
     def spend(self, rows: int) -> None:
         """Count the rows that a list may return. Raises InputError when the request asks for too many."""
@@ -160,7 +159,7 @@ async def records(
 ) -> Connection[R]:
     """A page of the records of a run, as `page_of` reads them."""
     size = page_size(info, first)
-    rows = await page_of(info, run, kind.TABLE, kind.select(info.context.names), keys, size, after, only, one)
+    rows = await page_of(info, run, kind.TABLE, kind.select(info.context.loaders.names), keys, size, after, only, one)
     return connect(rows, size, after, keys, kind.of)
 
 

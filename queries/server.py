@@ -115,8 +115,8 @@ class Api:
     def context(self, authorisation: str = "", query: str | None = None) -> Context:
         """A context for one operation, and its text where it is known."""
         names = None if query is None else names_in(query)
-        loaders = Loaders(self.reader, self.memory, authorisation)
-        return Context(loaders, self.cache.fingerprint, live=self.live, names=names)
+        loaders = Loaders(self.reader, self.memory, authorisation, names)
+        return Context(loaders, self.cache.fingerprint, live=self.live)
 
     async def graphql(self, request: Request) -> Response:
         """POST /graphql: one operation as JSON; any other content type is refused, so no foreign form gets here."""

@@ -118,7 +118,7 @@ class Decision(Record):
 
     @resolver("The orders that follow from it, by number")
     async def orders(self, info: Info) -> list[Order]:
-        rows = await info.context.loaders.orders_of(Order.select(info.context.names)).load(
+        rows = await info.context.loaders.orders_of(Order.select(info.context.loaders.names)).load(
             (self.run, int(self.agent_id), int(self.n))
         )
         info.context.spend(len(rows))
