@@ -65,7 +65,9 @@ OTHER = ("income_tax", "profit_tax", "bond_interest", "bond_issue", "bond_redemp
 TYPES = {"agent": "bigint", "role": "string", "taker_side": "string", "use": "string", "instrument_class": "string",
          "kind": "string", "account": "string", "side": "string", "parameter": "string"}  # fmt: skip
 EPOCH = 20
-QUICK = "-XX:TieredStopAtLevel=1"  # a test's Spark lives too short to repay the optimising compiler
+# A test's Spark lives too short to repay the optimising compiler. Without it Java keeps 48 MB for compiled code, which
+# this file's plans fill: a task that then needs room in it ends Spark, at a moment that differs from run to run.
+QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 
 class Invented:
