@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from economy.errors import SetupError
+from economy.errors import EscapeError, SetupError
 from jobs.config import JobConfig
 
 
@@ -20,7 +20,7 @@ def submitted() -> bool:
 
 @contextmanager
 def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
-    """A session for as long as the block runs. Raises SetupError when Java or Spark does not start."""
+    """A session for as long as the block runs. Raises SetupError when Spark does not start, or ends meanwhile."""
     if config.java_home:
         os.environ["JAVA_HOME"] = config.java_home
     # Else the workers take the PATH's python3, which lacks our packages.
@@ -64,8 +64,28 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
     except (KeyboardInterrupt, SystemExit):
         kill_jvm()
         raise
+    except EscapeError:
+        raise
+    except Exception as error:  # pyspark has many for a connection that is lost
+        if not _ended(session):
+            raise
+        raise SetupError(
+            "Spark's Java process ended while the job ran",
+            "run the job again: a table holds all of a job's rows or those from before; Java's last words are above",
+        ) from error
     finally:
         _end(session)
+
+
+def _ended(session: Any) -> bool:
+    """Whether Spark's Java process has ended: a task's fatal error reaches us a little before it does."""
+    if submitted():
+        return False  # it is spark-submit's, and ends this process with it
+    try:
+        session.sparkContext._gateway.proc.wait(2)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _need_kafka(session: Any, bootstrap: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from confluent_kafka import Producer
 
@@ -299,6 +300,21 @@ def test_a_spark_without_connector_is_told_so_at_once() -> None:
     assert (done.returncode, done.stdout) == (3, "")
     assert "Spark has no connector to Kafka: pass --packages" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_spark_that_ends_meanwhile_is_told_so(finished: Finished) -> None:
+    recorded = Path(__file__).parent.parent / "data" / "runs" / "0.1.0" / "village.avro"
+    command = [sys.executable, "-m", "jobs.main", "gdp", "--file", str(recorded), "--jars", finished.config.jars]
+    home = {"JAVA_HOME": finished.config.java_home, "JDK_JAVA_OPTIONS": QUICK}
+    job = subprocess.Popen(command, env={**os.environ, **home}, stderr=subprocess.PIPE, text=True)
+    assert job.stderr is not None
+    said = iter(job.stderr)
+    assert any(line == "gdp\n" for line in said)  # Spark has read the file, and computes
+    (java,) = psutil.Process(job.pid).children()
+    java.kill()
+    last = list(said)[-1]  # py4j tells on its own what it lost
+    assert job.wait(60) == 3
+    assert last.startswith("escape: Spark's Java process ended while the job ran: run the job again")
 
 
 def test_spark_submit_runs_the_same_main(finished: Finished) -> None:
