@@ -1,4 +1,4 @@
-"""How large a query is, before it is run: its depth, and the fields that it may fill.
+"""How large a query is, before it is run: its depth, which fields it asks for, and how many it may fill.
 
 Both count a fragment once, however often it is spread: fragments that spread each other twice would take for ever.
 """
@@ -88,6 +88,7 @@ class _Counter:
     def __init__(self, document: DocumentNode, variables: Mapping[str, Any]) -> None:
         self._variables = variables
         self._counted: dict[str, int] = {}
+        self.asked: dict[str, set[str]] = {}  # names of fields by type
         self._fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
 
     def selection(self, kind: GraphQLObjectType, selected: SelectionSetNode | None) -> int:
@@ -108,6 +109,7 @@ class _Counter:
         return self._counted[name]
 
     def _field(self, kind: GraphQLObjectType, node: FieldNode) -> int:
+        self.asked.setdefault(kind.name, set()).add(node.name.value)
         field = kind.fields.get(node.name.value)
         inner = get_named_type(field.type) if field is not None else None
         if field is None or not is_object_type(inner):
@@ -134,8 +136,8 @@ class _Counter:
 
 def cost(
     schema: GraphQLSchema, document: DocumentNode, operation: str | None, variables: Mapping[str, Any] | None
-) -> int:
-    """Fields that the named operation, or the only one, of a valid document may fill."""
+) -> tuple[int, dict[str, set[str]]]:
+    """How many fields the named operation, or the only one, of a valid document may fill, and their names by type."""
     for definition in document.definitions:
         if not isinstance(definition, OperationDefinitionNode):
             continue
@@ -147,5 +149,6 @@ def cost(
                     for v in definition.variable_definitions or ()
                     if isinstance(v.default_value, IntValueNode)
                 }
-                return _Counter(document, {**defaults, **(variables or {})}).selection(root, definition.selection_set)
-    return 0
+                counter = _Counter(document, {**defaults, **(variables or {})})
+                return counter.selection(root, definition.selection_set), counter.asked
+    return 0, {}

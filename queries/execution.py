@@ -26,6 +26,8 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types.field import StrawberryField
 from strawberry.types.info import Info
 
+from queries.lookups import Promise
+
 Complete = Callable[[Any], Any]
 Get = Callable[[Any], Any]
 _SAME: Final[dict[str, type]] = {"String": str, "Boolean": bool}  # nothing to check once the type is right
@@ -37,7 +39,7 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._plans: dict[tuple[int, int], tuple[Any, Any, Complete | None]] = {}
-        self._promised: list[_Promise] = []  # by the functions that were called since it was last taken
+        self._promised: list[_Waiting] = []  # by the functions that were called since it was last taken
         self._raw: Any = None  # some place of the operation: resolvers on the short way ask for the context alone
 
     def complete_value(
@@ -59,31 +61,32 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         promised = self._taken()
         return self._kept(value, promised, rest) if promised else value
 
-    async def _kept(self, value: Any, promised: list[_Promise], rest: tuple[Any, ...]) -> Any:
+    async def _kept(self, value: Any, promised: list[_Waiting], rest: tuple[Any, ...]) -> Any:
         """The value once all that was promised is filled in, and what that promised in turn."""
         try:
             while promised:
-                waits = [promise.wait for promise in promised]
-                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                for promise in promised:
-                    if promise.wait in done:
-                        promise.into[promise.name] = promise.complete(promise.wait.result())
-                promised = [promise for promise in promised if promise.wait not in done] + self._taken()
+                batches = {waiting.promise.batch.reading for waiting in promised}
+                done, _ = await asyncio.wait(batches, return_when=asyncio.FIRST_COMPLETED)
+                for into, name, promise, complete in promised:
+                    if promise.batch.reading in done:
+                        into[name] = complete(promise.result())
+                promised = [waiting for waiting in promised if waiting.promise.batch.reading not in done]
+                promised += self._taken()
         except Exception:  # as above
             self._forget(promised + self._taken())
             again = super().complete_value(*rest)
             return await again if self.is_awaitable(again) else again
         return value
 
-    def _taken(self) -> list[_Promise]:
+    def _taken(self) -> list[_Waiting]:
         taken, self._promised = self._promised, []
         return taken
 
     @staticmethod
-    def _forget(promised: list[_Promise]) -> None:
+    def _forget(promised: list[_Waiting]) -> None:
         """Let go of what is asked for again; that it failed is told once."""
-        for promise in promised:
-            promise.wait.add_done_callback(lambda wait: wait.cancelled() or wait.exception())
+        for batch in {waiting.promise.batch.reading for waiting in promised}:
+            batch.add_done_callback(lambda reading: reading.cancelled() or reading.exception())
 
     def _plan(self, kind: GraphQLOutputType, details: Any) -> Complete | None:
         """The function for a type as it is selected; None when something below it is not plain."""
@@ -110,29 +113,29 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         fields, deferred = selected[0], selected[1]
         if deferred or (kind.is_type_of is not None and kind.name.startswith("__")):
             return None
-        parts: list[tuple[str, Get, Complete]] = []
+        parts: list[tuple[str, Get, Complete, bool]] = []
         for name, of in fields.items():
             field = self.schema.get_field(kind, of[0].node.name.value)
             if field is None:
                 return None
             if of[0].node.name.value == "__typename":
-                parts.append((name, _constant(kind.name), _itself))
+                parts.append((name, _constant(kind.name), _itself, False))
                 continue
             get = self._getter(field)
             complete = None if get is None else self._plan(field.type, of)
             if get is None or complete is None:
                 return None
-            parts.append((name, get, complete))
+            parts.append((name, get, complete, not isinstance(get, attrgetter)))
 
         def completed(value: Any) -> Any:
             if value is None:
                 return None
             found: dict[str, Any] = {}
-            for name, get, complete in parts:
+            for name, get, complete, promises in parts:
                 got = get(value)
-                if asyncio.isfuture(got):
+                if promises and type(got) is Promise:
                     found[name] = None  # keeps the place: fields are answered in the order in which they were asked for
-                    self._promised.append(_Promise(found, name, got, complete))
+                    self._promised.append(_Waiting(found, name, got, complete))
                 else:
                     found[name] = complete(got)
             return found
@@ -155,12 +158,12 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         return lambda value: method(value, Info(_raw_info=self._raw, _field=own))
 
 
-class _Promise(NamedTuple):
-    """A value that is awaited, and where it belongs."""
+class _Waiting(NamedTuple):
+    """A value that is promised, and where it belongs."""
 
     into: dict[str, Any]
     name: str
-    wait: asyncio.Future[Any]
+    promise: Promise[Any]
     complete: Complete
 
 

@@ -71,17 +71,19 @@ class PublicErrors(SchemaExtension):
 
 
 class Cost(SchemaExtension):
-    """Refuses what would fill too many fields, before anything is read."""
+    """Refuses what would fill too many fields, before anything is read; what is read then is what is asked for."""
 
     def on_execute(self) -> Iterator[None]:
         asked = self.execution_context
         if asked.graphql_document is not None:
             schema = asked.schema._schema
-            found = cost(schema, asked.graphql_document, asked.operation_name, asked.variables)
+            found, fields = cost(schema, asked.graphql_document, asked.operation_name, asked.variables)
             if found > COST:
                 told = f"this query may fill {found} fields, more than {COST}: ask for fewer records or fields"
                 error = GraphQLError(told, extensions={"code": "TOO_COSTLY"})
                 asked.result = ExecutionResult(data=None, errors=[error])
+            elif asked.context.alone:
+                asked.context.loaders.asked = fields
         yield
 
 

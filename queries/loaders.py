@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from strawberry.dataloader import DataLoader
-
 from queries.cache import Fingerprint
+from queries.lookups import Lookups, Promise
 from queries.memory import Memory
-from queries.records import Names, Record, Row
+from queries.records import Asked, Record, Row
 
 V = TypeVar("V")
 R = TypeVar("R", bound=Record)
@@ -22,7 +21,6 @@ Points = list[tuple[int, list[int], list[int]]]  # (item, windows, values), asce
 # Tables that jobs publish to, each with the columns of their lineage.
 RESULTS: Final = ("batch_indicators", "liquidity", "price_stability", "agent_performance", "reconciliation")
 _AT_ONCE: Final = 8  # statements in flight: more would only queue inside ClickHouse
-BATCH: Final = 500  # look-ups in one statement
 INSTRUMENTS: Final = 10_000  # of one run at most
 BLOCK: Final = 100  # windows that are read and remembered together
 AGENTS: Final = 1_000  # neighbours that are read and remembered together
@@ -62,24 +60,21 @@ class Loaders:
     run's fingerprint, which `runs` holds as it was before anything else was read.
     """
 
-    def __init__(
-        self, reader: Reader, memory: Memory | None = None, authorisation: str = "", names: Names | None = None
-    ) -> None:
-        """`names` are all that stand in the request's text; None = not known, so every column is read."""
+    def __init__(self, reader: Reader, memory: Memory | None = None, authorisation: str = "") -> None:
         self._reader = reader
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self.memory = memory if memory is not None else Memory(0)
         self._authorisation = authorisation
-        self.names = names
+        self.asked: Asked | None = None  # fields of the request; None = not known, so every column is read
         self.runs: dict[int, Fingerprint] = {}
         self.statements = 0
-        self.balance = self._loader(self._balances)
-        self._finders: dict[type[Record], DataLoader[Any, Any]] = {}
+        self.balance = Lookups(self._balances)
+        self._finders: dict[type[Record], Lookups[Any]] = {}
         self._readers: dict[str, Callable[[str, list[Any]], Awaitable[Sequence[Row | None]]]] = {
             "instrument_listed": self._instruments, "agent_founded": self._agents,
             "order_submitted": self._orders, "agent_decided": self._decisions,
         }  # fmt: skip
-        self._orders_of_decisions: DataLoader[Any, list[Row]] | None = None
+        self._orders_of_decisions: Lookups[list[Row]] | None = None
 
     async def rows(self, sql: str, **parameters: Any) -> list[Row]:
         """Run one SELECT."""
@@ -99,29 +94,25 @@ class Loaders:
         place = self.place(run, *what)
         return await load() if place is None else await self.memory.read(place, load, size)
 
-    @staticmethod
-    def _loader(load: Callable[[list[Any]], Awaitable[Sequence[V]]]) -> DataLoader[Any, V]:
-        return DataLoader(load_fn=load, max_batch_size=BATCH)
-
-    def find(self, kind: type[R], key: Any) -> Awaitable[R | None]:
+    def find(self, kind: type[R], key: Any) -> Promise[R | None]:
         """A record by (run, number of the agent or instrument) or (run, agent, number of the order or decision).
 
         All that are asked for before it is awaited are read together.
         """
         finder = self._finders.get(kind)
         if finder is None:
-            finder = self._finders[kind] = self._loader(partial(self._found, kind))
-        return finder.load(key)
+            finder = self._finders[kind] = Lookups(partial(self._found, kind))
+        return finder.find(key)
 
     async def _found(self, kind: type[R], keys: list[Any]) -> list[R | None]:
-        rows = await self._readers[kind.TABLE](kind.select(self.names), keys)
+        rows = await self._readers[kind.TABLE](kind.select(self.asked), keys)
         return [None if row is None else kind.of(row) for row in rows]
 
-    def orders_of(self, columns: str) -> DataLoader[Any, list[Row]]:
+    def orders_of(self, columns: str, key: Key) -> Promise[list[Row]]:
         """Orders by (run, agent, n of the decision that they follow from)."""
         if self._orders_of_decisions is None:
-            self._orders_of_decisions = self._loader(partial(self._orders_of, columns))
-        return self._orders_of_decisions
+            self._orders_of_decisions = Lookups(partial(self._orders_of, columns))
+        return self._orders_of_decisions.find(key)
 
     async def _pairs(self, table: str, columns: str, fields: tuple[str, str], keys: Sequence[Key]) -> dict[Key, Row]:
         """Records by (run, a, b); the keys of one request rarely span runs, so each run is one statement."""
@@ -129,10 +120,10 @@ class Loaders:
         first, second = fields
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({(int(a), int(b)) for of, a, b in keys if of == run})
-            # FINAL leaves PREWHERE to us, which may stand before it: records that stand twice are equal in every field.
-            # The numbers stand in the text, as what is bound travels in the address, escaped character by character.
+            # A record may stand twice until its table is merged, equal in every field. The numbers stand in the text,
+            # as what is bound travels in the address, escaped character by character.
             rows = await self.rows(
-                f"SELECT {columns} FROM {table} FINAL PREWHERE run = {{run:Int64}} "
+                f"SELECT {columns} FROM {table} PREWHERE run = {{run:Int64}} "
                 f"AND ({first}, {second}) IN ({', '.join(map(str, wanted))})",
                 run=run,
             )
@@ -203,13 +194,13 @@ class Loaders:
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({key[1:] for key in keys if key[0] == run})
             rows = await self.rows(
-                f"SELECT {columns} FROM order_submitted FINAL WHERE run = {{run:Int64}} "
+                f"SELECT {columns}, decision AS caused_by FROM order_submitted FINAL WHERE run = {{run:Int64}} "
                 "AND agent IN {agents:Array(Int64)} AND (agent, decision) IN {pairs:Array(Tuple(Int64, Int64))} "
                 "ORDER BY agent, n",
                 run=run, agents=sorted({agent for agent, _ in wanted}), pairs=wanted,
             )  # fmt: skip
             for row in rows:
-                known.setdefault((run, int(row["agent"]), int(row["decision"])), []).append(row)
+                known.setdefault((run, int(row["agent"]), int(row["caused_by"])), []).append(row)
         return [known.get(key, []) for key in keys]
 
     async def agents_after(self, run: int, after: int, limit: int) -> list[Row]:

@@ -30,6 +30,7 @@ class Context:
     fingerprint: Callable[[int], Awaitable[Fingerprint | None]]
     live: Any = None
     volatile: bool = False  # the answer depends on more than finished runs
+    alone: bool = False  # the context of one operation, not of all on a websocket
     rows_left: int = ROWS
 
     @property
@@ -124,12 +125,12 @@ def connect(
 
 async def page_of(
     info: Info, run: int, table: str, columns: str, keys: tuple[str, ...], first: int, after: str | None, only: Row,
-    one: str = "", *, final: bool = True,
+    *, repeats: bool = True,
 ) -> list[Row]:  # fmt: skip
     """Up to first + 1 rows of a run after the cursor, in the order of `keys`: one statement, found by primary key.
 
     `only` filters: an expression that equals its value, or a condition with a ? for it; null values filter nothing.
-    `final` is for tables of records, which may stand twice until they are merged; results of jobs never do.
+    Records may stand twice in their table until it is merged, equal in all that they say; results of jobs never do.
     """
     clauses = ["run = {run:Int64}"]
     parameters: dict[str, Any] = {"run": int(run), "limit": first + 1}
@@ -147,19 +148,20 @@ async def page_of(
             for i in range(len(keys))
         ]
         clauses.append(f"({' OR '.join(f'({part})' for part in later)})")
+    order = ", ".join(keys)
+    once = f"LIMIT 1 BY {order} " if repeats else ""  # cheaper than FINAL, as rows are read in this order
     return await info.context.loaders.rows(
-        f"SELECT {columns} FROM {table} {'FINAL' if final else ''} WHERE {' AND '.join(clauses)} "
-        f"ORDER BY {', '.join(keys)} {one} LIMIT {{limit:UInt32}}",
+        f"SELECT {columns} FROM {table} WHERE {' AND '.join(clauses)} ORDER BY {order} {once}LIMIT {{limit:UInt32}}",
         **parameters,
     )
 
 
 async def records(
-    info: Info, run: int, kind: type[R], keys: tuple[str, ...], first: int, after: str | None, only: Row, one: str = ""
+    info: Info, run: int, kind: type[R], keys: tuple[str, ...], first: int, after: str | None, only: Row
 ) -> Connection[R]:
     """A page of the records of a run, as `page_of` reads them."""
     size = page_size(info, first)
-    rows = await page_of(info, run, kind.TABLE, kind.select(info.context.loaders.names), keys, size, after, only, one)
+    rows = await page_of(info, run, kind.TABLE, kind.select(info.context.loaders.asked), keys, size, after, only)
     return connect(rows, size, after, keys, kind.of)
 
 

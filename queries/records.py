@@ -1,42 +1,39 @@
 """Types of GraphQL that are rows of a table: a field names its column, and a column that nobody asked for is not read.
 
-ClickHouse keeps every column in a file of its own: a look-up of scattered rows costs about as much as it has columns.
+ClickHouse keeps every column in a file of its own: a few rows cost about as much as they have columns.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar, Final, Self, get_origin, get_type_hints
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 Row = Mapping[str, Any]
-Names = frozenset[str]
+Asked = Mapping[str, AbstractSet[str]]  # names of the fields that a request asks for, by type
 
 _COLUMN: Final = "column"
-_ALWAYS: Final = "always"
+_FOR: Final = "for"
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ALWAYS: Final = ("*",)  # whatever is asked: keys
 
 
-def names_in(query: str) -> Names:
-    """Every name in a text of GraphQL: more than the fields that it asks for, never less."""
-    return frozenset(_WORD.findall(query))
-
-
-def column(description: str, source: str = "", *, always: bool = False) -> Any:
+def column(description: str, source: str = "", *, also_for: Sequence[str] = ()) -> Any:
     """A field that is read from the column of its name, or from another column or expression.
 
-    `always` is for keys and what resolvers of other fields need: it is read whatever is asked.
+    `also_for` names the resolvers that need it too, or is ALWAYS.
     """
-    return strawberry.field(description=description, metadata={_COLUMN: source, _ALWAYS: always})
+    return strawberry.field(description=description, metadata={_COLUMN: source, _FOR: also_for})
 
 
-def link(source: str = "") -> Any:
+def link(source: str = "", *, also_for: Sequence[str] = ALWAYS) -> Any:
     """A private attribute that resolvers need: the column of its name, or another."""
-    return dataclasses.field(metadata={_COLUMN: source, _ALWAYS: True})
+    return dataclasses.field(metadata={_COLUMN: source, _FOR: also_for})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +41,7 @@ class _Column:
     key: str  # under which it stands in a row
     sql: str
     read: Callable[[Any], Any]
-    asked: str | None  # name of its field in GraphQL; None: always read
+    asked: frozenset[str]  # names of the fields in GraphQL that need it; none: always read
 
 
 class Record:
@@ -54,10 +51,11 @@ class Record:
     _row: Row
 
     @classmethod
-    def select(cls, names: Names | None = None) -> str:
-        """What to SELECT for a request that holds these names; None = all columns."""
+    def select(cls, asked: Asked | None = None) -> str:
+        """What to SELECT for a request that asks for these fields; None = all columns."""
+        fields = None if asked is None else asked.get(cls.__name__, frozenset())
         columns = _columns(cls).values()
-        return ", ".join(c.sql for c in columns if names is None or c.asked is None or c.asked in names)
+        return ", ".join(c.sql for c in columns if fields is None or not c.asked or not c.asked.isdisjoint(fields))
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -93,7 +91,8 @@ def _column(field: dataclasses.Field[Any], kind: Any) -> _Column:
     plain = _WORD.fullmatch(source) is not None
     key = source if plain else field.name
     quoted = f"`{source}`" if plain else source
-    asked = None if field.metadata[_ALWAYS] else to_camel_case(field.name)
+    needed = field.metadata[_FOR]
+    asked = frozenset() if needed == ALWAYS else frozenset(map(to_camel_case, (field.name, *needed)))
     if kind is str:
         return _Column(key, f"toString({quoted}) AS `{key}`", str, asked)
     read = _integers if get_origin(kind) is list else bool if kind is bool else int

@@ -45,7 +45,6 @@ from queries.loaders import Loaders, Reader, fingerprint
 from queries.memory import Memory
 from queries.paging import Context
 from queries.reader import Stores
-from queries.records import names_in
 from queries.schema import build_schema
 
 log = logging.getLogger("escape.queries")
@@ -112,11 +111,10 @@ class Api:
         # slowest, and an answer that is known would wait behind them for the processor.
         self._places = asyncio.Semaphore(config.at_work)
 
-    def context(self, authorisation: str = "", query: str | None = None) -> Context:
-        """A context for one operation, and its text where it is known."""
-        names = None if query is None else names_in(query)
-        loaders = Loaders(self.reader, self.memory, authorisation, names)
-        return Context(loaders, self.cache.fingerprint, live=self.live)
+    def context(self, authorisation: str = "", alone: bool = False) -> Context:
+        """A context for one operation `alone`, or for all of a websocket."""
+        loaders = Loaders(self.reader, self.memory, authorisation)
+        return Context(loaders, self.cache.fingerprint, live=self.live, alone=alone)
 
     async def graphql(self, request: Request) -> Response:
         """POST /graphql: one operation as JSON; any other content type is refused, so no foreign form gets here."""
@@ -144,7 +142,7 @@ class Api:
             known = None  # executed below, where errors are told and logged
         if known is not None:
             return Response(known, media_type="application/json", headers={"X-Cache": "hit"})
-        context = self.context(authorisation, asked["query"])
+        context = self.context(authorisation, alone=True)
         try:
             async with asyncio.timeout(SECONDS), self._places:
                 result = await self.schema.execute(

@@ -7,7 +7,7 @@ from typing import Any, cast
 import strawberry
 
 from queries.paging import Info
-from queries.records import Record, column, link
+from queries.records import ALWAYS, Record, column, link
 from queries.types import BigInt, Money, resolver
 from queries.types_events import Event, causes_of
 
@@ -18,7 +18,7 @@ class Instrument(Record):
 
     TABLE = "instrument_listed"
 
-    instrument: BigInt = column("Number of the instrument in its run", always=True)
+    instrument: BigInt = column("Number of the instrument in its run", also_for=ALWAYS)
     symbol: str = column("Name for people")
     instrument_class: str = column("good, service, equity or currency")
     item: BigInt = column("Product of a good or service, issuer's agent id of a share, else 0")
@@ -49,10 +49,10 @@ class Balance(Record):
 
     TABLE = "balance_recorded"
 
-    window: int = column("Number of the window", always=True)
-    agent_id: BigInt = column("Owner", "agent", always=True)
+    window: int = column("Number of the window", also_for=ALWAYS)
+    agent_id: BigInt = column("Owner", "agent", also_for=ALWAYS)
     account: str = column("cash, goods, capital, shares or bonds")
-    item: BigInt = column("Product, issuer or 0", always=True)
+    item: BigInt = column("Product, issuer or 0", also_for=ALWAYS)
     quantity: BigInt = column("Amount; unit: 1e-8 of the currency (cash, bonds), lots (goods, capital), shares")
     run: strawberry.Private[int] = link()
     account_number: strawberry.Private[int] = link("toInt64(balance_recorded.account)")
@@ -68,14 +68,14 @@ class Agent(Record):
 
     TABLE = "agent_founded"
 
-    agent: BigInt = column("Number of the agent in its run", always=True)
+    agent: BigInt = column("Number of the agent in its run", also_for=ALWAYS)
     name: str = column("Name for people")
     role: str = column("household, corporation, market_maker, government, ...")
     run: strawberry.Private[int] = link()
 
     @resolver("Its stocks at the end of a window")
     async def balances(self, info: Info, window: int) -> list[Balance]:
-        rows = await info.context.loaders.balance.load((self.run, window, int(self.agent)))
+        rows = await info.context.loaders.balance.find((self.run, window, int(self.agent)))
         info.context.spend(len(rows))  # an agent's balances lead to the agent again: depth alone would multiply
         return [Balance.of(row) for row in rows]
 
@@ -98,9 +98,9 @@ class Decision(Record):
 
     TABLE = "agent_decided"
 
-    agent_id: BigInt = column("Who decided", "agent", always=True)
-    n: BigInt = column("Counter of the agent; (agent, n) is the identity", always=True)
-    tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)", always=True)
+    agent_id: BigInt = column("Who decided", "agent", also_for=ALWAYS)
+    n: BigInt = column("Counter of the agent; (agent, n) is the identity", also_for=ALWAYS)
+    tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)", also_for=("causes",))
     role: str = column("Role of the agent")
     strategy: str = column("Rule followed")
     action: str = column("What was decided")
@@ -118,9 +118,8 @@ class Decision(Record):
 
     @resolver("The orders that follow from it, by number")
     async def orders(self, info: Info) -> list[Order]:
-        rows = await info.context.loaders.orders_of(Order.select(info.context.loaders.names)).load(
-            (self.run, int(self.agent_id), int(self.n))
-        )
+        loaders = info.context.loaders
+        rows = await loaders.orders_of(Order.select(loaders.asked), (self.run, int(self.agent_id), int(self.n)))
         info.context.spend(len(rows))
         return [Order.of(row) for row in rows]
 
@@ -131,10 +130,10 @@ class Order(Record):
 
     TABLE = "order_submitted"
 
-    agent_id: BigInt = column("Who sent it", "agent", always=True)
-    n: BigInt = column("Counter of the agent; (agent, n) is the identity", always=True)
-    order: BigInt = column("Order id, unique per agent", always=True)
-    instrument_id: BigInt = column("What was ordered", "instrument", always=True)
+    agent_id: BigInt = column("Who sent it", "agent", also_for=ALWAYS)
+    n: BigInt = column("Counter of the agent; (agent, n) is the identity", also_for=ALWAYS)
+    order: BigInt = column("Order id, unique per agent", also_for=ALWAYS)
+    instrument_id: BigInt = column("What was ordered", "instrument", also_for=("instrument",))
     tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)")
     side: str = column("buy or sell")
     type: str = column("limit or market")
@@ -147,7 +146,7 @@ class Order(Record):
     use: str = column("What the buyer buys for")
     tax_rate: BigInt = column("Sales tax on top; unit: 0.0001")
     run: strawberry.Private[int] = link()
-    cause: strawberry.Private[int] = link("decision")
+    cause: strawberry.Private[int] = link("decision", also_for=("decision",))
 
     @resolver("Who sent it")
     def agent(self, info: Info) -> Agent | None:
@@ -171,21 +170,21 @@ class Trade(Record):
 
     TABLE = "trade_executed"
 
-    instrument_id: BigInt = column("What was traded", "instrument", always=True)
-    seq: BigInt = column("Counter of the instrument's output; (instrument, seq) is the identity", always=True)
+    instrument_id: BigInt = column("What was traded", "instrument", also_for=ALWAYS)
+    seq: BigInt = column("Counter of the instrument's output; (instrument, seq) is the identity", also_for=ALWAYS)
     tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)")
     price: BigInt = column("Unit: price steps of 10^-priceScale")
     quantity: BigInt = column("Unit: lots of 10^-quantityScale")
     notional: Money = column("price x quantity: what the seller receives")
     tax: Money = column("Sales tax that the buyer pays on top")
-    taker_side: str = column("Side of the incoming order: buy or sell", always=True)
+    taker_side: str = column("Side of the incoming order: buy or sell", also_for=("buyer", "seller"))
     use: str = column("What the buyer buys for: none, intermediate, consumption, ...")
     instrument_class: str = column("good, service, equity or currency")
-    maker_agent: BigInt = column("Agent of the resting order", always=True)
-    taker_agent: BigInt = column("Agent of the incoming order", always=True)
+    maker_agent: BigInt = column("Agent of the resting order", also_for=("buyer", "seller", "maker_order"))
+    taker_agent: BigInt = column("Agent of the incoming order", also_for=("buyer", "seller", "taker_order"))
     run: strawberry.Private[int] = link()
-    maker_id: strawberry.Private[int] = link("maker_order")
-    taker_id: strawberry.Private[int] = link("taker_order")
+    maker_id: strawberry.Private[int] = link("maker_order", also_for=("maker_order",))
+    taker_id: strawberry.Private[int] = link("taker_order", also_for=("taker_order",))
 
     @resolver("What was traded")
     def instrument(self, info: Info) -> Instrument | None:

@@ -178,7 +178,7 @@ class JobResults:
         size, keys = page_size(info, first), ("window", "instrument")
         columns = f"run, window, instrument, trades, quoted_epochs, {_texts('traded_value', *_LOTS, *_RATIOS)}"
         only = {"window": window, "instrument": instrument}
-        rows = await page_of(info, self.id, "liquidity", columns, keys, size, after, only, final=False)
+        rows = await page_of(info, self.id, "liquidity", columns, keys, size, after, only, repeats=False)
         return connect(rows, size, after, keys, Liquidity.of)
 
     @resolver("Stability of prices in the order of (window, instrument); empty until the job has run")
@@ -189,7 +189,7 @@ class JobResults:
         size, keys = page_size(info, first), ("window", "instrument")
         columns = f"run, window, instrument, {_texts(*_STABILITY)}"
         only = {"window": window, "instrument": instrument}
-        rows = await page_of(info, self.id, "price_stability", columns, keys, size, after, only, final=False)
+        rows = await page_of(info, self.id, "price_stability", columns, keys, size, after, only, repeats=False)
         return connect(rows, size, after, keys, PriceStability.of)
 
     @resolver("Performance of agents in the order of (window, agent); empty until the job has run")
@@ -201,7 +201,7 @@ class JobResults:
         amounts = _texts("net_worth", "change", "growth", "bought", "sold")
         columns = f"run, window, agent, toString(role) AS role, trades, {amounts}"
         only = {"window": window, "agent": agent, "toString(agent_performance.role)": role}
-        rows = await page_of(info, self.id, "agent_performance", columns, keys, size, after, only, final=False)
+        rows = await page_of(info, self.id, "agent_performance", columns, keys, size, after, only, repeats=False)
         return connect(rows, size, after, keys, AgentPerformance.of)
 
     @resolver("Performance of all agents of each role in a window; empty until the job has run")

@@ -171,7 +171,7 @@ class Run(JobResults):
         size = page_size(info, first)
         keys = ("instrument", "seq")
         only = {"instrument": instrument}
-        rows = await page_of(info, self.id, STATUS_TABLE, STATUS_COLUMNS, keys, size, after, only, final=False)
+        rows = await page_of(info, self.id, STATUS_TABLE, STATUS_COLUMNS, keys, size, after, only, repeats=False)
         return connect(rows, size, after, keys, TradingStatus.of)
 
     @resolver("Orders in the order of (agent, n)")
@@ -215,7 +215,7 @@ class Run(JobResults):
             rows = await loaders.agents_after(self.id, last, size + 1)
             return connect(rows, size, after, ("agent",), Agent.of)
         only = {"toString(agent_founded.role)": role}
-        return await records(info, self.id, Agent, ("agent",), first, after, only, "LIMIT 1 BY agent")
+        return await records(info, self.id, Agent, ("agent",), first, after, only)
 
     @resolver("Stocks at the end of a window in the order of (agent, account, item)")
     async def balances(

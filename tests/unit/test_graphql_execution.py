@@ -51,7 +51,7 @@ def answer(reader: Any, query: str, variables: dict[str, Any] | None = None) -> 
     api = Api(ApiConfig(), reader)
 
     async def ask() -> Any:
-        found = await api.schema.execute(query, variables, api.context(query=query))
+        found = await api.schema.execute(query, variables, api.context(alone=True))
         while len(asyncio.all_tasks()) > 1:  # what graphql-core lets settle behind an answer with errors
             await asyncio.sleep(0.01)
         return found
