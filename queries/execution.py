@@ -113,27 +113,27 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         fields, deferred = selected[0], selected[1]
         if deferred or (kind.is_type_of is not None and kind.name.startswith("__")):
             return None
-        parts: list[tuple[str, Get, Complete, bool]] = []
+        parts: list[tuple[str, Get, Complete]] = []
         for name, of in fields.items():
             field = self.schema.get_field(kind, of[0].node.name.value)
             if field is None:
                 return None
             if of[0].node.name.value == "__typename":
-                parts.append((name, _constant(kind.name), _itself, False))
+                parts.append((name, _constant(kind.name), _itself))
                 continue
             get = self._getter(field)
             complete = None if get is None else self._plan(field.type, of)
             if get is None or complete is None:
                 return None
-            parts.append((name, get, complete, not isinstance(get, attrgetter)))
+            parts.append((name, get, complete))
 
         def completed(value: Any) -> Any:
             if value is None:
                 return None
             found: dict[str, Any] = {}
-            for name, get, complete, promises in parts:
+            for name, get, complete in parts:
                 got = get(value)
-                if promises and type(got) is Promise:
+                if isinstance(got, Promise):
                     found[name] = None  # keeps the place: fields are answered in the order in which they were asked for
                     self._promised.append(_Waiting(found, name, got, complete))
                 else:

@@ -50,7 +50,7 @@ from schemas.log.reader import LogReader, read_all
 from schemas.log.writer import LogWriter
 from tests.integration.gate import Gate
 from tests.integration.lab import Lab
-from tests.integration.test_jobs_rules import QUICK
+from tests.integration.test_jobs_rules import QUICK, RECORDED
 
 pytestmark = [
     pytest.mark.integration,
@@ -303,8 +303,8 @@ def test_a_spark_without_connector_is_told_so_at_once() -> None:
 
 
 def test_a_spark_that_ends_meanwhile_is_told_so(finished: Finished) -> None:
-    recorded = Path(__file__).parent.parent / "data" / "runs" / "0.1.0" / "village.avro"
-    command = [sys.executable, "-m", "jobs.main", "gdp", "--file", str(recorded), "--jars", finished.config.jars]
+    file = str(RECORDED / "village.avro")
+    command = [sys.executable, "-m", "jobs.main", "gdp", "--file", file, "--jars", finished.config.jars]
     home = {"JAVA_HOME": finished.config.java_home, "JDK_JAVA_OPTIONS": QUICK}
     job = subprocess.Popen(command, env={**os.environ, **home}, stderr=subprocess.PIPE, text=True)
     assert job.stderr is not None

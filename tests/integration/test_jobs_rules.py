@@ -66,7 +66,7 @@ TYPES = {"agent": "bigint", "role": "string", "taker_side": "string", "use": "st
          "kind": "string", "account": "string", "side": "string", "parameter": "string"}  # fmt: skip
 EPOCH = 20
 # A test's Spark lives too short to repay the optimising compiler. Without it Java keeps 48 MB for compiled code, which
-# this file's plans fill: a task that then needs room in it ends Spark, at a moment that differs from run to run.
+# this file's plans fill. Spark ended twice just then; that it ended for lack of room is likely, not proven.
 QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 
