@@ -3,6 +3,7 @@
 A synthetic run of N events lies in the tables of an embedded ClickHouse; the server of `escape serve` runs in front of
 it as a process of its own. Clients ask one request after the other, each over a connection of its own:
 
+- first: queries of a run that nobody asked about before, while the server begins to copy its records;
 - mix: dashboards and notebooks, which repeat their queries (the popular ones most) since a while, and 5 % that nobody
   asked before;
 - new: queries of the same kinds that nobody asked before, so that no answer is known: all have new variables, half of
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,7 +208,10 @@ def _cpu(process: psutil.Process) -> float:
 
 def served(url: str, password: str, log: Path) -> tuple[subprocess.Popen[str], int]:
     """The server as a process of its own that reads as `reader`; its port."""
-    command = [sys.executable, "-m", "queries.server", "--clickhouse-url", url, "--user", "reader"]
+    command = [
+        sys.executable, "-m", "queries.server", "--clickhouse-url", url, "--user", "reader",
+        "--copies", str(log.with_name("copies")),
+    ]  # fmt: skip
     with open(log, "wb") as errors:
         process = subprocess.Popen(
             command, env={**os.environ, "CLICKHOUSE_PASSWORD": password}, stdout=subprocess.PIPE, stderr=errors,
@@ -219,8 +224,20 @@ def served(url: str, password: str, log: Path) -> tuple[subprocess.Popen[str], i
     return process, int(json.loads(line)["url"].rpartition(":")[2])
 
 
+def copied(port: int) -> dict[str, float]:
+    """What the server tells of its copies once it makes none; seconds that this took from now."""
+    began = time.perf_counter()
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
+            told: dict[str, float] = json.load(answer)["copies"]
+        if not told.pop("making"):
+            return {**told, "awaited_s": round(time.perf_counter() - began, 1)}
+        time.sleep(0.1)
+
+
 def scenarios(requests: Requests) -> Iterator[tuple[str, Callable[[], tuple[str, bytes]], int]]:
     """Name, source of requests, number of clients."""
+    yield "first", requests.new, 4
     yield "mix", requests.mixed, 32
     yield "new", requests.new, 4
     yield "new", requests.new, 32
@@ -242,19 +259,20 @@ def run(events: int, seconds: float, folder: Path, tell: Callable[[str], None]) 
             watched = {name: psutil.Process(pid) for name, pid in processes.items()}
             requests = Requests(kinds(events, names))
             results = []
-            # Once each, so that no figure holds the start of threads and connections.
-            asyncio.run(measure(port, requests.new, 8, min(2.0, seconds), watched))
-            asyncio.run(ask_once(port, requests.pool))  # dashboards have been open for a while
+            copies: dict[str, float] = {}
             for name, draw, clients in scenarios(requests):
                 tell(f"{name}, {clients} clients")
                 load = asyncio.run(measure(port, draw, clients, seconds, watched))
                 results.append({"scenario": name, **load.report()})
+                if not copies:
+                    copies = copied(port)
+                    asyncio.run(ask_once(port, requests.pool))  # dashboards have been open for a while
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=20)
     return {
         "events": sum(counts.values()), "tables": counts, "fill_s": round(filled, 1), "new_share_of_mix": NEW_SHARE,
-        "cores": os.cpu_count(), "load_average": os.getloadavg()[0], "results": results,
+        "copies": copies, "cores": os.cpu_count(), "load_average": os.getloadavg()[0], "results": results,
     }  # fmt: skip
 
 

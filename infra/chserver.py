@@ -36,6 +36,7 @@ from schemas.clickhouse import native_block
 log = logging.getLogger("escape.clickhouse")
 WRITER: Final = "escape"
 READER: Final = "reader"
+_FRAMELESS: Final = ("Native", "RowBinary")  # pieces of an answer are handed on as they come
 STATEMENT_LIMIT: Final = 64 << 20
 _NAME = rb'(?:`[^`]+`|"[^"]+"|\w+)'
 _INSERT: Final = re.compile(
@@ -160,16 +161,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _query(self, session: Any, statement: Statement, wanted: str, parameters: dict[str, str] | None) -> None:
         headers = {"X-ClickHouse-Format": wanted} if statement.reads else {}
-        if statement.verb not in ("select", "with") or wanted != "Native":
+        if statement.verb not in ("select", "with") or wanted not in _FRAMELESS:
             result = session.query(statement.text, wanted, params=parameters)
             self._answer(200, result.bytes() if result is not None else b"", headers)
             return
-        # Native blocks follow each other without a frame, so they can be handed on as they come.
         stream = session.send_query(statement.text, wanted, params=parameters)
         try:
             piece = stream.fetch()
             self._head(200, {**headers, "Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"})
-            if piece is None:
+            if piece is None and wanted == "Native":
                 self._chunk(_header(session, statement, parameters))
             while piece is not None:
                 self._chunk(piece.bytes())

@@ -67,13 +67,14 @@ def clickhouse(folder: Path, port: int) -> Child:
 
 
 def api(
-    reader: ClickHouseConfig, reports: Path, descriptor: int, production: bool, hosts: Sequence[str],
+    reader: ClickHouseConfig, folder: Path, descriptor: int, production: bool, hosts: Sequence[str],
     origins: Sequence[str],
 ) -> Child:  # fmt: skip
     """The server of GraphQL and the reports, on a listening socket that it inherits."""
     command = _module(
         "queries.server", "--clickhouse-url", reader.url, "--user", reader.user, "--database", reader.database,
-        "--reports", str(reports), "--descriptor", str(descriptor), *(["--production"] if production else []),
+        "--reports", str(folder / "reports"), "--copies", str(folder / "copies"), "--descriptor", str(descriptor),
+        *(["--production"] if production else []),
         *(f"--allow-host={name}" for name in hosts), *(f"--allow-origin={name}" for name in origins),
     )  # fmt: skip
     return Child("api", command, {PASSWORD: reader.password})

@@ -15,8 +15,9 @@ from economy.errors import InputError, UnknownRunError
 from queries.feeds import AlertFeed, Feed, TradeFeed
 from queries.feeds import message as alert_message
 from queries.limits import RefusedError, public_error
-from queries.loaders import Loaders, Reader
+from queries.loaders import Loaders
 from queries.paging import Info
+from queries.reader import Reader
 from queries.records import Row
 from queries.types import WINDOW_FIGURES, BigInt, Window, subscription
 from queries.types_events import Event

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from queries.cache import Fingerprint
+from queries.copies import Copies, Copy
 from queries.lookups import Lookups, Promise
 from queries.memory import Memory
+from queries.reader import Reader
 from queries.records import Asked, Record, Row
 
 V = TypeVar("V")
@@ -46,13 +48,6 @@ INSTRUMENT_COLUMNS: Final = (
 )
 
 
-class Reader(Protocol):
-    """What reads the tables: queries.store in a deployment, ClickHouse's engine in-process in tests."""
-
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The result of a SELECT; `{name:Type}` in the text are bound by the server."""
-
-
 class Loaders:
     """The reads of one request: statements run in threads, a few at once; single records are batched and remembered.
 
@@ -60,8 +55,11 @@ class Loaders:
     run's fingerprint, which `runs` holds as it was before anything else was read.
     """
 
-    def __init__(self, reader: Reader, memory: Memory | None = None, authorisation: str = "") -> None:
+    def __init__(
+        self, reader: Reader, memory: Memory | None = None, authorisation: str = "", copies: Copies | None = None
+    ) -> None:
         self._reader = reader
+        self._copies = copies
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self.memory = memory if memory is not None else Memory(0)
         self._authorisation = authorisation
@@ -70,7 +68,7 @@ class Loaders:
         self.statements = 0
         self.balance = Lookups(self._balances)
         self._finders: dict[type[Record], Lookups[Any]] = {}
-        self._readers: dict[str, Callable[[str, list[Any]], Awaitable[Sequence[Row | None]]]] = {
+        self._readers: dict[str, Callable[[type[Record], list[Any]], Awaitable[Sequence[Row | None]]]] = {
             "instrument_listed": self._instruments, "agent_founded": self._agents,
             "order_submitted": self._orders, "agent_decided": self._decisions,
         }  # fmt: skip
@@ -86,6 +84,13 @@ class Loaders:
         """Under what something of a run is remembered; None while the run may change."""
         known = self.runs.get(run)
         return (self._authorisation, run, known, *what) if known is not None and known.final else None
+
+    def copy(self, run: int, table: str) -> Copy | None:
+        """The copy of a run's records, None when the tables must be asked; the more often, the sooner it is made."""
+        known = self.runs.get(run)
+        if self._copies is None or known is None or not known.final:
+            return None
+        return self._copies.get(self._authorisation, run, known.digest, table)
 
     async def remembered(
         self, run: int, what: tuple[Any, ...], load: Callable[[], Awaitable[V]], size: Callable[[V], int]
@@ -105,7 +110,7 @@ class Loaders:
         return finder.find(key)
 
     async def _found(self, kind: type[R], keys: list[Any]) -> list[R | None]:
-        rows = await self._readers[kind.TABLE](kind.select(self.asked), keys)
+        rows = await self._readers[kind.TABLE](kind, keys)
         return [None if row is None else kind.of(row) for row in rows]
 
     def orders_of(self, columns: str, key: Key) -> Promise[list[Row]]:
@@ -114,20 +119,23 @@ class Loaders:
             self._orders_of_decisions = Lookups(partial(self._orders_of, columns))
         return self._orders_of_decisions.find(key)
 
-    async def _pairs(self, table: str, columns: str, fields: tuple[str, str], keys: Sequence[Key]) -> dict[Key, Row]:
-        """Records by (run, a, b); the keys of one request rarely span runs, so each run is one statement."""
+    async def _pairs(self, kind: type[Record], keys: Sequence[Key], second: str = "n") -> dict[Key, Row]:
+        """Records by (run, agent, second); the keys of one request rarely span runs, so each run is one statement."""
         known: dict[Key, Row] = {}
-        first, second = fields
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({(int(a), int(b)) for of, a, b in keys if of == run})
+            copy = self.copy(run, kind.TABLE) if second == "n" else None
+            if copy is not None:
+                known.update({(run, *key): row for key in wanted if (row := copy.find(key)) is not None})
+                continue
             # A record may stand twice until its table is merged, equal in every field. The numbers stand in the text,
             # as what is bound travels in the address, escaped character by character.
             rows = await self.rows(
-                f"SELECT {columns} FROM {table} PREWHERE run = {{run:Int64}} "
-                f"AND ({first}, {second}) IN ({', '.join(map(str, wanted))})",
+                f"SELECT {kind.select(self.asked)} FROM {kind.TABLE} PREWHERE run = {{run:Int64}} "
+                f"AND (agent, {second}) IN ({', '.join(map(str, wanted))})",
                 run=run,
             )
-            known.update({(run, int(row[first]), int(row[second])): row for row in rows})
+            known.update({(run, int(row["agent"]), int(row[second])): row for row in rows})
         return known
 
     def known_instrument(self, run: int, instrument: int) -> Row | None:
@@ -155,11 +163,11 @@ class Loaders:
 
         return await self.remembered(run, ("instruments",), load, lambda found: _ROW * len(found))
 
-    async def _instruments(self, _: str, keys: list[Any]) -> Sequence[Row | None]:
+    async def _instruments(self, _: type[Record], keys: list[Any]) -> Sequence[Row | None]:
         known = {run: await self.instruments(run) for run in sorted({key[0] for key in keys})}
         return [known[run].get(instrument) for run, instrument in keys]
 
-    async def _agents(self, _: str, keys: list[Any]) -> Sequence[Row | None]:
+    async def _agents(self, _: type[Record], keys: list[Any]) -> Sequence[Row | None]:
         places = {key: self.place(key[0], "agent", key[1]) for key in keys}
         known: dict[Any, Row | None] = {key: self.memory.get(place) for key, place in places.items() if place}
         for run in sorted({key[0] for key in keys if known.get(key) is None}):
@@ -175,18 +183,18 @@ class Loaders:
                     self.memory.put(places[key], row, _ROW)
         return [known.get(key) for key in keys]
 
-    async def _orders(self, columns: str, keys: list[Key]) -> Sequence[Row | None]:
+    async def _orders(self, kind: type[Record], keys: list[Key]) -> Sequence[Row | None]:
         # Agents of a scenario name an order by the number of its record, which is found by primary key; whoever wrote
         # a tape names it as he likes.
-        numbered = await self._pairs("order_submitted", columns, ("agent", "n"), keys)
+        numbered = await self._pairs(kind, keys)
         known = {key: row for key, row in numbered.items() if int(row["order"]) == key[2]}
         named = [key for key in keys if key not in known]
         if named:
-            known |= await self._pairs("order_submitted", columns, ("agent", "order"), named)
+            known |= await self._pairs(kind, named, "order")
         return [known.get(key) for key in keys]
 
-    async def _decisions(self, columns: str, keys: list[Key]) -> Sequence[Row | None]:
-        known = await self._pairs("agent_decided", columns, ("agent", "n"), keys)
+    async def _decisions(self, kind: type[Record], keys: list[Key]) -> Sequence[Row | None]:
+        known = await self._pairs(kind, keys)
         return [known.get(key) for key in keys]
 
     async def _orders_of(self, columns: str, keys: list[Key]) -> list[list[Row]]:

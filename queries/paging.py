@@ -156,12 +156,17 @@ async def page_of(
     )
 
 
-async def records(
-    info: Info, run: int, kind: type[R], keys: tuple[str, ...], first: int, after: str | None, only: Row
-) -> Connection[R]:
-    """A page of the records of a run, as `page_of` reads them."""
-    size = page_size(info, first)
-    rows = await page_of(info, run, kind.TABLE, kind.select(info.context.loaders.asked), keys, size, after, only)
+async def records(info: Info, run: int, kind: type[R], first: int, after: str | None, only: Row) -> Connection[R]:
+    """A page of the records of a run in the order of their keys, as `page_of` reads them or from the run's copy."""
+    size, keys, loaders = page_size(info, first), kind.KEYS, info.context.loaders
+    chosen = {name: value for name, value in only.items() if value is not None}
+    # What a copy finds without looking at records that are not asked for.
+    copy = loaders.copy(run, kind.TABLE) if chosen.keys() <= {keys[0]} else None
+    if copy is None:
+        rows = await page_of(info, run, kind.TABLE, kind.select(loaders.asked), keys, size, after, chosen)
+    else:
+        cursor = None if after is None else decode_cursor(after, len(keys))
+        rows = copy.page([int(value) for value in chosen.values()], cursor, size + 1)
     return connect(rows, size, after, keys, kind.of)
 
 

@@ -1,13 +1,23 @@
-"""The tables of a deployment as the reader of GraphQL: a store for each thread that reads."""
+"""What GraphQL reads the tables with, and how it does so in a deployment: a store for each thread that reads."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from queries.config import ClickHouseConfig
 from queries.store import Store
+
+
+class Reader(Protocol):
+    """What reads the tables: Stores in a deployment, ClickHouse's engine in-process in tests."""
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The result of a SELECT; `{name:Type}` in the text are bound by the server."""
+
+    def packed(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[bytes]:
+        """The result of a SELECT as RowBinary, in pieces: the values of one row after the other, without names."""
 
 
 class Stores:
@@ -18,8 +28,15 @@ class Stores:
         self._local = threading.local()
 
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The result of a SELECT. Raises SetupError when ClickHouse does not answer."""
+        """As Reader. Raises SetupError when ClickHouse does not answer."""
+        return self._store().rows(sql, parameters)
+
+    def packed(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[bytes]:
+        """As Reader. Raises SetupError when ClickHouse does not answer, or stops to."""
+        return self._store().packed(sql, parameters)
+
+    def _store(self) -> Store:
         store: Store | None = getattr(self._local, "store", None)
         if store is None:
             store = self._local.store = Store(self._config)
-        return store.rows(sql, parameters)
+        return store

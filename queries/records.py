@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, ClassVar, Final, Self, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, Self, get_type_hints
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
@@ -23,8 +23,8 @@ _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ALWAYS: Final = ("*",)  # whatever is asked: keys
 
 
-def column(description: str, source: str = "", *, also_for: Sequence[str] = ()) -> Any:
-    """A field that is read from the column of its name, or from another column or expression.
+def column(description: str, source: str | tuple[str, ...] = "", *, also_for: Sequence[str] = ()) -> Any:
+    """A field that is read from the column of its name, from another column or expression, or from several as a list.
 
     `also_for` names the resolvers that need it too, or is ALWAYS.
     """
@@ -38,16 +38,17 @@ def link(source: str = "", *, also_for: Sequence[str] = ALWAYS) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Column:
-    key: str  # under which it stands in a row
+    keys: tuple[str, ...]  # under which it stands in a row
     sql: str
-    read: Callable[[Any], Any]
+    read: Callable[..., Any]  # from the values of the keys
     asked: frozenset[str]  # names of the fields in GraphQL that need it; none: always read
 
 
 class Record:
-    """Base of such types. Their fields are `column`s and `link`s, all of one table."""
+    """Base of such types. Their fields are `column`s and `link`s, all of one table; KEYS tell a run's records apart."""
 
     TABLE: ClassVar[str]
+    KEYS: ClassVar[tuple[str, ...]]
     _row: Row
 
     @classmethod
@@ -59,7 +60,7 @@ class Record:
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """From a row that `select` gave."""
+        """From a row that `select` gave, or of all columns with texts for enums."""
         made = object.__new__(cls)
         made._row = row
         return made
@@ -67,9 +68,9 @@ class Record:
     def __getattr__(self, name: str) -> Any:
         """A field, read when it is asked for. What was not selected is an error, not a zero."""
         found = _columns(type(self)).get(name)
-        if found is None or found.key not in self._row:
+        if found is None or found.keys[0] not in self._row:
             raise AttributeError(f"{type(self).__name__}.{name} was not read")
-        return found.read(self._row[found.key])
+        return found.read(*[self._row[key] for key in found.keys])
 
 
 _KNOWN: Final[dict[type[Record], dict[str, _Column]]] = {}
@@ -88,16 +89,17 @@ def _columns(of: type[Record]) -> dict[str, _Column]:
 
 def _column(field: dataclasses.Field[Any], kind: Any) -> _Column:
     source = field.metadata[_COLUMN] or field.name
+    needed = field.metadata[_FOR]
+    asked = frozenset() if needed == ALWAYS else frozenset(map(to_camel_case, (field.name, *needed)))
+    if isinstance(source, tuple):
+        return _Column(source, ", ".join(f"`{name}`" for name in source), _integers, asked)
     plain = _WORD.fullmatch(source) is not None
     key = source if plain else field.name
     quoted = f"`{source}`" if plain else source
-    needed = field.metadata[_FOR]
-    asked = frozenset() if needed == ALWAYS else frozenset(map(to_camel_case, (field.name, *needed)))
     if kind is str:
-        return _Column(key, f"toString({quoted}) AS `{key}`", str, asked)
-    read = _integers if get_origin(kind) is list else bool if kind is bool else int
-    return _Column(key, quoted if plain else f"{quoted} AS `{key}`", read, asked)
+        return _Column((key,), f"toString({quoted}) AS `{key}`", str, asked)
+    return _Column((key,), quoted if plain else f"{quoted} AS `{key}`", bool if kind is bool else int, asked)
 
 
-def _integers(values: Any) -> list[int]:
+def _integers(*values: Any) -> list[int]:
     return [int(value) for value in values]

@@ -38,13 +38,14 @@ from economy.errors import EscapeError, InputError, SetupError
 from queries import graphiql
 from queries.cache import ResponseCache, cache_key
 from queries.config import ClickHouseConfig
+from queries.copies import OFTEN, Copies, emptied
 from queries.guard import Guard
 from queries.limits import BODY_BYTES, SECONDS
 from queries.live import Live, LiveSettings
-from queries.loaders import Loaders, Reader, fingerprint
+from queries.loaders import Loaders, fingerprint
 from queries.memory import Memory
 from queries.paging import Context
-from queries.reader import Stores
+from queries.reader import Reader, Stores
 from queries.schema import build_schema
 
 log = logging.getLogger("escape.queries")
@@ -76,6 +77,9 @@ class ApiConfig:
     allow_origins: tuple[str, ...] = ()
     cache_bytes: int = 64 << 20  # whole answers
     memory_bytes: int = 128 << 20  # figures, agents, instruments and books
+    copies: Path | None = None  # folder for copies of records
+    copies_bytes: int = 2 << 30
+    copies_after: int = OFTEN  # statements about one table of a run
     at_work: int = 4 * max(2, os.cpu_count() or 1)  # queries that are executed at once
     live: LiveSettings = field(default_factory=LiveSettings)
 
@@ -106,6 +110,7 @@ class Api:
         self.schema = build_schema(introspection=not config.production)
         self.cache = ResponseCache(lambda run: fingerprint(reader, run), size=config.cache_bytes)
         self.memory = Memory(config.memory_bytes)
+        self.copies = Copies(reader, config.copies, config.copies_bytes, config.copies_after)
         self.live = Live(reader, config.live)
         # Those that wait do so in the order in which they came. Were all at work at once, each would be as slow as the
         # slowest, and an answer that is known would wait behind them for the processor.
@@ -113,7 +118,7 @@ class Api:
 
     def context(self, authorisation: str = "", alone: bool = False) -> Context:
         """A context for one operation `alone`, or for all of a websocket."""
-        loaders = Loaders(self.reader, self.memory, authorisation)
+        loaders = Loaders(self.reader, self.memory, authorisation, self.copies)
         return Context(loaders, self.cache.fingerprint, live=self.live, alone=alone)
 
     async def graphql(self, request: Request) -> Response:
@@ -180,7 +185,8 @@ class Api:
             return JSONResponse({"status": "unavailable"}, 503)
         counts = {"hits": self.cache.hits, "misses": self.cache.misses}
         cache = {"entries": len(self.cache), "bytes": self.cache.size, **counts}
-        return JSONResponse({"status": "ok", "subscriptions": self.live.active, "cache": cache})
+        told = {"subscriptions": self.live.active, "cache": cache, "copies": self.copies.report()}
+        return JSONResponse({"status": "ok", **told})
 
     def _reports(self) -> dict[str, Path]:
         folder = self.config.reports
@@ -256,6 +262,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 = a free one")
     parser.add_argument("--descriptor", type=int, default=None, help="listening socket to inherit instead of a port")
     parser.add_argument("--reports", type=Path, default=None, help="folder of the reports")
+    parser.add_argument("--copies", type=Path, default=None, help="folder for copies of records; default: none")
     parser.add_argument("--production", action="store_true", help="no introspection, no GraphiQL")
     parser.add_argument("--allow-host", action="append", default=[], help="further host name that clients may use")
     parser.add_argument("--allow-origin", action="append", default=[], help="further origin that pages may ask from")
@@ -318,13 +325,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             password=os.environ.get(PASSWORD, tables.password),
             database=given.database or tables.database,
         )
-        config = ApiConfig(tables, given.reports, given.production, tuple(given.allow_host), tuple(given.allow_origin))
+        config = ApiConfig(
+            tables, given.reports, given.production, tuple(given.allow_host), tuple(given.allow_origin),
+            copies=given.copies,
+        )  # fmt: skip
         if given.descriptor is None:
             bound = listen(given.host, given.port)
         else:
             bound = socket.socket(fileno=given.descriptor)
             threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-        serve(config, bound)
+        with emptied(config.copies):
+            serve(config, bound)
     except EscapeError as error:
         print(f"escape: {error}", file=sys.stderr)
         return error.exit_code

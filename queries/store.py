@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 import numpy as np
 from clickhouse_connect.driver.exceptions import Error, OperationalError
 from numpy.typing import NDArray
+from urllib3.exceptions import HTTPError
 
 from economy.errors import EscapeError, SetupError
 from queries.config import ClickHouseConfig
 
 Columns = dict[str, NDArray[Any]]
+_PIECE: Final = 1 << 20
 
 
 class StoreError(EscapeError):
@@ -62,7 +64,7 @@ class Store:
     def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(*args, **kwargs)
-        except OperationalError as error:
+        except (OperationalError, HTTPError) as error:
             raise SetupError(f"ClickHouse at {self.config.url} does not answer", "is it still running?") from error
         except Error as error:
             raise StoreError(first_line(error)) from error
@@ -76,6 +78,12 @@ class Store:
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The result of a SELECT as one dictionary per row."""
         return list(self._call(self.client.query, sql, parameters=dict(parameters or {})).named_results())
+
+    def packed(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Iterator[bytes]:
+        """The result of a SELECT as RowBinary, in pieces. Raises SetupError when it does not come to its end."""
+        with self._call(self.client.raw_stream, sql, parameters=dict(parameters or {}), fmt="RowBinary") as stream:
+            while piece := self._call(stream.read, _PIECE):
+                yield piece
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """Run a statement that is no SELECT, or one that gives a single value."""

@@ -17,6 +17,7 @@ class Instrument(Record):
     """An instrument; prices count steps of 10^-priceScale, quantities lots of 10^-quantityScale."""
 
     TABLE = "instrument_listed"
+    KEYS = ("instrument",)
 
     instrument: BigInt = column("Number of the instrument in its run", also_for=ALWAYS)
     symbol: str = column("Name for people")
@@ -48,6 +49,7 @@ class Balance(Record):
     """A balance; liabilities are negative."""
 
     TABLE = "balance_recorded"
+    KEYS = ("agent", "account_number", "item")  # of one window
 
     window: int = column("Number of the window", also_for=ALWAYS)
     agent_id: BigInt = column("Owner", "agent", also_for=ALWAYS)
@@ -67,6 +69,7 @@ class Agent(Record):
     """An agent."""
 
     TABLE = "agent_founded"
+    KEYS = ("agent",)
 
     agent: BigInt = column("Number of the agent in its run", also_for=ALWAYS)
     name: str = column("Name for people")
@@ -97,6 +100,7 @@ class Decision(Record):
     """A decision of an agent."""
 
     TABLE = "agent_decided"
+    KEYS = ("agent", "n")
 
     agent_id: BigInt = column("Who decided", "agent", also_for=ALWAYS)
     n: BigInt = column("Counter of the agent; (agent, n) is the identity", also_for=ALWAYS)
@@ -105,7 +109,9 @@ class Decision(Record):
     strategy: str = column("Rule followed")
     action: str = column("What was decided")
     choice: BigInt = column("The quantity decided; its unit depends on role and action")
-    inputs: list[BigInt] = column("The three inputs that mattered, by role and action", "[input_1, input_2, input_3]")
+    inputs: list[BigInt] = column(
+        "The three inputs that mattered, by role and action", ("input_1", "input_2", "input_3")
+    )
     run: strawberry.Private[int] = link()
 
     @resolver("Who decided")
@@ -129,6 +135,7 @@ class Order(Record):
     """An order."""
 
     TABLE = "order_submitted"
+    KEYS = ("agent", "n")
 
     agent_id: BigInt = column("Who sent it", "agent", also_for=ALWAYS)
     n: BigInt = column("Counter of the agent; (agent, n) is the identity", also_for=ALWAYS)
@@ -169,6 +176,7 @@ class Trade(Record):
     """A trade between a resting order (maker) and an incoming one (taker)."""
 
     TABLE = "trade_executed"
+    KEYS = ("instrument", "seq")
 
     instrument_id: BigInt = column("What was traded", "instrument", also_for=ALWAYS)
     seq: BigInt = column("Counter of the instrument's output; (instrument, seq) is the identity", also_for=ALWAYS)

@@ -157,12 +157,11 @@ class Run(JobResults):
         agent: BigInt | None = None, use: str | None = None, from_tick: BigInt | None = None,
         to_tick: BigInt | None = None,
     ) -> Connection[Trade]:  # fmt: skip
-        keys = ("instrument", "seq")
         only = {
             "instrument": instrument, "? IN (maker_agent, taker_agent)": agent, "toString(trade_executed.use)": use,
             **between(from_tick, to_tick),
         }  # fmt: skip
-        return await records(info, self.id, Trade, keys, first, after, only)
+        return await records(info, self.id, Trade, first, after, only)
 
     @resolver("Halts, auctions behind calls and moves of price bands in the order of (instrument, seq)")
     async def trading_statuses(
@@ -180,21 +179,19 @@ class Run(JobResults):
         instrument: BigInt | None = None, side: str | None = None, from_tick: BigInt | None = None,
         to_tick: BigInt | None = None,
     ) -> Connection[Order]:  # fmt: skip
-        keys = ("agent", "n")
         only = {
             "agent": agent, "instrument": instrument, "toString(order_submitted.side)": side,
             **between(from_tick, to_tick),
         }  # fmt: skip
-        return await records(info, self.id, Order, keys, first, after, only)
+        return await records(info, self.id, Order, first, after, only)
 
     @resolver("Decisions in the order of (agent, n)")
     async def decisions(
         self, info: Info, first: int = 20, after: str | None = None, agent: BigInt | None = None,
         action: str | None = None, from_tick: BigInt | None = None, to_tick: BigInt | None = None,
     ) -> Connection[Decision]:  # fmt: skip
-        keys = ("agent", "n")
         only = {"agent": agent, "toString(agent_decided.action)": action, **between(from_tick, to_tick)}
-        return await records(info, self.id, Decision, keys, first, after, only)
+        return await records(info, self.id, Decision, first, after, only)
 
     @resolver("Records of one kind as they stand on the log, in the order of their identity")
     async def events(
@@ -215,16 +212,15 @@ class Run(JobResults):
             rows = await loaders.agents_after(self.id, last, size + 1)
             return connect(rows, size, after, ("agent",), Agent.of)
         only = {"toString(agent_founded.role)": role}
-        return await records(info, self.id, Agent, ("agent",), first, after, only)
+        return await records(info, self.id, Agent, first, after, only)
 
     @resolver("Stocks at the end of a window in the order of (agent, account, item)")
     async def balances(
         self, info: Info, window: int, first: int = 100, after: str | None = None, account: str | None = None,
         agent: BigInt | None = None,
     ) -> Connection[Balance]:  # fmt: skip
-        keys = ("agent", "account_number", "item")
         only = {"window": window, "agent": agent, "toString(balance_recorded.account)": account}
-        return await records(info, self.id, Balance, keys, first, after, only)
+        return await records(info, self.id, Balance, first, after, only)
 
     @resolver("The order book of an instrument as of a tick")
     async def book(self, info: Info, instrument: BigInt, tick: BigInt | None = None, depth: int = 20) -> Book:

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from economy.accounts import Approach
 from economy.units import UNIT, decimal_text
-from queries.loaders import Reader
+from queries.reader import Reader
 from runs import report_charts as charts
 from runs.calibrate import QUARTERS, Parameter, calibration_table
 from runs.report_charts import Chart

@@ -11,7 +11,8 @@ import numpy as np
 
 from economy.calendar import PHASES
 from economy.errors import UnknownRunError
-from queries.loaders import RUN_COLUMNS, Reader
+from queries.loaders import RUN_COLUMNS
+from queries.reader import Reader
 from queries.records import Row
 from runs.calibrate import QUARTERS, Array, Macro
 

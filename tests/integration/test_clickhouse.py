@@ -22,6 +22,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from economy.errors import SetupError
 from infra.clickhouse import EmbeddedClickHouse
+from queries.config import ClickHouseConfig
+from queries.store import Store, StoreError
 
 pytestmark = pytest.mark.integration
 ROWS = 200_000
@@ -101,6 +103,21 @@ def test_the_clients_own_ways_to_ask_work(client: Any) -> None:
     assert none.column_names == ("k", "s")
     assert none.result_rows == []
     assert json.loads(client.raw_query("SELECT 1 AS a FORMAT JSONEachRow")) == {"a": 1}
+
+
+def test_packed_rows_come_in_pieces(server: EmbeddedClickHouse) -> None:
+    with Store(ClickHouseConfig.from_dsn(server.dsn("reader"))) as store:
+        pieces = list(store.packed("SELECT number, toUInt8(7) FROM numbers({n:UInt64})", {"n": 300_000}))
+        rows = np.frombuffer(b"".join(pieces), np.dtype([("number", np.uint64), ("seven", np.uint8)]))
+        assert np.array_equal(rows["number"], np.arange(300_000))
+        assert set(rows["seven"].tolist()) == {7}
+        assert len(pieces) > 1
+        assert list(store.packed("SELECT number FROM numbers(3) WHERE number > 5")) == []
+        with pytest.raises(StoreError):
+            list(store.packed("SELECT nonsense FROM numbers(3)"))
+        with pytest.raises((StoreError, SetupError)):  # in the middle of the answer
+            list(store.packed("SELECT throwIf(number = 9999999) FROM numbers(10000000)"))
+        assert store.rows("SELECT 1 AS one") == [{"one": 1}]
 
 
 def test_errors_carry_their_number_and_leave_the_server_well(client: Any) -> None:

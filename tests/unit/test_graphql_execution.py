@@ -34,10 +34,14 @@ class Failing:
         self._tables, self._table = tables, table
 
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        """As queries.loaders.Reader."""
+        """As queries.reader.Reader."""
         if f"FROM {self._table} " in sql:
             raise SetupError(f"{self._table} does not answer", "try again")
         return self._tables.rows(sql, parameters)
+
+    def packed(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[bytes]:
+        """As queries.reader.Reader."""
+        return self._tables.packed(sql, parameters)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ CURSORS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4).map(lambda keys
 TEXTS = st.one_of(
     st.text(max_size=12), CURSORS,
     st.sampled_from(["", "household", "buy", "consume", "cash", "gdp_real", "closing_price", "none"]),
-    st.sampled_from(["'", "\\", "{run:Int64}", "🦆", "\0", "%s", "?"]),
+    st.sampled_from(["'", "\\", "\n", "\t", "{run:Int64}", "🦆", "\0", "%s", "?"]),
 )  # fmt: skip
 
 

@@ -58,6 +58,9 @@ class Tables:
             return [{**run, "tick": 5, "trades": self.statements, "windows": 0} for run in found]
         return [{**run, "computed": self.computed} for run in found]
 
+    def packed(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[bytes]:
+        raise AssertionError("no records here")
+
 
 @pytest.fixture
 def tables() -> Tables:
