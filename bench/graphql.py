@@ -229,8 +229,9 @@ def copied(port: int) -> dict[str, float]:
     began = time.perf_counter()
     while True:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
-            told: dict[str, float] = json.load(answer)["copies"]
-        if not told.pop("making"):
+            engines: list[dict[str, float]] = json.load(answer)["engines"]
+        if not any(engine["making"] for engine in engines):
+            told = {name: max(engine[name] for engine in engines) for name in ("copies", "bytes")}
             return {**told, "awaited_s": round(time.perf_counter() - began, 1)}
         time.sleep(0.1)
 

@@ -68,13 +68,13 @@ def clickhouse(folder: Path, port: int) -> Child:
 
 def api(
     reader: ClickHouseConfig, folder: Path, descriptor: int, production: bool, hosts: Sequence[str],
-    origins: Sequence[str],
+    origins: Sequence[str], workers: int | None = None,
 ) -> Child:  # fmt: skip
     """The server of GraphQL and the reports, on a listening socket that it inherits."""
     command = _module(
         "queries.server", "--clickhouse-url", reader.url, "--user", reader.user, "--database", reader.database,
         "--reports", str(folder / "reports"), "--copies", str(folder / "copies"), "--descriptor", str(descriptor),
-        *(["--production"] if production else []),
+        *(["--production"] if production else []), *([] if workers is None else ["--workers", str(workers)]),
         *(f"--allow-host={name}" for name in hosts), *(f"--allow-origin={name}" for name in origins),
     )  # fmt: skip
     return Child("api", command, {PASSWORD: reader.password})

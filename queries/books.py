@@ -15,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from queries.loaders import Loaders
+from schemas.clickhouse import TABLES
 
 CHANGES: Final = 20_000
 _LEVEL: Final = 200  # estimated bytes of a level, and of an entry of the index
 BUY, SELL = "buy", "sell"
+TABLE: Final = TABLES["BookUpdated"]
+_BUYS: Final = next(f.symbols for f in TABLE.columns if f.name == "side").index(BUY)
+_LAST: Final = 2**63 - 1
 
 Levels = dict[tuple[str, int], int]  # (side, price) -> quantity, none of 0
 
@@ -36,6 +40,13 @@ class Stretch:
         """From one row of lists in the order of seq."""
         columns = (np.array(row[name][::-1], np.int64) for name in ("ticks", "levels", "quantities"))
         return cls(*columns)
+
+    @classmethod
+    def copied(cls, rows: NDArray[np.void]) -> Stretch:
+        """From records of a copy in the order of seq."""
+        newest = rows[::-1]
+        levels = 2 * newest["price"].astype(np.int64) + (newest["side"] == _BUYS)
+        return cls(newest["tick"].astype(np.int64), levels, newest["quantity"].astype(np.int64))
 
     def until(self, tick: int) -> Levels:
         """The newest totals of the levels that changed up to and with a tick, 0 included."""
@@ -74,6 +85,12 @@ async def book_at(loaders: Loaders, run: int, instrument: int, tick: int, change
 
 async def _index(loaders: Loaders, run: int, instrument: int, changes: int) -> list[tuple[int, int]]:
     """Ascending: (part of the instrument's output that has changes of levels, the first tick in it)."""
+    copy = loaders.copy(run, TABLE.name)
+    if copy is not None:
+        found = copy.between([instrument], 0, _LAST)
+        parts, starts = np.unique(found["seq"] // changes, return_index=True)
+        firsts = np.minimum.reduceat(found["tick"], starts) if len(starts) else starts
+        return list(zip(parts.tolist(), firsts.tolist(), strict=True))
     rows = await loaders.rows(
         "SELECT intDiv(seq, {changes:Int64}) AS part, min(tick) AS first FROM book_updated WHERE run = {run:Int64} "
         "AND instrument = {instrument:Int64} GROUP BY part ORDER BY part",
@@ -107,6 +124,9 @@ async def _checkpoint(
 
 async def _stretch(loaders: Loaders, run: int, instrument: int, start: int, end: int) -> Stretch:
     """The changes in start <= seq < end: one row of lists costs a fraction of a row for each."""
+    copy = loaders.copy(run, TABLE.name)
+    if copy is not None:
+        return Stretch.copied(copy.between([instrument], start, end))
     rows = await loaders.rows(
         "SELECT groupArray(tick) AS ticks, groupArray(2 * price + (side = {buy:String})) AS levels, "
         "groupArray(quantity) AS quantities FROM (SELECT tick, price, side, quantity FROM book_updated "
@@ -121,6 +141,10 @@ async def _changes(
     loaders: Loaders, run: int, instrument: int, start: int, end: int | None, tick: int | None
 ) -> Levels:
     """The newest totals of the levels that changed, 0 included, in start <= seq < end up to a tick."""
+    copy = loaders.copy(run, TABLE.name)
+    if copy is not None:
+        found = Stretch.copied(copy.between([instrument], start, _LAST if end is None else end))
+        return found.until(_LAST if tick is None else tick)
     clauses, parameters = ["seq >= {start:Int64}"], {"start": start}
     if end is not None:
         clauses.append("seq < {end:Int64}")

@@ -51,14 +51,13 @@ def cache_key(query: str, variables: Mapping[str, Any] | None, operation: str | 
     return query, json.dumps(variables or {}, sort_keys=True), operation or "", authorisation
 
 
-class ResponseCache:
-    """Least recently used answers, bounded in number and in bytes."""
+class Fingerprints:
+    """Fingerprints of runs, at most `fresh_seconds` old."""
 
     def __init__(
         self,
         read: Callable[[int], Fingerprint | None],
         entries: int = 1_000,
-        size: int = 64 << 20,
         fresh_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,18 +65,10 @@ class ResponseCache:
         self._limit = entries
         self._fresh = fresh_seconds
         self._clock = clock
-        self._known: Bounded[Key, Entry] = Bounded(entries, size)
         self._seen: dict[int, tuple[float, asyncio.Future[Fingerprint | None]]] = {}
-        self.hits = 0
-        self.misses = 0
 
-    @property
-    def size(self) -> int:
-        """Bytes of all answers."""
-        return self._known.bytes
-
-    async def fingerprint(self, run: int) -> Fingerprint | None:
-        """A run's fingerprint, at most `fresh_seconds` old; those who ask at once share one reading."""
+    async def of(self, run: int) -> Fingerprint | None:
+        """A run's fingerprint, None when there is no such run; those who ask at once share one reading."""
         now = self._clock()
         seen = self._seen.get(run)
         if seen is None or now - seen[0] >= self._fresh or _failed(seen[1]):
@@ -86,12 +77,27 @@ class ResponseCache:
             seen = self._seen[run] = now, asyncio.ensure_future(asyncio.to_thread(self._read, run))
         return await asyncio.shield(seen[1])
 
+
+class ResponseCache:
+    """Least recently used answers, bounded in number and in bytes."""
+
+    def __init__(self, fingerprints: Fingerprints, entries: int = 1_000, size: int = 64 << 20) -> None:
+        self._fingerprints = fingerprints
+        self._known: Bounded[Key, Entry] = Bounded(entries, size)
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all answers."""
+        return self._known.bytes
+
     async def get(self, key: Key) -> bytes | None:
         """The answer, when its runs are as they were."""
         entry = self._known.get(key)
         if entry is not None:
             for run, before in entry.runs.items():
-                if await self.fingerprint(run) != before:
+                if await self._fingerprints.of(run) != before:
                     self._known.drop(key)
                     entry = None
                     break

@@ -32,7 +32,7 @@ from schemas.clickhouse import TABLES, Table
 log = logging.getLogger("escape.queries")
 
 COPIED: Final[Mapping[str, Table]] = {
-    TABLES[name].name: TABLES[name] for name in ("TradeExecuted", "OrderSubmitted", "AgentDecided")
+    TABLES[name].name: TABLES[name] for name in ("TradeExecuted", "OrderSubmitted", "AgentDecided", "BookUpdated")
 }
 OFTEN: Final = 8  # statements about one table of a run after which it is copied
 _AGAIN: Final = 10_000  # statements after which a copy that failed or is too large is tried again
@@ -72,6 +72,13 @@ class Copy:
         if after is not None:
             start = max(start, self._range(after)[1])
         return [self._row(at) for at in range(start, min(end, start + limit))]
+
+    def between(self, prefix: Sequence[int], low: int, high: int) -> NDArray[np.void]:
+        """The records whose key begins with `prefix` and goes on with low <= part < high, with enums as numbers."""
+        start, end = self._range(prefix)
+        part = self._columns[len(prefix)]
+        start = bisect_left(part, low, start, end)
+        return self.rows[start : bisect_left(part, high, start, end)]
 
     def _range(self, key: Sequence[int]) -> tuple[int, int]:
         """From where to where keys begin with this one; where they would stand if there are none."""

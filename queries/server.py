@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import html
 import json
 import logging
@@ -15,13 +14,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
-from graphql import GraphQLError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -29,24 +28,20 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
-from strawberry.exceptions import MissingQueryError
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
-from strawberry.types.graphql import OperationType
 
 from economy.errors import EscapeError, InputError, SetupError
 from queries import graphiql
 from queries.cache import ResponseCache, cache_key
 from queries.config import ClickHouseConfig
-from queries.copies import OFTEN, Copies, emptied
+from queries.copies import emptied
+from queries.engine import Asked, Engine, EngineConfig, refusal, too_long
 from queries.guard import Guard
 from queries.limits import BODY_BYTES, SECONDS
 from queries.live import Live, LiveSettings
-from queries.loaders import Loaders, fingerprint
-from queries.memory import Memory
 from queries.paging import Context
 from queries.reader import Reader, Stores
-from queries.schema import build_schema
+from queries.workers import Workers, quieten, tune
 
 log = logging.getLogger("escape.queries")
 
@@ -56,31 +51,19 @@ REPORT_POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _REPORT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.html")
-_QUERIES: Final = (OperationType.QUERY,)
-# Objects that make the collector look for cycles among the young, the middle and all. A look at all stops every query
-# for as long as there is remembered data: 0.1 s, at Python's own thresholds twice a second.
-_CYCLES: Final = (10_000, 50, 100)
-# A thread that has read a part of ClickHouse's answer waits this long for the interpreter while queries are executed:
-# at Python's 5 ms a statement of four parts would wait for 20.
-_SWITCH: Final = 0.0005
 PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment: passwords never stand in arguments
 
 
 @dataclass(frozen=True)
-class ApiConfig:
+class ApiConfig(EngineConfig):
     """Settings of the server. `production` turns introspection and GraphiQL off."""
 
-    clickhouse: ClickHouseConfig | None = None
     reports: Path | None = None
-    production: bool = False
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
     cache_bytes: int = 64 << 20  # whole answers
-    memory_bytes: int = 128 << 20  # figures, agents, instruments and books
-    copies: Path | None = None  # folder for copies of records
-    copies_bytes: int = 2 << 30
-    copies_after: int = OFTEN  # statements about one table of a run
-    at_work: int = 4 * max(2, os.cpu_count() or 1)  # queries that are executed at once
+    workers: int = 0  # processes that execute queries; 0 = this one does
+    at_work: int = 8 * max(2, os.cpu_count() or 1)  # queries that are executed at once
     live: LiveSettings = field(default_factory=LiveSettings)
 
 
@@ -90,7 +73,7 @@ class _Live(GraphQL[Context, None]):
     def __init__(self, api: Api) -> None:
         self._api = api
         super().__init__(
-            api.schema,
+            api.engine.schema,
             graphql_ide=None,
             allow_queries_via_get=False,
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
@@ -98,7 +81,7 @@ class _Live(GraphQL[Context, None]):
         )
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return self._api.context()
+        return self._api.engine.context(live=self._api.live)
 
 
 class Api:
@@ -107,19 +90,13 @@ class Api:
     def __init__(self, config: ApiConfig, reader: Reader) -> None:
         self.config = config
         self.reader = reader
-        self.schema = build_schema(introspection=not config.production)
-        self.cache = ResponseCache(lambda run: fingerprint(reader, run), size=config.cache_bytes)
-        self.memory = Memory(config.memory_bytes)
-        self.copies = Copies(reader, config.copies, config.copies_bytes, config.copies_after)
+        self.engine = Engine(config, reader)
+        self.workers = Workers(config, config.workers) if config.workers else None
+        self.cache = ResponseCache(self.engine.fingerprints, size=config.cache_bytes)
         self.live = Live(reader, config.live)
         # Those that wait do so in the order in which they came. Were all at work at once, each would be as slow as the
         # slowest, and an answer that is known would wait behind them for the processor.
         self._places = asyncio.Semaphore(config.at_work)
-
-    def context(self, authorisation: str = "", alone: bool = False) -> Context:
-        """A context for one operation `alone`, or for all of a websocket."""
-        loaders = Loaders(self.reader, self.memory, authorisation, self.copies)
-        return Context(loaders, self.cache.fingerprint, live=self.live, alone=alone)
 
     async def graphql(self, request: Request) -> Response:
         """POST /graphql: one operation as JSON; any other content type is refused, so no foreign form gets here."""
@@ -147,27 +124,16 @@ class Api:
             known = None  # executed below, where errors are told and logged
         if known is not None:
             return Response(known, media_type="application/json", headers={"X-Cache": "hit"})
-        context = self.context(authorisation, alone=True)
+        answering = self.engine if self.workers is None else self.workers
         try:
             async with asyncio.timeout(SECONDS), self._places:
-                result = await self.schema.execute(
-                    asked["query"], variables, context, operation_name=operation, allowed_operation_types=_QUERIES
-                )
+                answer = await answering.answer(Asked(asked["query"], variables, operation, authorisation))
         except TimeoutError:
-            return _refuse(504, f"no answer within {SECONDS:.0f} seconds: ask for less")
-        except InvalidOperationTypeError:
-            return _refuse(400, "subscriptions are served by websocket, protocol graphql-transport-ws")
-        except (MissingQueryError, CannotGetOperationTypeError):
-            return _refuse(400, "send one query, and its name as operationName where the text has several")
-        except GraphQLError as error:
-            return _refuse(400, error.message)
-        answer: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            answer["errors"] = [error.formatted for error in result.errors]
-        encoded = json.dumps(answer, separators=(",", ":")).encode()
-        if not result.errors and not context.volatile:
-            self.cache.put(key, encoded, context.runs)
-        return Response(encoded, media_type="application/json", headers={"X-Cache": "miss"})
+            answer = too_long()
+        if answer.runs:
+            self.cache.put(key, answer.body, answer.runs)
+        headers = {"X-Cache": "miss"} if answer.status == 200 else {}
+        return Response(answer.body, answer.status, media_type="application/json", headers=headers)
 
     def newest(self) -> int:
         """Number of the newest run, 1 when the tables do not tell: it only fills in the examples."""
@@ -185,7 +151,8 @@ class Api:
             return JSONResponse({"status": "unavailable"}, 503)
         counts = {"hits": self.cache.hits, "misses": self.cache.misses}
         cache = {"entries": len(self.cache), "bytes": self.cache.size, **counts}
-        told = {"subscriptions": self.live.active, "cache": cache, "copies": self.copies.report()}
+        engines = [self.engine.report()] if self.workers is None else await self.workers.report()
+        told = {"subscriptions": self.live.active, "cache": cache, "engines": engines}
         return JSONResponse({"status": "ok", **told})
 
     def _reports(self) -> dict[str, Path]:
@@ -217,10 +184,11 @@ class Api:
 
 
 def _refuse(status: int, message: str) -> Response:
-    return JSONResponse({"errors": [{"message": message}]}, status)
+    answer = refusal(status, message)
+    return Response(answer.body, status, media_type="application/json")
 
 
-def connect(config: ApiConfig) -> Reader:
+def connect(config: EngineConfig) -> Reader:
     """The tables of the settings. Raises SetupError when ClickHouse does not answer."""
     if config.clickhouse is None:
         raise InputError("clickhouse", None, "give the address of ClickHouse")
@@ -248,7 +216,13 @@ def create_app(config: ApiConfig, reader: Reader | None = None) -> Starlette:
     guard = Middleware(
         Guard, hosts=config.allow_hosts, origins=config.allow_origins, slow_seconds=config.live.slow_seconds
     )
-    return Starlette(routes=routes, middleware=[guard])
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with nullcontext() if api.workers is None else api.workers:
+            yield
+
+    return Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -263,6 +237,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--descriptor", type=int, default=None, help="listening socket to inherit instead of a port")
     parser.add_argument("--reports", type=Path, default=None, help="folder of the reports")
     parser.add_argument("--copies", type=Path, default=None, help="folder for copies of records; default: none")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes that execute queries; 0 = this one does"
+    )
     parser.add_argument("--production", action="store_true", help="no introspection, no GraphiQL")
     parser.add_argument("--allow-host", action="append", default=[], help="further host name that clients may use")
     parser.add_argument("--allow-origin", action="append", default=[], help="further origin that pages may ask from")
@@ -300,9 +277,7 @@ def serve(config: ApiConfig, bound: socket.socket) -> None:
         create_app(config), log_level="warning", access_log=False, server_header=False, ws="websockets-sansio",
         limit_concurrency=256, timeout_graceful_shutdown=3, ws_max_size=BODY_BYTES,
     )  # fmt: skip
-    sys.setswitchinterval(_SWITCH)
-    gc.freeze()  # the schema and the libraries stay
-    gc.set_threshold(*_CYCLES)
+    tune()
     host, port = bound.getsockname()[:2]
     print(json.dumps({"url": f"http://{host}:{port}", "pid": os.getpid()}), flush=True)
     uvicorn.Server(settings).run(sockets=[bound])
@@ -310,9 +285,7 @@ def serve(config: ApiConfig, bound: socket.socket) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the server; returns the exit code."""
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    for noisy in ("urllib3", "clickhouse_connect"):  # what they tell stands in our own errors
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    quieten()
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again after it has shut down: then the process has only to return.
         signal.signal(number, lambda *_: None)
@@ -326,8 +299,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             database=given.database or tables.database,
         )
         config = ApiConfig(
-            tables, given.reports, given.production, tuple(given.allow_host), tuple(given.allow_origin),
-            copies=given.copies,
+            clickhouse=tables, production=given.production, copies=given.copies, reports=given.reports,
+            allow_hosts=tuple(given.allow_host), allow_origins=tuple(given.allow_origin),
+            workers=max(0, given.workers),
         )  # fmt: skip
         if given.descriptor is None:
             bound = listen(given.host, given.port)

@@ -33,6 +33,7 @@ def serve_stack(
     production: bool = False,
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
+    workers: int | None = None,
 ) -> None:
     """Serve GraphQL, GraphiQL and the reports over a stack's tables until SIGINT or SIGTERM.
 
@@ -51,7 +52,7 @@ def serve_stack(
         signal.signal(number, lambda *_: stopping.set())
     supervisor = Supervisor(stack.logs, Registry(stack.folder))
     try:
-        child = api(stack.reader, stack.folder, bound.fileno(), production, hosts, origins)
+        child = api(stack.reader, stack.folder, bound.fileno(), production, hosts, origins, workers)
         supervisor.spawn(child.name, child.command, child.environment, [bound.fileno()])
         address = "http://{}:{}".format(*bound.getsockname()[:2])
         print(json.dumps({"url": address, "pid": os.getpid()}), flush=True)
@@ -73,13 +74,18 @@ def serve(
     production: Annotated[bool, typer.Option("--production", help="No introspection and no GraphiQL.")] = False,
     allow_host: Annotated[list[str] | None, typer.Option(help="Further host name that clients may use.")] = None,
     allow_origin: Annotated[list[str] | None, typer.Option(help="Further origin that pages may ask from.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that execute queries; 0 = the server itself.", show_default="cores"),
+    ] = None,
     state: State = None,
     namespace: Namespace = None,
 ) -> None:
     """Serve GraphQL, GraphiQL and the reports until Ctrl-C. Prints {"url", "pid"} on stdout."""
     chosen = settings(state, namespace, api_port=port)
     with using_stack(chosen) as stack:
-        serve_stack(stack, chosen.api_port, host, production, tuple(allow_host or ()), tuple(allow_origin or ()))
+        names = tuple(allow_host or ()), tuple(allow_origin or ())
+        serve_stack(stack, chosen.api_port, host, production, *names, workers)
 
 
 @guarded
@@ -105,19 +111,12 @@ def query(
 
 
 async def _answer(stack: Stack | Attached, text: str, variables: dict[str, Any]) -> dict[str, Any]:
-    from graphql import GraphQLError
+    from queries.engine import Asked, Engine, EngineConfig
+    from queries.server import connect
 
-    from queries.server import Api, ApiConfig, connect
-
-    config = ApiConfig(clickhouse=stack.reader)
-    api = Api(config, connect(config))
-    try:
-        result = await api.schema.execute(text, variables, api.context())
-    except GraphQLError as error:
-        return {"data": None, "errors": [{"message": error.message}]}
-    told: dict[str, Any] = {"data": result.data}
-    if result.errors:
-        told["errors"] = [error.formatted for error in result.errors]
+    config = EngineConfig(clickhouse=stack.reader)
+    answer = await Engine(config, connect(config)).answer(Asked(text, variables, None, ""))
+    told: dict[str, Any] = json.loads(answer.body)
     return told
 
 

@@ -7,12 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from infra.clickhouse import EmbeddedClickHouse
@@ -80,6 +84,87 @@ def test_served_as_a_reader_and_ended_by_sigterm(clickhouse: EmbeddedClickHouse,
         client.http.close()
         assert server.stderr is not None
         assert "Traceback" not in server.stderr.read()
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def _engines(client: Client) -> list[dict[str, int]]:
+    found: list[dict[str, int]] = client.http.get("/health").json()["engines"]
+    return found
+
+
+def _until(done: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def test_workers_that_are_killed_are_replaced_and_none_outlives_the_server(
+    clickhouse: EmbeddedClickHouse, tmp_path: Path
+) -> None:
+    copies = tmp_path / "copies"
+    server = _start(
+        "--clickhouse-url", clickhouse.url, "--user", "reader", "--copies", str(copies), "--workers", "2",
+        password=clickhouse.password("reader"),
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        client = Client(json.loads(server.stdout.readline())["url"].removeprefix("http://"))
+        text = (
+            "{ run(id: 7) { %s: trades(first: 3) { nodes { seq buyer { name } takerOrder { n decision { n } } } } } }"
+        )
+        names = (f"t{i}" for i in count())  # a text that was not asked before is in no cache
+
+        def ask() -> Any:
+            name = next(names)
+            return client.ask(text % name)["run"][name]["nodes"]
+
+        def copied() -> bool:
+            ask()
+            # One that asks alone is always answered by the first.
+            return any(engine["copies"] >= 3 for engine in _engines(client))
+
+        expected = ask()
+        assert len(expected) == 3
+        _until(lambda: len(_engines(client)) == 2)
+        _until(copied)
+        assert ask() == expected  # from the copies
+        killed = {engine["pid"] for engine in _engines(client)}
+        for pid in killed:
+            _until(lambda: len(_engines(client)) == 2)
+            asked = threading.Thread(target=lambda: [ask() for _ in range(20)])
+            asked.start()
+            os.kill(pid, signal.SIGKILL)
+            for _ in range(20):
+                assert ask() == expected
+            asked.join()
+        _until(lambda: len({engine["pid"] for engine in _engines(client)} - killed) == 2)
+        alive = [engine["pid"] for engine in _engines(client)]
+        assert list(copies.iterdir())
+        client.http.close()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+        assert list(copies.iterdir()) == []
+        _until(lambda: not any(psutil.pid_exists(pid) for pid in alive))
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_workers_end_when_the_server_is_killed(clickhouse: EmbeddedClickHouse) -> None:
+    server = _start(
+        "--clickhouse-url", clickhouse.url, "--user", "reader", "--workers", "2", password=clickhouse.password("reader")
+    )
+    try:
+        assert server.stdout is not None
+        client = Client(json.loads(server.stdout.readline())["url"].removeprefix("http://"))
+        _until(lambda: len(_engines(client)) == 2)
+        alive = [engine["pid"] for engine in _engines(client)]
+        client.http.close()
+        server.kill()
+        _until(lambda: not any(psutil.pid_exists(pid) for pid in alive))
     finally:
         server.kill()
         server.communicate()

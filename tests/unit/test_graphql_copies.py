@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from economy.errors import SetupError
 from queries.copies import COPIED, Copies, Copy, CopyError, emptied, read_copy
-from queries.server import Api, ApiConfig
+from queries.engine import Engine, EngineConfig
 from schemas.clickhouse import TABLES
 from tests.synthetic import synthetic_run
 from tests.tables import LocalTables, Row, local_tables
@@ -89,6 +89,13 @@ def test_a_page_is_what_follows(
     found = copy.page([] if agent is None else [agent], after, limit)
     expected = [k for k in keys if (agent is None or k[0] == agent) and (after is None or k > after)][:limit]
     assert [(row["agent"], row["n"]) for row in found] == expected
+
+
+@given(kept(), some, some, some)
+def test_a_stretch_of_a_key(of: tuple[Copy, list[tuple[int, int]]], agent: int, low: int, high: int) -> None:
+    copy, keys = of
+    expected = [k for k in keys if k[0] == agent and low <= k[1] < high]
+    assert copy.between([agent], low, high)[["agent", "n"]].tolist() == expected
 
 
 # ---- reading
@@ -168,14 +175,14 @@ def test_a_copy_that_fails_is_not_tried_again_at_once(
 
 # ---- answers
 class Asking:
-    """A server whose copies are made at once."""
+    """An engine whose copies are made at once."""
 
     def __init__(self, tables: Any, folder: Path | None) -> None:
-        self.api = Api(ApiConfig(copies=folder, copies_bytes=1 << 20, copies_after=1), tables)
+        self.engine = Engine(EngineConfig(copies=folder, copies_bytes=1 << 20, copies_after=1), tables)
 
     async def __call__(self, query: str, variables: Mapping[str, Any]) -> Any:
-        context = self.api.context(alone=True)
-        found = await self.api.schema.execute(query, dict(variables), context)
+        context = self.engine.context(alone=True)
+        found = await self.engine.schema.execute(query, dict(variables), context)
         assert found.errors is None
         return found.data
 
@@ -192,7 +199,7 @@ def test_pages_and_look_ups_are_those_of_the_tables(tables: LocalTables, tmp_pat
             while True:
                 variables = {"first": 4, "after": after, **({} if chosen is None else {filtered: str(chosen)})}
                 await copied(query, variables)
-                await copied.api.copies.settled()
+                await copied.engine.copies.settled()
                 before = len(tables.statements)
                 found = await copied(query, variables)
                 spared = tables.statements[before:]
@@ -207,7 +214,7 @@ def test_pages_and_look_ups_are_those_of_the_tables(tables: LocalTables, tmp_pat
                 if not found["run"][name]["pageInfo"]["hasNextPage"]:
                     break
         assert pages > 8
-        assert copied.api.copies.report()["copies"] >= 1
+        assert copied.engine.copies.report()["copies"] >= 1
 
     asyncio.run(walk())
 
@@ -217,7 +224,7 @@ def test_other_filters_ask_the_tables(tables: LocalTables, tmp_path: Path) -> No
         copied, plain = Asking(tables, tmp_path), Asking(tables, None)
         for query, _ in LISTS.values():
             await copied(query, {"first": 2})
-        await copied.api.copies.settled()
+        await copied.engine.copies.settled()
         assert await copied(FILTERED, {}) == await plain(FILTERED, {})
 
     asyncio.run(ask())
@@ -228,8 +235,8 @@ def test_runs_that_may_change_are_not_copied(tables: LocalTables, tmp_path: Path
         copied = Asking(tables, tmp_path)
         for _ in range(5):
             await copied(TRADES.replace("id: 7", f"id: {OPEN}"), {"first": 2})
-        await copied.api.copies.settled()
-        assert copied.api.copies.report() == {"copies": 0, "bytes": 0, "making": 0}
+        await copied.engine.copies.settled()
+        assert copied.engine.copies.report() == {"copies": 0, "bytes": 0, "making": 0}
 
     asyncio.run(ask())
 
@@ -249,6 +256,6 @@ def test_answers_go_on_without_copies(tables: LocalTables, tmp_path: Path) -> No
         copied, plain = Asking(Silent(tables), tmp_path), Asking(tables, None)
         for _ in range(4):
             assert await copied(TRADES, {"first": 4}) == await plain(TRADES, {"first": 4})
-            await copied.api.copies.settled()
+            await copied.engine.copies.settled()
 
     asyncio.run(ask())

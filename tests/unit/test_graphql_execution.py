@@ -14,8 +14,8 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from bench.graphql import kinds
 from economy import measures
 from economy.errors import SetupError
+from queries.engine import Engine, EngineConfig
 from queries.execution import PlainExecutor
-from queries.server import Api, ApiConfig
 from tests.synthetic import synthetic_run
 from tests.tables import LocalTables, Row, local_tables
 
@@ -52,10 +52,10 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTables]:
 
 def answer(reader: Any, query: str, variables: dict[str, Any] | None = None) -> tuple[Any, list[tuple[Any, Any]]]:
     """Data and the places of errors, in any order."""
-    api = Api(ApiConfig(), reader)
+    engine = Engine(EngineConfig(), reader)
 
     async def ask() -> Any:
-        found = await api.schema.execute(query, variables, api.context(alone=True))
+        found = await engine.schema.execute(query, variables, engine.context(alone=True))
         while len(asyncio.all_tasks()) > 1:  # what graphql-core lets settle behind an answer with errors
             await asyncio.sleep(0.01)
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from economy.instruments import Instrument
 from economy.market import Market
 from queries.books import BUY, SELL, best, book_at
 from queries.cache import Fingerprint
+from queries.copies import Copies
 from queries.loaders import Loaders
 from queries.memory import Memory
 from queries.server import ApiConfig, create_app
@@ -84,7 +86,7 @@ def client(tables: LocalTables) -> Iterator[Client]:
         yield found
 
 
-def test_books_are_those_of_the_matching_engine_at_every_cut(tables: LocalTables) -> None:
+def test_books_are_those_of_the_matching_engine_at_every_cut(tables: LocalTables, tmp_path: Path) -> None:
     changes, books = matched()
     tables.fill({"book_updated": changes})
     assert max(len(bids) for bids, _ in books.values()) > 8  # levels come and stay
@@ -110,6 +112,21 @@ def test_books_are_those_of_the_matching_engine_at_every_cut(tables: LocalTables
     assert len(tables.statements) == before  # the checkpoint and the changes behind it are remembered
     assert "seq >=" in tables.statements[-1]
     assert asyncio.run(book_at(loaders, MATCHED, 0, -1)) == {}
+
+    async def copied() -> None:
+        copies = Copies(tables, tmp_path, 1 << 20, often=1)
+        for memory in (Memory(0), Memory(1 << 20)):
+            loaders = Loaders(tables, memory, copies=copies)
+            loaders.runs[MATCHED] = final
+            await book_at(loaders, MATCHED, 0, 0)
+            await copies.settled()
+            before = len(tables.statements)
+            await check(loaders, ticks)
+            assert len(tables.statements) == before
+            assert await book_at(loaders, MATCHED, 0, -1) == {}
+            assert await book_at(loaders, MATCHED, 99, 5) == {}
+
+    asyncio.run(copied())
 
 
 def test_book_of_a_depth(client: Client, tables: LocalTables) -> None:

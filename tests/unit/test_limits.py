@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 from economy.errors import SetupError
 from queries import graphiql
-from queries.cache import Fingerprint, ResponseCache, cache_key
+from queries.cache import Fingerprint, Fingerprints, ResponseCache, cache_key
 from queries.cost import ALIASES, COST, DEPTH, cost
 from queries.guard import SLOW_CLIENT, Guard
 from queries.limits import BODY_BYTES
@@ -306,7 +306,7 @@ def test_answers_of_stored_runs_are_kept_until_their_figures_change(client: Clie
 
 def test_cache_is_bounded_in_bytes_and_number() -> None:
     print_ = Fingerprint("stored", "d", "")
-    cache = ResponseCache(lambda _: print_, entries=3, size=400)
+    cache = ResponseCache(Fingerprints(lambda _: print_), entries=3, size=400)
     keys = [cache_key("q", {"n": n}, None, "") for n in range(6)]
     for key in keys:
         cache.put(key, b"x" * 90, {1: print_})
