@@ -38,6 +38,7 @@ OFTEN: Final = 8  # statements about one table of a run after which it is copied
 _AGAIN: Final = 10_000  # statements after which a copy that failed or is too large is tried again
 _PLACES: Final = 10_000  # tables of runs that are counted or copied at once
 _COUNTED: Final = 100  # estimated bytes of a count
+_FIRST: Final = 80  # bytes of an entry of its index
 _SHARE: Final = 2  # of the free disk, at most one part in so many
 _KINDS: Final = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
 _LOG_PLACE: Final = frozenset({"kafka_partition", "kafka_offset"})  # nobody asks for it by record
@@ -57,9 +58,17 @@ class Copy:
     def __init__(self, table: Table, rows: NDArray[np.void]) -> None:
         self.rows = rows
         self._columns = [rows[key] for key in table.identity[1:]]
+        # Where the first part of the key changes: a list is searched faster than a column of the file.
+        firsts, starts = np.unique(self._columns[0], return_index=True)
+        self._firsts, self._starts = firsts.tolist(), [*starts.tolist(), len(rows)]
         self._names = rows.dtype.names or ()
         symbols = {f.name: f.symbols for f in table.columns}
         self._texts = [(name, symbols[name]) for name in self._names if symbols[name]]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file and in memory."""
+        return self.rows.nbytes + _FIRST * len(self._firsts)
 
     def find(self, key: Sequence[int]) -> Row | None:
         """The record of a key, None when there is none."""
@@ -82,8 +91,12 @@ class Copy:
 
     def _range(self, key: Sequence[int]) -> tuple[int, int]:
         """From where to where keys begin with this one; where they would stand if there are none."""
-        start, end = 0, len(self.rows)
-        for column, value in zip(self._columns, key, strict=False):
+        if not key:
+            return 0, len(self.rows)
+        at = bisect_left(self._firsts, key[0])
+        start = self._starts[at]
+        end = self._starts[at + 1] if at < len(self._firsts) and self._firsts[at] == key[0] else start
+        for column, value in zip(self._columns[1:], key[1:], strict=False):
             start = bisect_left(column, value, start, end)
             end = bisect_right(column, value, start, end)
         return start, end
@@ -137,7 +150,7 @@ class Copies:
         try:
             async with self._one:
                 copy = await asyncio.to_thread(read_copy, self._reader, run, table, path, self._size // LARGEST)
-            self._known.put(place, copy, copy.rows.nbytes)
+            self._known.put(place, copy, copy.size)
             self._asked.drop(place)
         except (EscapeError, OSError) as error:
             log.warning("%s of run %d stay in ClickHouse alone: %s", table.name, run, error)

@@ -1,7 +1,7 @@
 """Execution of GraphQL with a short way for plain values and for look-ups of records.
 
 graphql-core resolves, checks and awaits every field by itself: some 20 microseconds each, of which a page of accounts
-has thousands, and more where each of them waits. A selection below which no resolver takes arguments is turned into one
+has thousands, and more where each of them waits. A selection below which resolvers only read is turned into one
 function here, once a request, and called for every object; what resolvers promise is awaited for all objects together.
 All else goes the library's way, which also decides what is selected and, where anything fails, which field it was.
 """
@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from graphql import (
+    FieldNode,
+    GraphQLError,
     GraphQLField,
     GraphQLObjectType,
     GraphQLOutputType,
+    get_argument_values,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
@@ -25,11 +29,13 @@ from graphql import (
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types.field import StrawberryField
 from strawberry.types.info import Info
+from strawberry.utils.str_converters import to_camel_case
 
 from queries.lookups import Promise
 
 Complete = Callable[[Any], Any]
 Get = Callable[[Any], Any]
+_PLAIN: Final = (int, str, type(None))  # values that strawberry hands on as they are
 _SAME: Final[dict[str, type]] = {"String": str, "Boolean": bool}  # nothing to check once the type is right
 
 
@@ -121,7 +127,7 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
             if of[0].node.name.value == "__typename":
                 parts.append((name, _constant(kind.name), _itself))
                 continue
-            get = self._getter(field)
+            get = self._getter(field, of[0].node)
             complete = None if get is None else self._plan(field.type, of)
             if get is None or complete is None:
                 return None
@@ -142,20 +148,42 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
 
         return completed
 
-    def _getter(self, field: GraphQLField) -> Get | None:
-        """How a field is read: an attribute, or a method that takes nothing but the context and may promise a value."""
+    def _getter(self, field: GraphQLField, node: FieldNode) -> Get | None:
+        """How a field is read: an attribute, or a method that takes numbers and texts and may promise a value."""
         own = field.extensions.get("strawberry-definition")
-        if not isinstance(own, StrawberryField) or own.is_async or own.arguments or own.extensions:
+        if not isinstance(own, StrawberryField) or own.is_async or own.extensions:
             return None
+        given = self._arguments(own, field, node) if own.arguments else {}
         resolver = own.base_resolver
+        if given is None:
+            return None
         if resolver is None:
             return attrgetter(own.python_name)
         method = resolver.wrapped_func
         if resolver.root_parameter is not None or not callable(method):
             return None
         if resolver.info_parameter is None:
-            return method
-        return lambda value: method(value, Info(_raw_info=self._raw, _field=own))
+            return partial(method, **given) if given else method
+        info: Any = None
+
+        def get(value: Any) -> Any:
+            nonlocal info
+            if info is None:
+                info = Info(_raw_info=self._raw, _field=own)
+            return method(value, info, **given)
+
+        return get
+
+    def _arguments(self, own: StrawberryField, field: GraphQLField, node: FieldNode) -> dict[str, Any] | None:
+        """The values of a field's arguments, which are the same for every object; None when they are not plain."""
+        try:
+            values = get_argument_values(field, node, self.variable_values)
+        except GraphQLError:
+            return None  # told by the library
+        names = {to_camel_case(argument.python_name): argument.python_name for argument in own.arguments}
+        if not all(name in names and isinstance(value, _PLAIN) for name, value in values.items()):
+            return None
+        return {names[name]: value for name, value in values.items()}
 
 
 class _Waiting(NamedTuple):

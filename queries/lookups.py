@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 V = TypeVar("V")
+W = TypeVar("W")
 
 BATCH: Final = 500  # look-ups in one statement
 
@@ -33,15 +34,22 @@ class Batch(Generic[V]):
 class Promise(Generic[V]):
     """A value that its batch will hold. It may be awaited any number of times."""
 
-    __slots__ = ("_place", "batch")
+    __slots__ = ("_make", "_place", "batch")
 
-    def __init__(self, batch: Batch[V], place: int) -> None:
+    def __init__(self, batch: Batch[Any], place: int, make: Callable[[Any], V] | None = None) -> None:
         self.batch = batch
         self._place = place
+        self._make = make
+
+    def then(self, make: Callable[[V], W]) -> Promise[W]:
+        """The promise of what `make` makes of the value, which is a value that nothing was made of yet."""
+        return Promise(self.batch, self._place, make)
 
     def result(self) -> V:
         """The value, once the batch is read. Raises what its reading raised."""
-        return self.batch.reading.result()[self._place]
+        found = self.batch.reading.result()[self._place]
+        made: V = found if self._make is None else self._make(found)
+        return made
 
     def __await__(self) -> Generator[Any, None, V]:
         yield from asyncio.shield(self.batch.reading).__await__()  # one who gives up must not stop the others

@@ -42,6 +42,15 @@ class Context:
         """The promise of a record by its key, as Loaders.find: a resolver returns it, and the executor awaits it."""
         return self.loaders.find(kind, key)
 
+    def counted(self, kind: type[R]) -> Callable[[Sequence[Row]], list[R]]:
+        """What makes records of rows, counted as `spend` does."""
+
+        def make(rows: Sequence[Row]) -> list[R]:
+            self.spend(len(rows))
+            return [kind.of(row) for row in rows]
+
+        return make
+
     def spend(self, rows: int) -> None:
         """Count the rows that a list may return. Raises InputError when the request asks for too many."""
         self.rows_left -= rows

@@ -43,6 +43,26 @@ class _Column:
     read: Callable[..., Any]  # from the values of the keys
     asked: frozenset[str]  # names of the fields in GraphQL that need it; none: always read
 
+    def get(self) -> Callable[[Record], Any]:
+        """How a record gives it."""
+        keys, read = self.keys, self.read
+
+        def one(record: Record) -> Any:
+            return read(record._row[key])
+
+        def several(record: Record) -> Any:
+            return read(*[record._row[key] for key in keys])
+
+        def told(record: Record) -> Any:
+            try:
+                return get(record)
+            except KeyError as error:
+                raise AttributeError(f"{error} was not read") from error
+
+        (key, *rest) = keys
+        get = several if rest else one
+        return told
+
 
 class Record:
     """Base of such types. Their fields are `column`s and `link`s, all of one table; KEYS tell a run's records apart."""
@@ -66,11 +86,13 @@ class Record:
         return made
 
     def __getattr__(self, name: str) -> Any:
-        """A field, read when it is asked for. What was not selected is an error, not a zero."""
-        found = _columns(type(self)).get(name)
-        if found is None or found.keys[0] not in self._row:
-            raise AttributeError(f"{type(self).__name__}.{name} was not read")
-        return found.read(*[self._row[key] for key in found.keys])
+        """What was not selected is an error, not a zero. The first field that is read makes all of them properties."""
+        kind = type(self)
+        if name not in _columns(kind) or hasattr(kind, name):
+            raise AttributeError(f"{kind.__name__}.{name} was not read")
+        for field, column in _columns(kind).items():
+            setattr(kind, field, property(column.get()))
+        return getattr(self, name)
 
 
 _KNOWN: Final[dict[type[Record], dict[str, _Column]]] = {}

@@ -77,10 +77,10 @@ class Agent(Record):
     run: strawberry.Private[int] = link()
 
     @resolver("Its stocks at the end of a window")
-    async def balances(self, info: Info, window: int) -> list[Balance]:
-        rows = await info.context.loaders.balance.find((self.run, window, int(self.agent)))
-        info.context.spend(len(rows))  # an agent's balances lead to the agent again: depth alone would multiply
-        return [Balance.of(row) for row in rows]
+    def balances(self, info: Info, window: int) -> list[Balance]:
+        found = info.context.loaders.balance.find((self.run, window, int(self.agent)))
+        # They are counted, as an agent's balances lead to the agent again: depth alone would multiply.
+        return cast("list[Balance]", found.then(info.context.counted(Balance)))
 
 
 def agent_of(info: Info, run: int, agent: int) -> Any:
@@ -123,11 +123,10 @@ class Decision(Record):
         return await causes_of(info, self.run, int(self.agent_id), int(self.tick), first)
 
     @resolver("The orders that follow from it, by number")
-    async def orders(self, info: Info) -> list[Order]:
+    def orders(self, info: Info) -> list[Order]:
         loaders = info.context.loaders
-        rows = await loaders.orders_of(Order.select(loaders.asked), (self.run, int(self.agent_id), int(self.n)))
-        info.context.spend(len(rows))
-        return [Order.of(row) for row in rows]
+        found = loaders.orders_of(Order.select(loaders.asked), (self.run, int(self.agent_id), int(self.n)))
+        return cast("list[Order]", found.then(info.context.counted(Order)))
 
 
 @strawberry.type(description="An order as it was sent.")
