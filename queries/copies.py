@@ -112,7 +112,7 @@ class Copies:
     """Copies by place: for whom, of which run with which digest, of which table. The least recently used goes first."""
 
     def __init__(self, reader: Reader, folder: Path | None, size: int, often: int = OFTEN) -> None:
-        """`size` bounds the bytes of all files that this process uses; without a folder nothing is copied."""
+        """`size` bounds the bytes of the folder and of what this process maps; without a folder nothing is copied."""
         self._reader = reader
         self._folder = folder
         self._size = size
@@ -149,7 +149,7 @@ class Copies:
     async def _make(self, place: Hashable, run: int, table: Table, path: Path) -> None:
         try:
             async with self._one:
-                copy = await asyncio.to_thread(read_copy, self._reader, run, table, path, self._size // LARGEST)
+                copy = await asyncio.to_thread(read_copy, self._reader, run, table, path, self._size)
             self._known.put(place, copy, copy.size)
             self._asked.drop(place)
         except (EscapeError, OSError) as error:
@@ -178,19 +178,22 @@ def emptied(folder: Path | None) -> Iterator[None]:
         empty(folder)
 
 
-def read_copy(reader: Reader, run: int, table: Table, path: Path, largest: int) -> Copy:
+def read_copy(reader: Reader, run: int, table: Table, path: Path, room: int) -> Copy:
     """The copy that lies at `path`; made first, of a run that does not change meanwhile, where there is none.
 
-    Raises CopyError when the records are more than `largest` bytes, would fill the disk, or do not come whole.
+    The folder's files have `room` bytes; those that were read longest ago make place. Raises CopyError when the records
+    are more than a quarter of that, would fill the disk, or do not come whole.
     """
     with _alone(path.parent):
         if not path.exists():
             draft = path.with_name(f"{path.name}.draft")
             try:
-                _write(reader, run, table, draft, largest)
+                _write(reader, run, table, draft, room // LARGEST)
                 draft.replace(path)
             finally:
                 draft.unlink(missing_ok=True)
+        os.utime(path)
+        _trim(path.parent, room)
         return Copy(table, np.asarray(np.load(path, mmap_mode="r")))
 
 
@@ -216,6 +219,15 @@ def _write(reader: Reader, run: int, table: Table, path: Path, largest: int) -> 
             file.write(piece)
         if file.tell() - before != size:
             raise CopyError(f"{file.tell() - before} bytes came instead of {size}")
+
+
+def _trim(folder: Path, room: int) -> None:
+    """Remove the files that were read longest ago; processes that have one mapped keep it."""
+    newest = sorted(((path.stat(), path) for path in folder.glob(f"*{_SUFFIX}")), key=lambda of: -of[0].st_mtime_ns)
+    for status, path in newest:
+        room -= status.st_size
+        if room < 0:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -161,8 +161,7 @@ class Workers:
 
     def __init__(self, config: EngineConfig, number: int) -> None:
         own = EngineConfig(**{f.name: getattr(config, f.name) for f in fields(EngineConfig)})
-        # Each remembers for itself, so they share the room.
-        self._config = replace(own, memory_bytes=own.memory_bytes // number, copies_bytes=own.copies_bytes // number)
+        self._config = replace(own, memory_bytes=own.memory_bytes // number)  # each remembers for itself
         self._number = number
         self._alive: list[Worker] = []
         self._some = asyncio.Event()  # may be alive

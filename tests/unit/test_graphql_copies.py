@@ -141,8 +141,20 @@ def test_what_is_not_whole_or_too_large_is_no_copy(tables: LocalTables, tmp_path
     with pytest.raises(CopyError, match="bytes came instead of"):
         read_copy(Cut(tables), RUN, TABLE, tmp_path / "cut", 1 << 20)
     with pytest.raises(CopyError, match="a copy may have 100"):
-        read_copy(tables, RUN, TABLE, tmp_path / "large", 100)
+        read_copy(tables, RUN, TABLE, tmp_path / "large", 400)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_copies_that_were_read_longest_ago_make_place(tables: LocalTables, tmp_path: Path) -> None:
+    name = "{}-agent_decided.copy.npy"
+    first = read_copy(tables, RUN, TABLE, tmp_path / name.format(0), 1 << 20)
+    size = (tmp_path / name.format(0)).stat().st_size
+    room = 4 * size + size // 2
+    for i in (1, 2, 3, 0, 4, 5):  # the first is read again
+        read_copy(tables, RUN, TABLE, tmp_path / name.format(i), room)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name.format(i) for i in (0, 3, 4, 5)]
+    (tmp_path / name.format(0)).unlink()
+    assert first.page([], None, 1)  # what is mapped stays
 
 
 def test_a_folder_is_empty_before_and_after(tmp_path: Path) -> None:

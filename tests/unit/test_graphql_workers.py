@@ -66,4 +66,4 @@ def test_a_query_waits_for_a_worker() -> None:
 
 def test_workers_share_the_room() -> None:
     shared = workers()._config
-    assert (shared.memory_bytes, shared.copies_bytes) == (30, 20)
+    assert (shared.memory_bytes, shared.copies_bytes) == (30, 60)  # the files of copies are shared
