@@ -52,7 +52,7 @@ class CopyError(EscapeError):
 class Copy:
     """The records of one table and run.
 
-    `rows` is a structured array, shape (records,), ascending by `keys`, whose fields are the table's columns.
+    `rows` is a structured array, shape (records,), ascending by the table's key, whose fields are its columns.
     """
 
     def __init__(self, table: Table, rows: NDArray[np.void]) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger("escape.queries")
 _LENGTH: Final = struct.Struct(">Q")
 _TRIES: Final = 2  # workers that a query may be asked of: it may be the query that ends them
 _PAUSE: Final = 1.0  # seconds before a worker that ended is started again
+_REPORT: Final = 2.0  # seconds in which a worker is to tell what it keeps
 _END: Final = 3.0  # seconds in which a worker is to end
 # Objects that make the collector look for cycles among the young, the middle and all. A look at all stops every query
 # for as long as there is remembered data: 0.1 s, at Python's own thresholds twice a second.
@@ -193,8 +194,9 @@ class Workers:
         return min(alive, key=lambda worker: worker.load)
 
     async def report(self) -> list[dict[str, int]]:
-        """What each that is alive keeps."""
-        told = await asyncio.gather(*(worker.ask(None) for worker in self._alive), return_exceptions=True)
+        """What each that answers keeps."""
+        asked = (asyncio.wait_for(worker.ask(None), _REPORT) for worker in self._alive)
+        told = await asyncio.gather(*asked, return_exceptions=True)
         return [one for one in told if not isinstance(one, BaseException)]
 
     async def _keep(self) -> None:

@@ -24,6 +24,9 @@ SURE = "{ run(id: 7) { trades(first: 9) { nodes { seq takerOrder { n decision { 
 TWICE = """{ a: run(id: 7) { ...T } b: run(id: 7) { ...T digest } }
     fragment T on Run { __typename trades(first: 4) { edges { cursor node { seller { name role } taker: takerOrder {
     side decision { action inputs agent { agent balances(window: 1) { account quantity agent { name } } } } } } } } }"""
+WINDOWED = """query ($w: Int! = 1) { run(id: 7) { agents(first: 3) { nodes {
+    own: balances(window: $w) { window quantity } second: balances(window: 1) { window quantity } agent } } } }"""
+REFUSED = "query ($w: Int = 1) { run(id: 7) { agents { nodes { balances(window: $w) { window } } } } }"
 DEEP = "{ run(id: 7) { decisions(first: 5) { nodes { n agent { name } orders { n decision { causes { kind } } } } } } }"
 
 
@@ -73,6 +76,22 @@ def both(monkeypatch: pytest.MonkeyPatch, reader: Any, query: str, variables: di
         long = answer(reader, query, variables)
     assert json.dumps(long) == json.dumps(short)  # with the fields in the same order
     return short
+
+
+@pytest.mark.parametrize("window", [0, 1, 2, 99, None])
+def test_fields_with_arguments(monkeypatch: pytest.MonkeyPatch, tables: LocalTables, window: int | None) -> None:
+    given = {} if window is None else {"w": window}
+    data, errors = both(monkeypatch, tables, WINDOWED, given)
+    first = data["run"]["agents"]["nodes"][0]
+    assert errors == []
+    assert first["own"] == (first["second"] if window is None else first["own"])
+    assert bool(first["own"]) == (window != 99)
+    assert {balance["window"] for balance in first["own"]} <= {1 if window is None else window}
+
+
+def test_an_argument_that_is_refused(monkeypatch: pytest.MonkeyPatch, tables: LocalTables) -> None:
+    data, errors = both(monkeypatch, tables, REFUSED, {"w": None})
+    assert (data, len(errors)) == ({"run": None}, 1)
 
 
 @pytest.mark.parametrize("query", [SURE, TWICE, DEEP])
