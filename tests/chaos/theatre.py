@@ -28,7 +28,8 @@ from schemas.log.writer import LogWriter
 from tests.integration.commands import ESCAPE, alive, answer, environment
 
 CHILDREN: Final = ("broker", "clickhouse", "matching", "projection", "sink")  # of the stack's own supervisor
-COMPONENTS: Final = ("shard", "clock", "api", "spark", *CHILDREN)
+COMPONENTS: Final = ("shard", "clock", "api", "api worker", "spark", *CHILDREN)
+_MANY: Final = {"shard": 2, "api worker": os.cpu_count() or 1}  # processes of a component
 _BACK_SECONDS: Final = 400.0  # a bound for a test that hangs, no measure of speed
 
 
@@ -116,7 +117,7 @@ class Theatre:
             return [one["pid"]] if one["pid"] else []
         owner, words = {
             "shard": ("run", "ShardActor"), "clock": ("run", "runs.clock"), "api": ("serve", "queries.server"),
-            "spark": ("job", "SparkSubmit"),
+            "api worker": ("serve", "queries.workers"), "spark": ("job", "SparkSubmit"),
         }[component]  # fmt: skip
         command = self._commands.get(owner)
         return [p.pid for p in descendants(command.pid) if words in words_of(p)] if command else []
@@ -142,9 +143,9 @@ class Theatre:
             if component == "spark":  # nobody but the user starts a job again
                 self._commands["job"].wait(_BACK_SECONDS)
                 continue
-            wanted = 2 if component == "shard" else 1
+            wanted = _MANY.get(component, 1)
             until(lambda c=component, v=victim, w=wanted: len(set(self.pids(c)) - {v}) >= w, self.trouble)  # type: ignore[misc]
-            if component == "api":
+            if component.startswith("api"):
                 self.ask("{ __typename }")
             self.seconds.setdefault(component, []).append(time.monotonic() - began)
 
