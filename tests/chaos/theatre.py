@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +26,14 @@ from infra.supervisor import alive as same_process
 from runs.protocol import CREDIT
 from schemas.log.clocklog import read_clock
 from schemas.log.writer import LogWriter
+from tests.integration import commands
 from tests.integration.commands import ESCAPE, alive, answer, environment
 
 CHILDREN: Final = ("broker", "clickhouse", "matching", "projection", "sink")  # of the stack's own supervisor
 COMPONENTS: Final = ("shard", "clock", "api", "api worker", "spark", *CHILDREN)
 _MANY: Final = {"shard": 2, "api worker": os.cpu_count() or 1}  # processes of a component
 _BACK_SECONDS: Final = 400.0  # a bound for a test that hangs, no measure of speed
+until = partial(commands.until, seconds=_BACK_SECONDS)
 
 
 class Theatre:
@@ -201,16 +204,6 @@ class Theatre:
                 return None
 
         return until(posted, self.trouble)
-
-
-def until(condition: Callable[[], Any], trouble: Callable[[], str] = str, seconds: float = _BACK_SECONDS) -> Any:
-    """What a condition gives once it gives something; fails with the trouble that there is."""
-    limit = time.monotonic() + seconds
-    while not (found := condition()):
-        assert not trouble(), trouble()
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def descendants(pid: int) -> list[psutil.Process]:

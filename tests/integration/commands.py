@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,13 @@ def alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def until(condition: Callable[[], Any], trouble: Callable[[], str] = str, seconds: float = 120.0) -> Any:
+    """What a condition gives once it gives something; fails with the trouble that there is."""
+    limit = time.monotonic() + seconds
+    while not (found := condition()):
+        assert not trouble(), trouble()
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.05)
+    return found

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
@@ -24,6 +23,7 @@ from queries import graphiql
 from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
+from tests.integration.commands import until
 from tests.serving import Client
 from tests.synthetic import figures, synthetic_run
 
@@ -94,13 +94,6 @@ def _engines(client: Client) -> list[dict[str, int]]:
     return found
 
 
-def _until(done: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 120
-    while not done():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-
-
 def test_workers_that_are_killed_are_replaced_and_none_outlives_the_server(
     clickhouse: EmbeddedClickHouse, tmp_path: Path
 ) -> None:
@@ -128,26 +121,26 @@ def test_workers_that_are_killed_are_replaced_and_none_outlives_the_server(
 
         expected = ask()
         assert len(expected) == 3
-        _until(lambda: len(_engines(client)) == 2)
-        _until(copied)
+        until(lambda: len(_engines(client)) == 2)
+        until(copied)
         assert ask() == expected  # from the copies
         killed = {engine["pid"] for engine in _engines(client)}
         for pid in killed:
-            _until(lambda: len(_engines(client)) == 2)
+            until(lambda: len(_engines(client)) == 2)
             asked = threading.Thread(target=lambda: [ask() for _ in range(20)])
             asked.start()
             os.kill(pid, signal.SIGKILL)
             for _ in range(20):
                 assert ask() == expected
             asked.join()
-        _until(lambda: len({engine["pid"] for engine in _engines(client)} - killed) == 2)
+        until(lambda: len({engine["pid"] for engine in _engines(client)} - killed) == 2)
         alive = [engine["pid"] for engine in _engines(client)]
         assert list(copies.iterdir())
         client.http.close()
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
         assert list(copies.iterdir()) == []
-        _until(lambda: not any(psutil.pid_exists(pid) for pid in alive))
+        until(lambda: not any(psutil.pid_exists(pid) for pid in alive))
     finally:
         server.kill()
         server.communicate()
@@ -160,11 +153,11 @@ def test_workers_end_when_the_server_is_killed(clickhouse: EmbeddedClickHouse) -
     try:
         assert server.stdout is not None
         client = Client(json.loads(server.stdout.readline())["url"].removeprefix("http://"))
-        _until(lambda: len(_engines(client)) == 2)
+        until(lambda: len(_engines(client)) == 2)
         alive = [engine["pid"] for engine in _engines(client)]
         client.http.close()
         server.kill()
-        _until(lambda: not any(psutil.pid_exists(pid) for pid in alive))
+        until(lambda: not any(psutil.pid_exists(pid) for pid in alive))
     finally:
         server.kill()
         server.communicate()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,9 @@ from economy.errors import SetupError
 from infra.clickhouse import EmbeddedClickHouse
 from infra.settings import load_settings
 from infra.stack import Attached
-from tests.integration.commands import alive, answer, escape, listening, refused
+from tests.integration.commands import alive, answer, escape, listening, refused, until
 
 pytestmark = pytest.mark.integration
-
-
-def _until(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.1)
 
 
 def _pids(described: dict[str, Any]) -> dict[str, int]:
@@ -77,8 +68,8 @@ def _restarts(state: str, described: dict[str, Any]) -> None:
         now = _pids(answer("status", "--json", state=state)) if code == 0 else before
         return all(now[name] != pid and alive(now[name]) for name, pid in before.items())
 
-    _until(again)
-    _until(lambda: escape("query", "{ __typename }", state=state)[0] == 0)
+    until(again)
+    until(lambda: escape("query", "{ __typename }", state=state)[0] == 0)
     assert answer("runs", "list", "--json", state=state) == []
 
 
