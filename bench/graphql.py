@@ -232,15 +232,14 @@ def copied(port: int) -> dict[str, float]:
     while True:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
             engines: list[dict[str, float]] = json.load(answer)["engines"]
-        if not any(engine["making"] for engine in engines):
+        if engines and not any(engine["making"] for engine in engines):
             told = {name: max(engine[name] for engine in engines) for name in ("copies", "bytes")}
             return {**told, "awaited_s": round(time.perf_counter() - began, 1)}
         time.sleep(0.1)
 
 
 def scenarios(requests: Requests) -> Iterator[tuple[str, Callable[[], tuple[str, bytes]], int]]:
-    """Name, source of requests, number of clients."""
-    yield "first", requests.new, 4
+    """Name, source of requests, number of clients: of a run that has been open for a while."""
     yield "mix", requests.mixed, 32
     yield "new", requests.new, 4
     yield "new", requests.new, 32
@@ -261,15 +260,16 @@ def run(events: int, seconds: float, folder: Path, tell: Callable[[str], None]) 
             processes = {"server": process.pid, "clickhouse": clickhouse.process.pid, "clients": os.getpid()}
             watched = {name: psutil.Process(pid) for name, pid in processes.items()}
             requests = Requests(kinds(events, names))
-            results = []
-            copies: dict[str, float] = {}
-            for name, draw, clients in scenarios(requests):
+
+            def measured(name: str, draw: Callable[[], tuple[str, bytes]], clients: int) -> dict[str, Any]:
                 tell(f"{name}, {clients} clients")
                 load = asyncio.run(measure(port, draw, clients, seconds, watched))
-                results.append({"scenario": name, **load.report()})
-                if not copies:
-                    copies = copied(port)
-                    asyncio.run(ask_once(port, requests.pool))  # dashboards have been open for a while
+                return {"scenario": name, **load.report()}
+
+            first = measured("first", requests.new, 4)
+            copies = copied(port)
+            asyncio.run(ask_once(port, requests.pool))  # dashboards have been open for a while
+            results = [first, *(measured(*scenario) for scenario in scenarios(requests))]
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=20)

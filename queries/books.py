@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from economy.events import Side
 from queries.loaders import Loaders
 from schemas.clickhouse import TABLES
 
@@ -21,7 +22,6 @@ CHANGES: Final = 20_000
 _LEVEL: Final = 200  # estimated bytes of a level, and of an entry of the index
 BUY, SELL = "buy", "sell"
 TABLE: Final = TABLES["BookUpdated"]
-_BUYS: Final = next(f.symbols for f in TABLE.columns if f.name == "side").index(BUY)
 _LAST: Final = 2**63 - 1
 
 Levels = dict[tuple[str, int], int]  # (side, price) -> quantity, none of 0
@@ -45,7 +45,7 @@ class Stretch:
     def copied(cls, rows: NDArray[np.void]) -> Stretch:
         """From records of a copy in the order of seq."""
         newest = rows[::-1]
-        levels = 2 * newest["price"].astype(np.int64) + (newest["side"] == _BUYS)
+        levels = 2 * newest["price"].astype(np.int64) + (newest["side"] == Side.BUY)
         return cls(newest["tick"].astype(np.int64), levels, newest["quantity"].astype(np.int64))
 
     def until(self, tick: int) -> Levels:

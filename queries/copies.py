@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,15 @@ _PLACES: Final = 10_000  # tables of runs that are counted or copied at once
 _COUNTED: Final = 100  # estimated bytes of a count
 _FIRST: Final = 80  # bytes of an entry of its index
 _SHARE: Final = 2  # of the free disk, at most one part in so many
-_KINDS: Final = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
-_LOG_PLACE: Final = frozenset({"kafka_partition", "kafka_offset"})  # nobody asks for it by record
+_KINDS: Final = (
+    "UInt8",
+    "Int8",
+    "UInt16",
+    "Int16",
+    "UInt32",
+    "Int32",
+    "Int64",
+)  # ClickHouse's names, the smallest first
 _SUFFIX: Final = ".copy.npy"
 
 
@@ -198,18 +205,19 @@ def read_copy(reader: Reader, run: int, table: Table, path: Path, room: int) -> 
 
 
 def _write(reader: Reader, run: int, table: Table, path: Path, largest: int) -> None:
-    names = [f.name for f in table.columns if f.name not in _LOG_PLACE]
+    names = [f.name for f in table.event.fields]
     columns = [f"{table.name}.`{name}`" for name in names]
     source = f"FROM {table.name} FINAL WHERE {table.name}.run = {{run:Int64}}"
     lowest, highest = (", ".join(f"{of}(CAST({c} AS Int64))" for c in columns) for of in ("min", "max"))
     extent = f"SELECT count() AS records, [{lowest}] AS lowest, [{highest}] AS highest {source}"
     told = reader.rows(extent, {"run": run})[0]
     kinds = [_kind(int(low), int(high)) for low, high in zip(told["lowest"], told["highest"], strict=True)]
-    shape, records = np.dtype(list(zip(names, kinds, strict=True))), int(told["records"])
+    shape = np.dtype([(name, kind.lower()) for name, kind in zip(names, kinds, strict=True)])
+    records = int(told["records"])
     size, free = records * shape.itemsize, shutil.disk_usage(path.parent).free
     if size > min(largest, free // _SHARE):
         raise CopyError(f"{records} records are {size} bytes; a copy may have {largest}, and the disk has {free}")
-    packed = ", ".join(f"CAST({c} AS {_name(kind)})" for c, kind in zip(columns, kinds, strict=True))
+    packed = ", ".join(f"CAST({c} AS {kind})" for c, kind in zip(columns, kinds, strict=True))
     order = ", ".join(f"{table.name}.`{key}`" for key in table.identity[1:])
     with open(path, "xb") as file:
         header = {"descr": shape.descr, "fortran_order": False, "shape": (records,)}
@@ -241,11 +249,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _kind(lowest: int, highest: int) -> type[np.integer[Any]]:
+def _kind(lowest: int, highest: int) -> str:
     """The smallest type of integers for values of a range."""
-    return next(k for k in _KINDS if np.iinfo(k).min <= lowest and highest <= np.iinfo(k).max)
-
-
-def _name(kind: type[np.integer[Any]]) -> str:
-    """ClickHouse's name of a type of integers."""
-    return {"u": "UInt", "i": "Int"}[np.dtype(kind).kind] + str(8 * np.dtype(kind).itemsize)
+    limits = ((kind, np.iinfo(kind.lower())) for kind in _KINDS)
+    return next(kind for kind, limit in limits if limit.min <= lowest and highest <= limit.max)

@@ -45,7 +45,7 @@ class Asked:
     """One operation, and who asks."""
 
     query: str
-    variables: Mapping[str, Any] | None
+    variables: dict[str, Any] | None
     operation: str | None
     authorisation: str
 
@@ -82,11 +82,14 @@ class Engine:
     async def answer(self, asked: Asked) -> Answer:
         """The answer to a query; what cannot be answered is told in it."""
         context = self.context(asked.authorisation, alone=True)
-        variables = None if asked.variables is None else dict(asked.variables)
         try:
             async with asyncio.timeout(SECONDS):
                 result = await self.schema.execute(
-                    asked.query, variables, context, operation_name=asked.operation, allowed_operation_types=_QUERIES
+                    asked.query,
+                    asked.variables,
+                    context,
+                    operation_name=asked.operation,
+                    allowed_operation_types=_QUERIES,
                 )
         except TimeoutError:
             return too_long()

@@ -154,9 +154,9 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         if not isinstance(own, StrawberryField) or own.is_async or own.extensions:
             return None
         given = self._arguments(own, field, node) if own.arguments else {}
-        resolver = own.base_resolver
         if given is None:
             return None
+        resolver = own.base_resolver
         if resolver is None:
             return attrgetter(own.python_name)
         method = resolver.wrapped_func

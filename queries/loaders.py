@@ -82,15 +82,19 @@ class Loaders:
 
     def place(self, run: int, *what: Any) -> tuple[Any, ...] | None:
         """Under what something of a run is remembered; None while the run may change."""
-        known = self.runs.get(run)
-        return (self._authorisation, run, known, *what) if known is not None and known.final else None
+        known = self._final(run)
+        return None if known is None else (self._authorisation, run, known, *what)
 
     def copy(self, run: int, table: str) -> Copy | None:
         """The copy of a run's records, None when the tables must be asked; the more often, the sooner it is made."""
-        known = self.runs.get(run)
-        if self._copies is None or known is None or not known.final:
+        known = self._final(run)
+        if self._copies is None or known is None:
             return None
         return self._copies.get(self._authorisation, run, known.digest, table)
+
+    def _final(self, run: int) -> Fingerprint | None:
+        known = self.runs.get(run)
+        return known if known is not None and known.final else None
 
     async def remembered(
         self, run: int, what: tuple[Any, ...], load: Callable[[], Awaitable[V]], size: Callable[[V], int]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from economy.errors import InputError
 from queries.config import ClickHouseConfig
 from queries.store import Store
 
@@ -40,3 +41,12 @@ class Stores:
         if store is None:
             store = self._local.store = Store(self._config)
         return store
+
+
+def connect(config: ClickHouseConfig | None) -> Stores:
+    """The tables of a deployment. Raises SetupError when ClickHouse does not answer."""
+    if config is None:
+        raise InputError("clickhouse", None, "give the address of ClickHouse")
+    found = Stores(config)
+    found.rows("SELECT 1 AS one", {})
+    return found

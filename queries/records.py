@@ -9,6 +9,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from operator import itemgetter
 from typing import Any, ClassVar, Final, Self, get_type_hints
 
 import strawberry
@@ -40,28 +41,20 @@ def link(source: str = "", *, also_for: Sequence[str] = ALWAYS) -> Any:
 class _Column:
     keys: tuple[str, ...]  # under which it stands in a row
     sql: str
-    read: Callable[..., Any]  # from the values of the keys
+    read: Callable[[Any], Any]  # from the value of its key, or the values of its keys
     asked: frozenset[str]  # names of the fields in GraphQL that need it; none: always read
 
     def get(self) -> Callable[[Record], Any]:
         """How a record gives it."""
-        keys, read = self.keys, self.read
+        found, read = itemgetter(*self.keys), self.read
 
-        def one(record: Record) -> Any:
-            return read(record._row[key])
-
-        def several(record: Record) -> Any:
-            return read(*[record._row[key] for key in keys])
-
-        def told(record: Record) -> Any:
+        def get(record: Record) -> Any:
             try:
-                return get(record)
+                return read(found(record._row))
             except KeyError as error:
                 raise AttributeError(f"{error} was not read") from error
 
-        (key, *rest) = keys
-        get = several if rest else one
-        return told
+        return get
 
 
 class Record:
@@ -123,5 +116,5 @@ def _column(field: dataclasses.Field[Any], kind: Any) -> _Column:
     return _Column((key,), quoted if plain else f"{quoted} AS `{key}`", bool if kind is bool else int, asked)
 
 
-def _integers(*values: Any) -> list[int]:
+def _integers(values: Sequence[Any]) -> list[int]:
     return [int(value) for value in values]

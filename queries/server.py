@@ -30,7 +30,7 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
-from economy.errors import EscapeError, InputError, SetupError
+from economy.errors import EscapeError, SetupError
 from queries import graphiql
 from queries.cache import ResponseCache, cache_key
 from queries.config import ClickHouseConfig
@@ -40,7 +40,7 @@ from queries.guard import Guard
 from queries.limits import BODY_BYTES, SECONDS
 from queries.live import Live, LiveSettings
 from queries.paging import Context
-from queries.reader import Reader, Stores
+from queries.reader import Reader, connect
 from queries.workers import Workers, quieten, tune
 
 log = logging.getLogger("escape.queries")
@@ -188,18 +188,9 @@ def _refuse(status: int, message: str) -> Response:
     return Response(answer.body, status, media_type="application/json")
 
 
-def connect(config: EngineConfig) -> Reader:
-    """The tables of the settings. Raises SetupError when ClickHouse does not answer."""
-    if config.clickhouse is None:
-        raise InputError("clickhouse", None, "give the address of ClickHouse")
-    reader = Stores(config.clickhouse)
-    reader.rows("SELECT 1 AS one", {})
-    return reader
-
-
 def create_app(config: ApiConfig, reader: Reader | None = None) -> Starlette:
     """The application. `reader` reads the tables; by default the ClickHouse of the settings."""
-    api = Api(config, reader if reader is not None else connect(config))
+    api = Api(config, reader if reader is not None else connect(config.clickhouse))
     live = _Live(api)
 
     async def subscriptions(websocket: WebSocket) -> None:

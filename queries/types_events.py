@@ -21,7 +21,6 @@ else:
     EventKind = strawberry.enum(
         Enum("EventKind", {name: name for name in TABLES}), description="Kinds of records that the tables hold."
     )
-_PLACE: Final = ("kafka_partition", "kafka_offset")
 CAUSES: Final = 50  # of one decision at most
 _COST: Final = 200  # what the causes of one decision cost, in rows
 
@@ -55,7 +54,7 @@ class Event:
     @classmethod
     def of(cls, table: Table, row: Row) -> Event:
         """From a row of the table."""
-        record = {f.name: row[f.name] for f in table.columns if f.name not in _PLACE}
+        record = {f.name: row[f.name] for f in table.event.fields}
         return cls(
             kind=table.event.name, tick=BigInt(int(row["tick"])) if "tick" in row else None,
             partition=int(row["kafka_partition"]), offset=BigInt(int(row["kafka_offset"])),

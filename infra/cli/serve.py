@@ -112,10 +112,9 @@ def query(
 
 async def _answer(stack: Stack | Attached, text: str, variables: dict[str, Any]) -> dict[str, Any]:
     from queries.engine import Asked, Engine, EngineConfig
-    from queries.server import connect
+    from queries.reader import connect
 
-    config = EngineConfig(clickhouse=stack.reader)
-    answer = await Engine(config, connect(config)).answer(Asked(text, variables, None, ""))
+    answer = await Engine(EngineConfig(), connect(stack.reader)).answer(Asked(text, variables, None, ""))
     told: dict[str, Any] = json.loads(answer.body)
     return told
 

@@ -84,7 +84,7 @@ def test_fields_with_arguments(monkeypatch: pytest.MonkeyPatch, tables: LocalTab
     data, errors = both(monkeypatch, tables, WINDOWED, given)
     first = data["run"]["agents"]["nodes"][0]
     assert errors == []
-    assert first["own"] == (first["second"] if window is None else first["own"])
+    assert (first["own"] == first["second"]) == (window in (None, 1))
     assert bool(first["own"]) == (window != 99)
     assert {balance["window"] for balance in first["own"]} <= {1 if window is None else window}
 
