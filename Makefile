@@ -9,7 +9,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 UV = $(shell command -v uv || echo $(VENV)/.bootstrap/bin/uv)
 ARGS ?=
-export RESOLVE = --universal --generate-hashes --no-emit-index-url --extra tapes --extra dev --custom-compile-command "make lock"
+# What a run needs, the data of the demo's tape, and the tools of development, each locked by itself; the image has the first.
+LOCKS ?= requirements.lock requirements-tapes.lock requirements-dev.lock
 
 .PHONY: help setup check test soak demo lock clean
 
@@ -24,14 +25,14 @@ $(STAMP)/uv:
 	@command -v uv >/dev/null || { $(PYTHON) -m venv $(VENV)/.bootstrap && $(VENV)/.bootstrap/bin/pip install -q uv; }
 	@touch $@
 
-$(STAMP)/environment: $(STAMP)/uv requirements.lock
+$(STAMP)/environment: $(STAMP)/uv $(LOCKS)
 	@echo "Installing the locked environment into $(VENV)" >&2
 	@test -x $(BIN)/python || $(UV) venv -q --allow-existing --python $$($(PYTHON) -c 'import sys; print(sys.executable)') $(VENV)
-	@VIRTUAL_ENV=$(VENV) $(UV) pip sync -q --compile-bytecode --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync -q --compile-bytecode --require-hashes $(LOCKS)
 	@touch $@
 
 $(STAMP)/project: $(STAMP)/environment pyproject.toml
-	@VIRTUAL_ENV=$(VENV) $(UV) pip install -q --no-deps --no-build-isolation -e .
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install -q --no-deps --build-constraints requirements-dev.lock -e .
 	@touch $@
 
 $(STAMP)/jars: $(STAMP)/project infra/jars.lock
@@ -58,8 +59,8 @@ test: setup ## all tests but the long ones
 soak: setup ## the long tests
 	$(BIN)/pytest -m soak --timeout 3600
 
-lock: $(STAMP)/uv ## resolve pyproject.toml into requirements.lock; what is locked stays where it still fits
-	$(UV) pip compile -q $(RESOLVE) pyproject.toml -o requirements.lock
+lock: $(STAMP)/uv ## resolve pyproject.toml into the locks; what is locked stays where it still fits
+	.ci/lock $(UV) .
 
 clean: ## delete the environment and all state
 	rm -rf $(VENV) .escape .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
