@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     workers: bool = Field(True, description="start Faust workers with the stack; false where they run elsewhere")
     partitions: int = Field(1, ge=1, le=64, description="order and trade partitions; fixed per namespace")
     flow_partitions: int = Field(1, ge=1, le=64, description="flow and decision partitions; fixed per namespace")
+    replication: int = Field(
+        -1, ge=-1, le=32, description="replicas of every topic; -1 = the broker's default (1 for the embedded one)"
+    )
+    min_insync: int = Field(
+        0, ge=0, le=32, description="replicas that must have what counts as written; 0 = the broker's default"
+    )
     shards: int = Field(2, ge=1, le=64, description="agent shards (Ray actors) of a run")
     checkpoint_every: int = Field(
         100, ge=1, description="epochs between the checkpoints of a run that `show` and `fork` keep"

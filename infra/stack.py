@@ -96,6 +96,7 @@ class Stack:
                 self._start_broker()
             topics.create(
                 self.bootstrap, self.namespace, self.settings.partitions, self.settings.flow_partitions,
+                topics.Replicas(self.settings.replication, self.settings.min_insync),
                 30.0 if self.broker else _EXTERNAL_SECONDS,
             )  # fmt: skip
             if self.settings.workers:

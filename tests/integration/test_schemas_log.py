@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import numpy as np
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.cimpl import NewTopic
 
 from economy import events as e
 from economy.digest import mark
+from economy.errors import SetupError
 from infra.broker import Broker
-from schemas.catalogue import FLOWS, TRADES
+from schemas.catalogue import FLOWS, TRADES, topic
 from schemas.log import topics
 from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import read_all
@@ -60,3 +66,33 @@ def test_epochs_survive_the_log_with_duplicates_and_other_runs_between(broker: B
         assert sorted(map(tuple, got.tolist())) == sorted(map(tuple, expected.tolist()))
         assert (np.diff(got[:, 1]) >= 0).all()
     assert not assembler.complete()
+
+
+def test_topics_have_the_replicas_that_the_settings_ask_for(broker: Broker, namespace: str) -> None:
+    with pytest.raises(SetupError, match=r"cannot be created.*replication"):
+        topics.create(broker.bootstrap, namespace, 1, 1, topics.Replicas(2))  # there is one broker
+    topics.create(broker.bootstrap, namespace, 1, 1, topics.Replicas(1, min_insync=1))
+    topics.create(broker.bootstrap, namespace, 1, 1, topics.Replicas(1, min_insync=1))
+    topics.create(broker.bootstrap, namespace, 1, 1)  # whatever is there
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic(namespace, FLOWS))
+    told = admin.describe_configs([resource])[resource].result(10)["min.insync.replicas"]
+    assert (told.value, told.is_default) == ("1", False)
+    with pytest.raises(SetupError, match="1 replicas, not 2"):
+        topics.create(broker.bootstrap, namespace, 1, 1, topics.Replicas(2))
+    with pytest.raises(SetupError, match=r"min\.insync\.replicas = 1, not 2"):
+        topics.create(broker.bootstrap, namespace, 1, 1, topics.Replicas(min_insync=2))
+
+
+def test_the_broker_chooses_the_replicas_where_no_setting_does(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> None:
+    asked = []
+
+    class Noting(AdminClient):
+        def create_topics(self, new: list[NewTopic], **_: object) -> dict[str, Future[None]]:
+            asked.extend(new)
+            return {}
+
+    monkeypatch.setattr(topics, "AdminClient", Noting)
+    topics.create(broker.bootstrap, "nobodys", 1, 1)
+    assert {new.replication_factor for new in asked} == {-1}
+    assert all("min.insync.replicas" not in new.config for new in asked)

@@ -8,6 +8,7 @@ import pytest
 
 from economy.errors import InputError
 from infra.settings import Settings, load_settings
+from schemas.log.topics import Replicas
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,13 @@ def test_a_file_that_is_no_toml_is_named() -> None:
     Path("escape.toml").write_text("shards = = 3\n")
     with pytest.raises(InputError, match=r"escape\.toml"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("replication", "min_insync", "named"),
+    [(0, 0, "replication = 0"), (2, 3, "min_insync = 3"), (1, 2, "min_insync = 2")],
+)
+def test_replicas_that_could_take_no_write_are_refused(replication: int, min_insync: int, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        Replicas(replication, min_insync)
+    assert Replicas(-1, 2).config == {"min.insync.replicas": "2"}
