@@ -1,6 +1,6 @@
 """Answers about stored runs as bytes: such runs never change, so a query over them is computed once.
 
-The key is (query, variables, operation, authorisation); an answer counts only while every run that it read has the
+The key is (query, variables, operation, scope); an answer counts only while every run that it read has the
 fingerprint (state, digest, newest batch results) with which it was computed. Fingerprints are read again after
 `fresh_seconds`: for so long may an answer lag behind a job that publishes new figures of a finished run.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from queries.memory import Bounded
+from queries.policy import Scope
 
 # A run that is merely finished may still be on its way from the log into the tables.
 FINAL_STATES: Final = frozenset({"stored", "published"})
@@ -43,12 +44,12 @@ class Entry:
     runs: Mapping[int, Fingerprint]
 
 
-Key = tuple[str, str, str, str]
+Key = tuple[str, str, str, Scope]
 
 
-def cache_key(query: str, variables: Mapping[str, Any] | None, operation: str | None, authorisation: str) -> Key:
+def cache_key(query: str, variables: Mapping[str, Any] | None, operation: str | None, scope: Scope) -> Key:
     """The key of a request; equal variables in another order are the same request."""
-    return query, json.dumps(variables or {}, sort_keys=True), operation or "", authorisation
+    return query, json.dumps(variables or {}, sort_keys=True), operation or "", scope
 
 
 class Fingerprints:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from economy.errors import EscapeError
 from queries.memory import LARGEST, Bounded
+from queries.policy import Scope
 from queries.reader import Reader
 from queries.records import Row
 from schemas.clickhouse import TABLES, Table
@@ -116,7 +117,7 @@ class Copy:
 
 
 class Copies:
-    """Copies by place: for whom, of which run with which digest, of which table. The least recently used goes first."""
+    """Copies by place: scope, run, digest and table. The least recently used goes first."""
 
     def __init__(self, reader: Reader, folder: Path | None, size: int, often: int = OFTEN) -> None:
         """`size` bounds the bytes of the folder and of what this process maps; without a folder nothing is copied."""
@@ -129,17 +130,18 @@ class Copies:
         self._making: dict[Hashable, asyncio.Task[None]] = {}
         self._one = asyncio.Semaphore(1)  # at a time: queries go on meanwhile
 
-    def get(self, authorisation: str, run: int, digest: str, table: str) -> Copy | None:
+    def get(self, scope: Scope, run: int, digest: str, table: str) -> Copy | None:
         """The copy; None while there is none. Must be called for every statement that it would have spared."""
         if self._folder is None or table not in COPIED:
             return None
-        place = authorisation, run, digest, table
+        place = scope, run, digest, table
         known = self._known.get(place)
         if known is None and place not in self._making:
             asked = (self._asked.get(place) or 0) + 1
             self._asked.put(place, asked, _COUNTED)
             if asked >= self._often:
-                path = self._folder / f"{run}-{sha256(digest.encode()).hexdigest()[:32]}-{table}{_SUFFIX}"
+                told = sha256(f"{scope}\0{digest}".encode()).hexdigest()[:32]
+                path = self._folder / f"{run}-{told}-{table}{_SUFFIX}"
                 making = self._make(place, run, COPIED[table], path)
                 self._making[place] = asyncio.get_running_loop().create_task(making)
         return known

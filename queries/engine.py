@@ -22,6 +22,7 @@ from queries.limits import SECONDS
 from queries.loaders import Loaders, fingerprint
 from queries.memory import Memory
 from queries.paging import Context
+from queries.policy import EVERYTHING, Scope
 from queries.reader import Reader
 from queries.schema import build_schema
 
@@ -42,12 +43,12 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class Asked:
-    """One operation, and who asks."""
+    """One operation, and what whoever asks may see."""
 
     query: str
     variables: dict[str, Any] | None
     operation: str | None
-    authorisation: str
+    scope: Scope = EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,14 @@ class Engine:
         self.copies = Copies(reader, config.copies, config.copies_bytes, config.copies_after)
         self._memory = Memory(config.memory_bytes)
 
-    def context(self, authorisation: str = "", alone: bool = False, live: Any = None) -> Context:
+    def context(self, scope: Scope = EVERYTHING, alone: bool = False, live: Any = None) -> Context:
         """A context for one operation `alone`, or for all of a websocket."""
-        loaders = Loaders(self.reader, self._memory, authorisation, self.copies)
+        loaders = Loaders(self.reader, self._memory, scope, self.copies)
         return Context(loaders, self.fingerprints.of, live=live, alone=alone)
 
     async def answer(self, asked: Asked) -> Answer:
         """The answer to a query; what cannot be answered is told in it."""
-        context = self.context(asked.authorisation, alone=True)
+        context = self.context(asked.scope, alone=True)
         try:
             async with asyncio.timeout(SECONDS):
                 result = await self.schema.execute(

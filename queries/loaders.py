@@ -11,6 +11,7 @@ from queries.cache import Fingerprint
 from queries.copies import Copies, Copy
 from queries.lookups import Lookups, Promise
 from queries.memory import Memory
+from queries.policy import EVERYTHING, Scope
 from queries.reader import Reader
 from queries.records import Asked, Record, Row
 
@@ -51,18 +52,18 @@ INSTRUMENT_COLUMNS: Final = (
 class Loaders:
     """The reads of one request: statements run in threads, a few at once; single records are batched and remembered.
 
-    What is read of a run that never changes again is remembered for later requests too, under the authorisation and the
+    What is read of a run that never changes again is remembered for later requests too, under the scope and the
     run's fingerprint, which `runs` holds as it was before anything else was read.
     """
 
     def __init__(
-        self, reader: Reader, memory: Memory | None = None, authorisation: str = "", copies: Copies | None = None
+        self, reader: Reader, memory: Memory | None = None, scope: Scope = EVERYTHING, copies: Copies | None = None
     ) -> None:
         self._reader = reader
         self._copies = copies
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self.memory = memory if memory is not None else Memory(0)
-        self._authorisation = authorisation
+        self._scope = scope
         self.asked: Asked | None = None  # fields of the request; None = not known, so every column is read
         self.runs: dict[int, Fingerprint] = {}
         self.statements = 0
@@ -83,14 +84,14 @@ class Loaders:
     def place(self, run: int, *what: Any) -> tuple[Any, ...] | None:
         """Under what something of a run is remembered; None while the run may change."""
         known = self._final(run)
-        return None if known is None else (self._authorisation, run, known, *what)
+        return None if known is None else (self._scope, run, known, *what)
 
     def copy(self, run: int, table: str) -> Copy | None:
         """The copy of a run's records, None when the tables must be asked; the more often, the sooner it is made."""
         known = self._final(run)
         if self._copies is None or known is None:
             return None
-        return self._copies.get(self._authorisation, run, known.digest, table)
+        return self._copies.get(self._scope, run, known.digest, table)
 
     def _final(self, run: int) -> Fingerprint | None:
         known = self.runs.get(run)

@@ -40,6 +40,7 @@ from queries.guard import Guard
 from queries.limits import BODY_BYTES, SECONDS
 from queries.live import Live, LiveSettings
 from queries.paging import Context
+from queries.policy import scope_of
 from queries.reader import Reader, connect
 from queries.workers import Workers, quieten, tune
 
@@ -81,7 +82,7 @@ class _Live(GraphQL[Context, None]):
         )
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return self._api.engine.context(live=self._api.live)
+        return self._api.engine.context(scope_of(request), live=self._api.live)
 
 
 class Api:
@@ -116,8 +117,8 @@ class Api:
         variables, operation = asked.get("variables"), asked.get("operationName")
         if not isinstance(variables, dict | None) or not isinstance(operation, str | None):
             return _refuse(400, "variables must be an object and operationName a string")
-        authorisation = request.headers.get("authorization", "")
-        key = cache_key(asked["query"], variables, operation, authorisation)
+        scope = scope_of(request)
+        key = cache_key(asked["query"], variables, operation, scope)
         try:
             known = await self.cache.get(key)
         except EscapeError:
@@ -127,7 +128,7 @@ class Api:
         answering = self.engine if self.workers is None else self.workers
         try:
             async with asyncio.timeout(SECONDS), self._places:
-                answer = await answering.answer(Asked(asked["query"], variables, operation, authorisation))
+                answer = await answering.answer(Asked(asked["query"], variables, operation, scope))
         except TimeoutError:
             answer = too_long()
         if answer.runs:

@@ -114,7 +114,7 @@ async def _answer(stack: Stack | Attached, text: str, variables: dict[str, Any])
     from queries.engine import Asked, Engine, EngineConfig
     from queries.reader import connect
 
-    answer = await Engine(EngineConfig(), connect(stack.reader)).answer(Asked(text, variables, None, ""))
+    answer = await Engine(EngineConfig(), connect(stack.reader)).answer(Asked(text, variables, None))
     told: dict[str, Any] = json.loads(answer.body)
     return told
 

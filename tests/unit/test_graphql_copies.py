@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from economy.errors import SetupError
 from queries.copies import COPIED, Copies, Copy, CopyError, emptied, read_copy
 from queries.engine import Engine, EngineConfig
+from queries.policy import EVERYTHING
 from schemas.clickhouse import TABLES
 from tests.synthetic import synthetic_run
 from tests.tables import LocalTables, Row, local_tables
@@ -176,7 +177,7 @@ def test_a_copy_that_fails_is_not_tried_again_at_once(
 
     async def ask(times: int) -> None:
         for _ in range(times):
-            assert copies.get("", RUN, "d", TABLE.name) is None
+            assert copies.get(EVERYTHING, RUN, "d", TABLE.name) is None
             await copies.settled()
 
     asyncio.run(ask(50))
