@@ -300,12 +300,23 @@ def split(events: Events, column: int, partition: int, partitions: int) -> Event
     return parts
 
 
+def _handler(log_file: str) -> logging.Handler:
+    """The run's folder where it is on this machine too, else stderr, which Ray keeps among its node's logs.
+
+    An actor that cannot be made is made again for ever, so a log that cannot be written must not stop it.
+    """
+    try:
+        return logging.FileHandler(log_file)
+    except OSError:
+        return logging.StreamHandler()
+
+
 class ShardActor:
     """What Ray runs: the loop in a thread, so that calls are answered meanwhile. Wrapped by `start_actor`."""
 
     def __init__(self, config: Mapping[str, Any], log_file: str) -> None:
         logging.basicConfig(
-            filename=log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+            handlers=[_handler(log_file)], level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
         )
         self.loop = ShardLoop(ShardConfig(**config))
         threading.Thread(target=self._guarded, daemon=True).start()

@@ -14,6 +14,9 @@ from typing import Final
 
 from economy.errors import SetupError
 
+AUTO: Final = "auto"  # Ray's word for the cluster that this machine is a node of
+_LOOPBACK: Final = ("127.0.0.1", "localhost")
+_NO_CLUSTER: Final = "start it, or leave ray_address empty for one of our own"
 _LONGEST_BASE: Final = 26  # characters of the folder in which Ray's lies
 
 
@@ -26,18 +29,20 @@ def ray_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def start_ray(address: str, folder: str, cpus: int = 2) -> None:
-    """Start Ray on loopback only, or join the cluster at `address`.
+    """Start Ray on loopback only, or join the cluster at `address`: host:port, or "auto" on one of its nodes.
 
     Without RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 Ray turns 127.0.0.1 into the host's address and listens on all
-    interfaces. Raises SetupError when Ray does not start, or does not answer at `address`.
+    interfaces; with it, no other machine reaches what runs here. Raises SetupError when Ray does not start, does not
+    answer at `address`, or refuses us.
     """
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if not address or _host(address) in _LOOPBACK:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     os.environ["PYTHONPATH"] = root + os.pathsep + os.environ.get("PYTHONPATH", "")
-    if address:
+    if address and address != AUTO:
         _reach(address)
     import ray
 
@@ -45,9 +50,25 @@ def start_ray(address: str, folder: str, cpus: int = 2) -> None:
         return
     with _own_handlers():
         if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            _join(address)
         else:
             _start_node(folder, cpus)
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except ray.exceptions.AuthenticationError as error:
+        raise SetupError(
+            f"the Ray cluster at {address} refuses our token",
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the token that its nodes were started with",
+        ) from error
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
+        ray.shutdown()
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise SetupError(f"no Ray cluster takes us in at {address}: {why}", _NO_CLUSTER) from error
 
 
 def _start_node(folder: str, cpus: int) -> None:
@@ -86,15 +107,16 @@ def _own_handlers() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def _host(address: str) -> str:
+    return address.removeprefix("ray://").rpartition(":")[0]
+
+
 def _reach(address: str) -> None:
     """Refuse a cluster that nothing answers for; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        socket.create_connection((_host(address), int(address.rpartition(":")[2])), timeout=5).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise SetupError(
-            f"no Ray cluster answers at {address}", "start it, or leave ray_address empty for one of our own"
-        ) from error
+        raise SetupError(f"no Ray cluster answers at {address}", _NO_CLUSTER) from error
 
 
 def stop_ray() -> None:

@@ -100,13 +100,21 @@ def wait_for_clickhouse(folder: Path, port: int, log: Path, timeout: float = 60.
         time.sleep(0.05)
 
 
-def tables_of(settings: Settings, port: int) -> tuple[ClickHouseConfig, ClickHouseConfig]:
-    """ClickHouse for those who write and for those who only read; `port` is the embedded one's."""
+def has_external_tables(settings: Settings) -> bool:
+    """True when the tables are in a ClickHouse that runs elsewhere."""
+    return bool(settings.clickhouse_url or settings.clickhouse_reader_url)
+
+
+def tables_of(settings: Settings, port: int) -> tuple[ClickHouseConfig | None, ClickHouseConfig]:
+    """ClickHouse for those who write, None where nobody may, and for those who only read.
+
+    `port` is the embedded one's.
+    """
     from infra.clickhouse import EmbeddedClickHouse
     from queries.config import ClickHouseConfig
 
-    if settings.clickhouse_url:
-        external = ClickHouseConfig.from_dsn(settings.clickhouse_url)
-        return external, external
+    if has_external_tables(settings):
+        writer = ClickHouseConfig.from_dsn(settings.clickhouse_url) if settings.clickhouse_url else None
+        return writer, ClickHouseConfig.from_dsn(settings.clickhouse_reader_url or settings.clickhouse_url)
     server = EmbeddedClickHouse(settings.state_folder / "clickhouse", port)
     return ClickHouseConfig.from_dsn(server.dsn()), ClickHouseConfig.from_dsn(server.dsn("reader"))

@@ -70,8 +70,8 @@ class Year:
 
 def stream_figures(stack: Stack | Attached, run: int) -> dict[Key, int]:
     """What the streaming projection computed, as ClickHouse holds it."""
-    assert stack.tables is not None
-    with Store(stack.tables) as store:
+    assert stack.reader is not None
+    with Store(stack.reader) as store:
         rows = store.rows(
             "SELECT window, indicator, item, toString(value) AS value FROM stream_indicators FINAL "
             "WHERE run = {run:Int64}",

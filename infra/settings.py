@@ -5,15 +5,30 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from economy.errors import InputError
 
 PREFIX = "ESCAPE_"
 FILE = "escape.toml"
+_SEPARATOR: Final = ","
+
+
+def _several(given: Any) -> Any:
+    """A variable holds several names with commas between them, the file a list."""
+    return tuple(name.strip() for name in given.split(_SEPARATOR) if name.strip()) if isinstance(given, str) else given
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)]
 
 
 class Settings(BaseSettings):
@@ -34,8 +49,14 @@ class Settings(BaseSettings):
     bootstrap: str = Field("", description="address of a Kafka broker; empty = embedded")
     broker_port: int = Field(0, ge=0, le=65535, description="port of the embedded broker; 0 = a free one")
     clickhouse_url: str = Field("", description="ClickHouse HTTP address with user and password; empty = embedded")
+    clickhouse_reader_url: str = Field(
+        "", description="the same with a user that only reads, for what only reads; alone: nothing is written"
+    )
     clickhouse_port: int = Field(0, ge=0, le=65535, description="port of the embedded ClickHouse; 0 = a free one")
     api_port: int = Field(0, ge=0, le=65535, description="port of GraphQL and the reports; 0 = a free one")
+    production: bool = Field(False, description="serve without introspection and GraphiQL")
+    allow_host: Names = Field((), description="further host names that clients of the API may use, with commas between")
+    allow_origin: Names = Field((), description="further origins that pages may ask the API from, with commas between")
     workers: bool = Field(True, description="start Faust workers with the stack; false where they run elsewhere")
     partitions: int = Field(1, ge=1, le=64, description="order and trade partitions; fixed per namespace")
     flow_partitions: int = Field(1, ge=1, le=64, description="flow and decision partitions; fixed per namespace")
@@ -49,7 +70,7 @@ class Settings(BaseSettings):
     checkpoint_every: int = Field(
         100, ge=1, description="epochs between the checkpoints of a run that `show` and `fork` keep"
     )
-    ray_address: str = Field("", description="address of a Ray cluster; empty = started for the run")
+    ray_address: str = Field("", description="address of a Ray cluster; auto = this node's, empty = one for the run")
     spark_master: str = Field("local[2]", description="Spark master of the jobs")
     java_home: str = Field("", description="Java 17 or 21; empty = JAVA_HOME, PATH, then the bundled runtime")
 
@@ -67,6 +88,11 @@ class Settings(BaseSettings):
     @property
     def state_folder(self) -> Path:
         return self.state.expanduser().absolute()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make another process load the same settings."""
+        told = {name: _SEPARATOR.join(v) if isinstance(v, tuple) else str(v) for name, v in self.model_dump().items()}
+        return {PREFIX + name.upper(): value for name, value in told.items()}
 
     @property
     def cache_folder(self) -> Path:

@@ -115,10 +115,12 @@ class Stack:
         """Start the embedded ClickHouse, where one is wanted; it loads while the broker starts. Returns its port."""
         if not self._store:
             return 0
-        if self.settings.clickhouse_url:
+        if components.has_external_tables(self.settings):
             from queries.store import Store
 
-            Store(components.tables_of(self.settings, 0)[0], database="").close()  # does it answer?
+            for tables in components.tables_of(self.settings, 0):
+                if tables is not None:
+                    Store(tables, database="").close()  # does it answer?
             return 0
         port = components.clickhouse_port(self.settings)
         self._spawn(components.clickhouse(self.folder / "clickhouse", port))
@@ -130,6 +132,8 @@ class Stack:
         if port:
             components.wait_for_clickhouse(self.folder / "clickhouse", port, self.logs / "clickhouse.log")
         self.tables, self.reader = components.tables_of(self.settings, port)
+        if self.tables is None:  # whoever writes them has made them, or will
+            return
         migrate(self.tables)
         if self.settings.workers:
             self._spawn(components.projection(self.settings, self.bootstrap))
@@ -171,7 +175,7 @@ class Stack:
             "pid": os.getpid(),
             "bootstrap": self.bootstrap,
             "namespace": self.namespace,
-            "clickhouse": self.tables.url if self.tables else None,
+            "clickhouse": self.reader.url if self.reader else None,
             "state": str(self.folder),
             "logs": str(self.logs),
             "broker": {"pid": broker, "embedded": self.broker is not None},
@@ -272,8 +276,7 @@ def up(settings: Settings, timeout: float = 90.0) -> dict[str, Any]:
         return described
     folder = prepare(settings)
     _file(settings).unlink(missing_ok=True)
-    chosen = {name: str(value) for name, value in settings.model_dump().items()}
-    environment = {**os.environ, **{f"ESCAPE_{name.upper()}": value for name, value in chosen.items()}}
+    environment = {**os.environ, **settings.environment()}
     with open(folder / "logs" / "stack.log", "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "infra.stack"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -71,9 +71,16 @@ def serve_stack(
 def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 = free.", show_default="settings")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any other than 127.0.0.1 is open.")] = "127.0.0.1",
-    production: Annotated[bool, typer.Option("--production", help="No introspection and no GraphiQL.")] = False,
-    allow_host: Annotated[list[str] | None, typer.Option(help="Further host name that clients may use.")] = None,
-    allow_origin: Annotated[list[str] | None, typer.Option(help="Further origin that pages may ask from.")] = None,
+    production: Annotated[
+        bool | None,
+        typer.Option("--production/--no-production", help="No introspection, no GraphiQL.", show_default="settings"),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Further host name that clients may use.", show_default="settings")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Further origin that pages may ask from.", show_default="settings")
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes that execute queries; 0 = the server itself.", show_default="cores"),
@@ -82,10 +89,12 @@ def serve(
     namespace: Namespace = None,
 ) -> None:
     """Serve GraphQL, GraphiQL and the reports until Ctrl-C. Prints {"url", "pid"} on stdout."""
-    chosen = settings(state, namespace, api_port=port)
+    names = {"allow_host": tuple(allow_host or ()) or None, "allow_origin": tuple(allow_origin or ()) or None}
+    chosen = settings(state, namespace, api_port=port, production=production, **names)
     with using_stack(chosen) as stack:
-        names = tuple(allow_host or ()), tuple(allow_origin or ())
-        serve_stack(stack, chosen.api_port, host, production, *names, workers)
+        serve_stack(
+            stack, chosen.api_port, host, chosen.production, chosen.allow_host, chosen.allow_origin, workers
+        )  # fmt: skip
 
 
 @guarded

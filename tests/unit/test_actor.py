@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from agents import actor
 from agents.cluster import start_ray
 from economy.errors import SetupError
 from infra.broker import free_port
@@ -14,3 +20,49 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(address: str) -> None:
     address = address.format(port=free_port())
     with pytest.raises(SetupError, match=f"no Ray cluster answers at {address}"):
         start_ray(address, "")
+
+
+@pytest.fixture
+def joining(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Ray is asked for, and what it answers with: `error`."""
+    import ray
+
+    told: dict[str, Any] = {}
+
+    def init(**asked: Any) -> None:
+        told.update(asked)
+        if "error" in told:
+            raise told["error"]
+
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "PYTHONPATH"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    return told
+
+
+def test_the_cluster_of_this_node_is_joined_by_the_word_for_it(joining: dict[str, Any]) -> None:
+    start_ray("auto", "")
+    assert joining["address"] == "auto"
+    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == ""  # of nodes that other machines reach
+
+
+def test_a_cluster_that_refuses_is_one_line(joining: dict[str, Any]) -> None:
+    import ray
+
+    joining["error"] = ray.exceptions.AuthenticationError("InvalidAuthToken")
+    with pytest.raises(SetupError, match=r"at auto refuses our token.*RAY_AUTH_TOKEN_PATH"):
+        start_ray("auto", "")
+    joining["error"] = ConnectionError("Could not find any running Ray instance.\nMore")
+    with pytest.raises(SetupError, match=r"at auto: Could not find any running Ray instance"):
+        start_ray("auto", "")
+
+
+def test_a_shard_starts_where_the_folder_of_its_run_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = actor._handler(str(tmp_path / "shard-0.log"))
+    elsewhere = actor._handler(str(tmp_path / "of another node" / "shard-0.log"))
+    for handler in (there, elsewhere):
+        handler.handle(logging.makeLogRecord({"msg": "a word"}))
+        handler.close()
+    assert (tmp_path / "shard-0.log").read_text() == "a word\n"
+    assert capsys.readouterr().err == "a word\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from economy.errors import InputError
+from infra.components import tables_of
 from infra.settings import Settings, load_settings
 from schemas.log.topics import Replicas
 
@@ -60,3 +61,35 @@ def test_replicas_that_could_take_no_write_are_refused(replication: int, min_ins
     with pytest.raises(InputError, match=named):
         Replicas(replication, min_insync)
     assert Replicas(-1, 2).config == {"min.insync.replicas": "2"}
+
+
+@pytest.mark.parametrize("text", ["api.example, www.example", "api.example,www.example,"])
+def test_names_are_separated_by_commas_in_a_variable_and_a_list_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    names = ("api.example", "www.example")
+    Path("escape.toml").write_text('allow_host = ["api.example", "www.example"]\n')
+    assert load_settings().allow_host == names
+    Path("escape.toml").unlink()
+    monkeypatch.setenv("ESCAPE_ALLOW_HOST", text)
+    assert load_settings().allow_host == names
+    monkeypatch.setenv("ESCAPE_ALLOW_HOST", "")
+    assert load_settings().allow_host == ()
+
+
+def test_another_process_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = load_settings(production=True, allow_host=("a", "b"), replication=3, bootstrap="x:1,y:2", min_insync=2)
+    for name, value in chosen.environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == chosen
+
+
+def test_who_only_reads_needs_no_password_of_the_writer() -> None:
+    writer, reader = tables_of(load_settings(clickhouse_url="http://w:1@h:8123/d"), 0)
+    assert writer == reader
+    both = {"clickhouse_url": "http://w:1@h:8123/d", "clickhouse_reader_url": "http://r:2@h:8123/d"}
+    writer, reader = tables_of(load_settings(**both), 0)
+    assert writer is not None
+    assert (writer.user, reader.user) == ("w", "r")
+    writer, reader = tables_of(load_settings(clickhouse_reader_url="http://r:2@h:8123/d"), 0)
+    assert (writer, reader.user) == (None, "r")
