@@ -18,6 +18,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -26,6 +27,7 @@ import fastavro
 
 from economy.errors import InputError, SetupError
 from runs.formats import CODEC
+from schemas.files import head
 
 FORMAT: Final = 1
 SCHEMA: Final[dict[str, Any]] = {
@@ -152,10 +154,10 @@ def write_container(path: Path, records: Iterable[Logged], describe: Callable[[i
 
 def _header(file: BinaryIO) -> tuple[dict[str, bytes], int, bytes]:
     """(metadata, where the first block begins, sync mark) of a container; the file is left there."""
-    head = io.BytesIO(file.read(MAX_HEADER))
-    read: Any = fastavro.schemaless_reader(head, _HEADER, None)
-    file.seek(head.tell())
-    return read["meta"], head.tell(), read["sync"]
+    begin = io.BytesIO(file.read(MAX_HEADER))
+    read: Any = fastavro.schemaless_reader(begin, _HEADER, None)
+    file.seek(begin.tell())
+    return read["meta"], begin.tell(), read["sync"]
 
 
 class Container:
@@ -163,16 +165,13 @@ class Container:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if head(path, len(_MAGIC)) != _MAGIC:
+            raise self.wrong("it is no Avro container: give what `escape export RUN FILE.avro` wrote")
         try:
-            with open(path, "rb") as file:
+            with self._open() as file:
                 self._length = file.seek(0, io.SEEK_END)
                 file.seek(0)
-                if file.read(len(_MAGIC)) != _MAGIC:
-                    raise self.wrong("it is no Avro container: give what `escape export RUN FILE.avro` wrote")
-                file.seek(0)
                 meta, self._first_block, self._sync = _header(file)
-        except OSError as error:
-            raise InputError("file", str(path), f"it cannot be read: {error.strerror or error}") from error
         except _BROKEN as error:
             raise self.wrong("it is cut off or damaged in its header") from error
         self.manifest = self._manifest(meta)
@@ -182,6 +181,14 @@ class Container:
     def wrong(self, what: str) -> InputError:
         """The error that the file is not what it should be."""
         return InputError("file", str(self.path), what)
+
+    @contextmanager
+    def _open(self) -> Iterator[io.BufferedReader]:
+        try:
+            with open(self.path, "rb") as file:
+                yield file
+        except OSError as error:
+            raise self.wrong(f"it cannot be read: {error.strerror or error}") from error
 
     def _manifest(self, meta: dict[str, bytes]) -> Manifest:
         if meta.keys() != {"avro.schema", "avro.codec", _MANIFEST, _SHA256}:
@@ -203,7 +210,7 @@ class Container:
         """Every record, in order; at the end it is known that the file is the one that was written."""
         count = size = 0
         expected = sum(map(sum, self.manifest.records.values()))
-        with open(self.path, "rb") as file:
+        with self._open() as file:
             file.seek(self._first_block)
             if hashlib.file_digest(file, "sha256").hexdigest() != self.manifest.sha256:
                 raise self.wrong("it does not have the checksum of its manifest: it is cut off or damaged")

@@ -28,7 +28,7 @@ def job(
     ] = False,
     file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="An exported run (FILE.avro) instead of --run; needs no stack."),
+        typer.Option(help="An exported run (FILE.avro) instead of --run; needs no stack."),
     ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Compute only: publish nothing to ClickHouse.")] = False,
     state: State = None,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from economy.decimals import REMEDY, Fault, parse, write
 from economy.errors import InputError
+from schemas.files import head
 
 Texts = Any  # a pyarrow.StringArray without nulls
 Mask = NDArray[np.bool_]
@@ -23,34 +24,67 @@ BLOCK: Final = 4 << 20  # bytes of CSV per batch
 ROWS: Final = 1 << 16  # rows of Parquet per batch
 MAX_SCALE: Final = 18  # of a decimal that economy.decimals writes
 _PARQUET: Final = b"PAR1"
+_COMPRESSED: Final = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    **{b"BZh%d1AY&SY" % level: "bz2" for level in range(1, 10)},
+}
+_FOREIGN: Final = {
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"PK\x03\x04": "a ZIP archive, such as a spreadsheet",
+    b"\xfd7zXZ\0": "compressed with xz",
+    b"PARE": "encrypted Parquet",
+    b"ARROW1": "an Arrow file",
+    b"Obj\x01": "an Avro file",
+}
+_TOO_LONG: Final = "try to increase block size"  # Arrow's words
+_TOLD: Final = 300  # characters of somebody else's text in an error
 
 
 def read_columns(path: Path, names: Sequence[str], header: bool = True) -> Iterator[list[Texts]]:
     """The named columns as texts, batch by batch; a missing value is an empty text. Other columns are not read.
 
-    A file that begins as Parquet is read as such, any other as CSV, compressed if its name says so. Without a `header`
-    the first columns of a CSV are the named ones. Raises InputError for a file that cannot be read or lacks a column.
+    A file is what it begins as: Parquet, a compressed CSV, else a CSV in UTF-8. Without a `header` the first columns of
+    a CSV are the named ones. Raises InputError for a file that is not regular, cannot be read or lacks a column.
     """
+    begin = head(path, max(map(len, (*_COMPRESSED, *_FOREIGN))))
+    for mark, what in _FOREIGN.items():
+        if begin.startswith(mark):
+            raise InputError("file", str(path), f"it is {what}: save it as CSV in UTF-8 or as Parquet")
     try:
-        with open(path, "rb") as file:
-            parquet = file.read(len(_PARQUET)) == _PARQUET
-        yield from _parquet(path, names) if parquet else _csv(path, names, header)
+        if begin.startswith(_PARQUET):
+            yield from _parquet(path, names)
+        else:
+            yield from _csv(path, names, header, next((n for m, n in _COMPRESSED.items() if begin.startswith(m)), None))
+    except UnicodeDecodeError as error:
+        raise InputError("file", str(path), f"its header is not UTF-8 ({error.reason}): save it as UTF-8") from error
     except OSError as error:
-        raise InputError("file", str(path), f"it cannot be read: {error.strerror or error}") from error
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError("file", str(path), f"it is neither CSV nor Parquet as it should be: {error}") from error
+        raise InputError("file", str(path), f"it cannot be read: {error.strerror or one_line(error)}") from error
+    except (pa.ArrowException, MemoryError) as error:
+        told = one_line(error)
+        if _TOO_LONG in told:
+            told = f"a row is longer than {BLOCK >> 20} MiB"
+        raise InputError("file", str(path), f"it is neither CSV nor Parquet as it should be: {told}") from error
+
+
+def one_line(what: object) -> str:
+    """A library's words, or a file's, as part of a line of ours."""
+    text = "".join(c if c.isprintable() else " " for c in str(what)[:_TOLD])
+    return " ".join(text.split())
 
 
 def _check(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if there.count(name) != 1:
-            found = "is there twice" if name in there else f"is missing; there are {', '.join(there)}"
+            found = "is there twice" if name in there else f"is missing; there are {one_line(', '.join(there))}"
             raise InputError(f"{path.name} column", name, f"it {found}. Needed: {', '.join(wanted)}")
 
 
-def _csv(path: Path, names: Sequence[str], header: bool) -> Iterator[list[Texts]]:
+def _csv(path: Path, names: Sequence[str], header: bool, compression: str | None) -> Iterator[list[Texts]]:
     reading = pcsv.ReadOptions(block_size=BLOCK, autogenerate_column_names=not header)
-    with pcsv.open_csv(pa.input_stream(str(path)), reading) as reader:
+    with pcsv.open_csv(pa.input_stream(str(path), compression=compression), reading) as reader:
         there = reader.schema.names
     if header:
         _check(path, there, names)
@@ -59,16 +93,20 @@ def _csv(path: Path, names: Sequence[str], header: bool) -> Iterator[list[Texts]
     read = list(names) if header else there[: len(names)]
     types = dict.fromkeys(read, pa.string())
     converting = pcsv.ConvertOptions(column_types=types, include_columns=read, strings_can_be_null=False)
-    with pcsv.open_csv(pa.input_stream(str(path)), reading, convert_options=converting) as reader:
+    source = pa.input_stream(str(path), compression=compression)
+    with pcsv.open_csv(source, reading, convert_options=converting) as reader:
         for batch in reader:
             yield batch.columns
 
 
 def _parquet(path: Path, names: Sequence[str]) -> Iterator[list[Texts]]:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         _check(path, file.schema_arrow.names, names)
         for batch in file.iter_batches(ROWS, columns=list(names)):
-            yield [_texts(batch.column(name)) for name in names]
+            found = [_texts(batch.column(name)) for name in names]
+            for texts in found:
+                texts.validate(full=True)  # reading does not ask whether texts are UTF-8
+            yield found
 
 
 def _texts(column: Any) -> Texts:
@@ -123,7 +161,9 @@ class Faults:
         """Note the first wrong cell of a column."""
         if wrong.any():
             row = int(np.argmax(wrong))
-            self._found.append((row, len(self._found), column, texts[row].as_py(), remedy))
+            value = texts[row].as_py()
+            shown = value if len(value) <= _TOLD else f"{value[:_TOLD]}…"
+            self._found.append((row, len(self._found), column, shown, remedy))
 
     def decimals(self, column: str, texts: Texts, scales: NDArray[np.int64], needed: Mask) -> NDArray[np.int64]:
         """The cells as counts; those not `needed` may be anything and are 0."""

@@ -1,15 +1,16 @@
 """A tape of one's own: a CSV or Parquet file with a row per order or cancel request, of any size.
 
 The columns are `COLUMNS`; others are ignored. Rows are taken in file order. `order` is the order's id, unique among the
-orders of its agent, and on a cancel the id to cancel; a cancel's columns from `side` on are not read. The price of a
-market order is empty or 0. Prices and quantities are decimals; what is well formed but cannot be traded (a price of 0,
-a market order that is post-only, the cancel of an unknown order) is for the market to reject, with its reason.
+orders of its agent on its instrument, and on a cancel the id to cancel; a cancel's columns from `side` on are not read.
+The price of a market order is empty or 0. Prices and quantities are decimals; what is well formed but cannot be traded
+(a price of 0, a market order that is post-only, the cancel of an unknown order) is for the market to reject, with its
+reason.
 
 Ids of agents, orders and instruments that are integers throughout the file stay as they are. If any of a column is not,
 all of that column are names: agents and orders are numbered from 0 in the order in which they appear, instruments in
 the order of the alphabet. Orders are also numbered when their integers do not rise for each agent and instrument, as
 the market wants them. Instruments' and agents' names stand on the log (InstrumentListed, AgentFounded); those of orders
-are kept in memory while the tape runs (some 150 bytes each) and handed over at its end.
+are kept in memory while the tape runs (some 160 bytes each) and handed over at its end.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from economy.errors import InputError
 from economy.events import InstrumentClass, OrderType, Side, TimeInForce
 from economy.instruments import Instrument
 from economy.units import MONEY_SCALE
-from runs.tapes.columns import Faults, Texts, given, integers, read_columns
+from runs.tapes.columns import Faults, Mask, Texts, given, one_line, read_columns
 from runs.tapes.flow import Batch, Flow
+from runs.tapes.ids import AgentIds, OrderIds
 
 COLUMNS: Final = (
     "tick", "agent", "order", "instrument", "action", "side", "type", "tif", "post_only", "price", "quantity",
@@ -66,51 +68,6 @@ class Scales:
         return self.price.get(symbol, self.every_price), self.quantity.get(symbol, self.every_quantity)
 
 
-class _Names:
-    """Numbers of a column's ids: the integers themselves, or, from the first other text on, places in `known`."""
-
-    def __init__(self) -> None:
-        self.named = False
-        self.known: dict[str, int] = {}
-
-    def numbers(self, texts: Texts) -> NDArray[np.int64] | None:
-        """A batch's ids; None when it is the first to show that the column holds names."""
-        if not self.named:
-            values, sound = integers(texts)
-            if sound.all():
-                return values
-            self.named = True
-            return None
-        coded = texts.dictionary_encode()
-        places = [self.known.setdefault(name, len(self.known)) for name in coded.dictionary.to_pylist()]
-        return np.array(places, np.int64)[coded.indices.to_numpy()]
-
-
-class _Rising:
-    """Newest order id of each agent on each instrument."""
-
-    def __init__(self) -> None:
-        self._newest: dict[tuple[int, int], int] = {}
-
-    def falls(self, agent: NDArray[np.int64], instrument: NDArray[np.int64], order: NDArray[np.int64]) -> bool:
-        """True when one of the next orders, given in their order, has an id below an earlier one's."""
-        if not len(order):
-            return False
-        at = np.lexsort((instrument, agent))
-        agent, instrument, order = agent[at], instrument[at], order[at]
-        new = np.r_[True, (np.diff(agent) != 0) | (np.diff(instrument) != 0)]
-        if (~new[1:] & (np.diff(order) < 0)).any():
-            return True
-        first, last = order[new], order[np.r_[new[1:], True]]
-        for key, low, high in zip(
-            zip(agent[new].tolist(), instrument[new].tolist(), strict=True), first.tolist(), last.tolist(), strict=True
-        ):
-            if low < self._newest.get(key, low):
-                return True
-            self._newest[key] = high
-        return False
-
-
 class TableTape:
     """A tape in a file, checked as a whole before anything of it is sent.
 
@@ -122,8 +79,7 @@ class TableTape:
         self.path, self.scales = path, scales or Scales()
         self.orders = self.cancels = 0
         self._on_rows = on_rows
-        self._agents, self._orders = _Names(), _Names()
-        self._rising = _Rising()
+        self._agents, self._orders = AgentIds(), OrderIds()
         self._symbols: dict[str, None] = {}
         self._instruments: dict[str, Instrument] = {}
         while not self._check():
@@ -136,7 +92,7 @@ class TableTape:
     @property
     def order_names(self) -> tuple[str, ...]:
         """Names of orders 0, 1, …; empty where ids speak for themselves."""
-        return tuple(self._orders.known)
+        return self._orders.names
 
     def flow(self) -> Flow:
         """The tape as the stream takes it; the file is read once more."""
@@ -160,8 +116,7 @@ class TableTape:
         """Read the file without keeping it; False when ids must be read as names instead."""
         self.orders = self.cancels = 0
         self._agents.known.clear()
-        self._orders.known.clear()
-        self._rising = _Rising()
+        self._orders.forget()
         for batch in self._read(check=True):
             if batch is None:
                 return False
@@ -172,9 +127,10 @@ class TableTape:
         for option, named in (("--price-scale", self.scales.price), ("--quantity-scale", self.scales.quantity)):
             for symbol in named:
                 if symbol not in self._symbols:
-                    raise InputError(option, symbol, f"the tape's instruments are {', '.join(sorted(self._symbols))}")
+                    there = one_line(", ".join(sorted(self._symbols)))
+                    raise InputError(option, symbol, f"the tape's instruments are {there}")
         self._instruments = self._list()
-        self._rising = _Rising()  # large where agents are many
+        self._orders.forget()  # large where agents are many
         return True
 
     def _list(self) -> dict[str, Instrument]:
@@ -229,12 +185,8 @@ class TableTape:
         quantity = faults.decimals("quantity", texts["quantity"], quantity_scale, submit)
         faults.check()
         agent = self._agents.numbers(texts["agent"])
-        # The check needs no numbers of orders; there may be very many.
-        order = np.zeros(n, np.int64) if check and self._orders.named else self._orders.numbers(texts["order"])
+        order = None if agent is None else self._order(texts["order"], agent, number, submit, check)
         if agent is None or order is None:
-            return None
-        if check and not self._orders.named and self._rising.falls(agent[submit], number[submit], order[submit]):
-            self._orders.named = True
             return None
         o, c = e.OrderSubmitted, e.OrderCancelRequested
         place = np.arange(n, dtype=np.int64)
@@ -251,6 +203,18 @@ class TableTape:
         ):  # fmt: skip
             cancels[:, at] = values[~submit]
         return Batch(orders, cancels, np.concatenate((place[submit], place[~submit])))
+
+    def _order(
+        self, texts: Texts, agent: NDArray[np.int64], instrument: NDArray[np.int64], submit: Mask, check: bool
+    ) -> NDArray[np.int64] | None:
+        """Numbers of a batch's orders; None where it is the first to show that ids cannot stay as they are."""
+        if self._orders.named:
+            # The check needs no numbers of orders; there may be very many.
+            return np.zeros(len(texts), np.int64) if check else self._orders.numbers(texts, agent, instrument, submit)
+        order = self._orders.integers(texts)
+        if order is not None and check and not self._orders.rise(order[submit], agent[submit], instrument[submit]):
+            return None
+        return order
 
     def _listed(self, texts: Texts, check: bool) -> NDArray[np.int64]:
         """(3, n): number, price scale and quantity scale of each row's instrument; during the check any number."""

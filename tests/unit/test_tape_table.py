@@ -178,6 +178,63 @@ def test_an_id_that_is_used_again_is_for_the_market_to_reject(tmp_path: Path) ->
         assert bool(tape.order_names) == (count == 2)
 
 
+def _relabelled(rows: list[Row], seed: int, texts: bool, by: tuple[str, ...]) -> list[Row]:
+    """The same flow with ids that are unique among the orders of an agent, or of an agent on an instrument, alone."""
+    rng = np.random.default_rng(seed)
+    labels = [str(label) for label in rng.permutation(len(rows))]
+    given: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        mine = given.setdefault(tuple(row[column] for column in by), {})
+        mine.setdefault(row["order"], labels[len(mine)])  # everybody has the same ids, in no order
+    return [
+        row | {"order": ("id " if texts else "") + given[tuple(row[column] for column in by)][row["order"]]}
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("block", [2000, 1 << 22])
+@pytest.mark.parametrize("texts", [False, True])
+@pytest.mark.parametrize("by", [("agent",), ("agent", "instrument")])
+@pytest.mark.parametrize("names", [False, True])
+@pytest.mark.parametrize("parquet", [False, True])
+def test_ids_unique_for_each_agent_trade_as_ids_unique_in_the_file(
+    block: int, texts: bool, by: tuple[str, ...], names: bool, parquet: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Cancels are told apart by agent as well; so are those of orders that only another agent has."""
+    monkeypatch.setattr(columns, "BLOCK", block)
+    monkeypatch.setattr(columns, "ROWS", block // 50)
+    unique = random_rows(21, 800, names)
+    ours = _relabelled(unique, 5, texts, by)
+    path = write_csv(tmp_path / "ours.csv", ours)
+    if parquet:
+        path = tmp_path / "ours.parquet"
+        pd.DataFrame(ours).to_parquet(path)
+    tape, plain = TableTape(path, SCALES), TableTape(write_csv(tmp_path / "plain.csv", unique), SCALES)
+    mine, theirs = matched(tape), matched(plain)
+    t, r = e.TradeExecuted, e.OrderRejected
+    assert len(theirs[t.name]) > 100
+    ids = [t.MAKER_ORDER, t.TAKER_ORDER]
+    assert np.array_equal(np.delete(mine[t.name], ids, 1), np.delete(theirs[t.name], ids, 1))
+    assert np.array_equal(np.delete(mine[r.name], r.ORDER, 1), np.delete(theirs[r.name], r.ORDER, 1))
+    sent = {i: row["order"] for i, row in enumerate(ours, 1)}  # n of an order is its row
+    flow = tape.flow()
+    for batch in flow.batches:
+        for n, order in batch.orders[:, [e.OrderSubmitted.N, e.OrderSubmitted.ORDER]].tolist():
+            assert tape.order_names[order] == sent[n]
+
+
+def test_the_cancel_of_an_order_that_comes_later_costs_it_nothing(tmp_path: Path) -> None:
+    plain = "0 alice {} BTCUSD submit buy limit gtc false 1 1"
+    rows = [dict(zip(COLUMNS, plain.format(order).split(" "), strict=True)) for order in ("x", "y", "z")]
+    early = rows[2] | {"action": "cancel"}
+    tape = TableTape(write_csv(tmp_path / "tape.csv", [early, *rows, early]))
+    events = matched(tape)
+    r, c = e.OrderRejected, e.OrderClosed
+    assert events[r.name][:, [r.N, r.REASON]].tolist() == [[1, e.RejectReason.UNKNOWN_ORDER]]
+    assert [tape.order_names[order] for order in events[c.name][:, c.ORDER]] == ["z"]
+
+
 def _cell(row: int, **cells: str) -> object:
     def change(rows: list[Row]) -> list[Row]:
         rows[row - 1] |= cells
@@ -245,9 +302,6 @@ def test_a_wrong_file_is_one_clear_error(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 and nothing more")
     with pytest.raises(InputError, match="Parquet"):
         TableTape(path)
-    for missing in (tmp_path / "nowhere.csv", tmp_path):
-        with pytest.raises(InputError, match="cannot be read"):
-            TableTape(missing)
 
 
 def test_scales_are_checked_before_the_file_is(tmp_path: Path) -> None:
