@@ -57,6 +57,9 @@ MEASURES: Final[tuple[Measure, ...]] = (
 )
 
 
+LAST_MEASURED: Final = "gdp_production"  # the figure behind which a window lacks none: it is written last
+
+
 def gini(values: Sequence[int]) -> int:
     """Gini coefficient in 1e-9, exact and floored: sum((2i - n - 1) x_i) / (n sum(x)) over ascending x, i from 1.
 

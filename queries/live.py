@@ -1,41 +1,50 @@
-"""Runs as they go on: subscriptions that poll the tables, a bounded number of them, sharing each answer for a while."""
+"""Runs as they go on: subscriptions over feeds that are shared by all who follow a run, a bounded number of them."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import strawberry
 from graphql import GraphQLError
+from reactivex import Observable
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 
-from economy.errors import InputError, UnknownRunError
-from queries.feeds import AlertFeed, Feed, TradeFeed
-from queries.feeds import message as alert_message
+from economy.errors import InputError
+from queries.feeds import Found, Look, SlowClientError, feed, reading, taken
 from queries.limits import RefusedError, public_error
 from queries.loaders import Loaders
 from queries.paging import Info
 from queries.reader import Reader
+from queries.readings import AlertReading, ProgressReading, TradeReading, WindowReading, change
 from queries.records import Row
-from queries.types import WINDOW_FIGURES, BigInt, Window, subscription
+from queries.types import BigInt, Window, subscription
 from queries.types_events import Event
 from queries.types_market import Trade
 from schemas.clickhouse import TABLES
 
-FORGOTTEN: Final = 60.0  # seconds after which a feed that nobody follows is dropped
 MOST: Final = 100  # trades in a message
-F = TypeVar("F", TradeFeed, AlertFeed)
-ENDED: Final = frozenset({"finished", "aborted", "projected", "stored", "published"})
+READERS: Final = 4  # statements of feeds at once: they have threads of their own, which queries do not wait for
+P = TypeVar("P")
+T = TypeVar("T", bound=Found)
+
+
+_MESSAGES: Final = {
+    "TradingHalted": "instrument {instrument}: trading is halted ({reason}) until tick {until}",
+    "TradingResumed": "instrument {instrument}: trading goes on at {price}, {quantity} lots in the auction",
+    "AgentBankrupt": "agent {agent} is bankrupt; its successor seeks {capital_needed} of 1e-8",
+    "PolicyChanged": "agent {agent} sets {policy} to {value} of 1e-9",
+}
 
 
 class BusyError(RefusedError):
     """Too many subscriptions at once."""
-
-
-class SlowClientError(RefusedError):
-    """A client that did not take what it subscribed to."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class LiveSettings:
     poll_seconds: float = 0.5
     slow_seconds: float = 15.0  # a client that takes longer for one message is dropped
     subscriptions: int = 64
+    buffer: int = 10_000  # records that may wait for one subscriber: who is further behind is dropped
+    quiet_seconds: float = 30.0  # an aborted run, which has no last record, is over when nothing came for so long
 
 
 @strawberry.type(description="How far a run is.")
@@ -79,59 +90,57 @@ class Alert:
     message: str = strawberry.field(description="The alert in words")
     event: Event | None = strawberry.field(description="The record; null for changes of the run")
 
+    @classmethod
+    def of(cls, kind: str, row: Row) -> Alert:
+        """From a record, or from a change of the run, which has none."""
+        if not row:
+            state = kind.removeprefix("Run").lower()
+            return cls(kind=kind, tick=None, message=f"the run is {state}", event=None)
+        event = Event.of(TABLES[kind], row)
+        return cls(kind=kind, tick=event.tick, message=_MESSAGES[kind].format_map(dict(row)), event=event)
+
+
+class Reading(Protocol[P, T]):
+    """What looks for news of a run."""
+
+    def __init__(self, loaders: Loaders, run: int) -> None: ...
+
+    async def __call__(self, before: Look[P, T] | None) -> Look[P, T]:
+        """What is new behind a look."""
+
 
 class Live:
-    """All subscriptions of a server."""
+    """All subscriptions of a server, and a feed of each kind for each run that somebody follows."""
 
     def __init__(self, reader: Reader, settings: LiveSettings) -> None:
         self.settings = settings
-        self._loaders = Loaders(reader)
-        self._polls: dict[tuple[str, int], tuple[float, asyncio.Task[Any]]] = {}
-        self._feeds: dict[tuple[type[Feed], int], Feed] = {}
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="live")
+        self.loaders = Loaders(reader, executor=self._threads)
+        self._feeds: dict[tuple[type[Reading[Any, Any]], int], Observable[Any]] = {}
         self.active = 0
 
-    async def _shared(self, kind: str, run: int, read: Callable[[], Any]) -> Any:
-        """The answer of a poll; those who ask within the same interval share one statement."""
-        known = self._polls.get((kind, run))
-        now = time.monotonic()
-        # One that is still being read is waited for: statements never pile up on a busy store.
-        if known is None or (known[1].done() and now - known[0] >= self.settings.poll_seconds):
-            known = self._polls[kind, run] = (now, asyncio.ensure_future(read()))
-            self._polls = {k: v for k, v in self._polls.items() if now - v[0] < FORGOTTEN or not v[1].done()}
-            self._feeds = {k: v for k, v in self._feeds.items() if (k[0].__name__, k[1]) in self._polls}
-        return await asyncio.shield(known[1])
+    def close(self) -> None:
+        """Give the threads back; statements that are under way are left to themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _progress(self, run: int) -> Row | None:
-        rows = await self._loaders.rows(
-            "SELECT toString(state) AS state, digest, ticks, "
-            "(SELECT max(tick) FROM trade_executed WHERE run = {run:Int64}) AS tick, "
-            "(SELECT count() FROM trade_executed WHERE run = {run:Int64}) AS trades, "
-            "(SELECT uniqExact(window) FROM stream_indicators WHERE run = {run:Int64}) AS windows "
-            "FROM runs FINAL WHERE run = {run:Int64}",
-            run=run,
-        )
-        return rows[0] if rows else None
-
-    async def row(self, run: int) -> Row:
-        """Progress of a run. Raises UnknownRunError."""
-        found: Row | None = await self._shared("progress", run, lambda: self._progress(run))
+    @asynccontextmanager
+    async def follow(self, kind: type[Reading[P, T]], run: int) -> AsyncIterator[AsyncIterator[Look[P, T]]]:
+        """The looks of a run's feed as queries.feeds.taken gives them, read once for all who follow it."""
+        scheduler = AsyncIOScheduler(asyncio.get_running_loop())
+        key = (kind, run)
+        found: Observable[Look[P, T]] | None = self._feeds.get(key)
         if found is None:
-            raise UnknownRunError("run", run, "choose one from runs { nodes { id } }")
-        return found
+            patience = math.ceil(self.settings.quiet_seconds / self.settings.poll_seconds)
+            read = reading(kind(self.loaders, run))
+            found = feed(read, self.settings.poll_seconds, patience, lambda: self._over(key, found), scheduler)
+            self._feeds[key] = found
+        async with aclosing(taken(found, self.settings.buffer, scheduler)) as looks:
+            yield looks
 
-    async def feed(self, kind: type[F], run: int) -> F:
-        """A feed of a run, advanced at most once in an interval for all its followers."""
-        found = self._feeds.get((kind, run))
-        feed = found if isinstance(found, kind) else kind(run)
-        reading = self._shared(kind.__name__, run, lambda: feed.advance(self._loaders))
-        self._feeds[kind, run] = feed
-        await reading
-        return feed
-
-    async def windows(self, run: int, after: int) -> list[Window]:
-        """Windows measured after one, at most a hundred."""
-        found = await self._loaders.figures(run, WINDOW_FIGURES, 100, after)
-        return [Window(number=number, figures=figures) for number, figures in found.items()]
+    def _over(self, key: tuple[type[Reading[Any, Any]], int], found: Observable[Any] | None) -> None:
+        """Behind a feed's end, or when its last follower has gone, the next one begins a feed of its own."""
+        if self._feeds.get(key) is found:
+            del self._feeds[key]
 
     async def guard(self, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Count a subscription, and drop it with a message when its client does not keep up."""
@@ -152,72 +161,53 @@ class Live:
 
 
 async def follow_progress(live: Live, run: int) -> AsyncIterator[RunProgress]:
-    """Progress at every change, until the run has ended and is published."""
-    last: RunProgress | None = None
-    while True:
-        row = await live.row(run)
-        now = RunProgress(
-            run=BigInt(run), state=row["state"], tick=BigInt(int(row["tick"] or 0)), ticks=BigInt(int(row["ticks"])),
-            trades=BigInt(int(row["trades"])), windows=int(row["windows"]), digest=row["digest"] or None,
-        )  # fmt: skip
-        if now != last:
-            yield now
-            last = now
-        if row["state"] in ENDED:
-            return
-        await asyncio.sleep(live.settings.poll_seconds)
+    """Progress at every change, until all of the run is in the tables."""
+    async with live.follow(ProgressReading, run) as looks:
+        async for look in looks:
+            now = look.position
+            yield RunProgress(
+                run=BigInt(run), state=now["state"], tick=BigInt(now["tick"]), ticks=BigInt(now["ticks"]),
+                trades=BigInt(now["trades"]), windows=now["windows"], digest=now["digest"] or None,
+            )  # fmt: skip
 
 
 async def follow_windows(live: Live, run: int, after: int) -> AsyncIterator[Window]:
-    """Every window after one as it is measured, in order, until the run has ended."""
-    while True:
-        # The state is read first: what is measured before the end is seen by the last look.
-        ended = (await live.row(run))["state"] in ENDED
-        found = await live.windows(run, after)
-        for window in found:
-            yield window
-            after = window.number
-        if ended and not found:
-            return
-        if not found:
-            await asyncio.sleep(live.settings.poll_seconds)
+    """Every window after one as it is measured, in order, until the last of the run."""
+    async with live.follow(WindowReading, run) as looks:
+        start = await anext(looks)
+        async for page in WindowReading(live.loaders, run).past(max(after, -1), start.position):
+            for window in page:
+                yield window
+        async for look in looks:
+            for window in look.found:
+                if window.number > after:
+                    yield window
 
 
 async def follow_trades(live: Live, run: int, instrument: int | None, most: int) -> AsyncIterator[TradeBatch]:
-    """New trades from now on, at most `most` in a message and a message in an interval, until the run has ended."""
+    """New trades from now on, at most `most` in a message and a message in an interval, until the run's last trade."""
     if not 1 <= most <= MOST:
         raise InputError("most", most, f"ask for 1 to {MOST} trades in a message")
-    await live.row(run)
-    feed = await live.feed(TradeFeed, run)
-    number, seen = feed.number, feed.total(instrument)
-    while True:
-        ended = (await live.row(run))["state"] in ENDED
-        feed = await live.feed(TradeFeed, run)
-        new = feed.total(instrument) - seen
-        if new:
-            rows = feed.since(number, instrument)[-most:]
-            number, seen = feed.number, seen + new
-            yield TradeBatch(trades=[Trade.of(row) for row in rows], skipped=new - len(rows))
-        if ended and not new:
-            return
-        await asyncio.sleep(live.settings.poll_seconds)
+    async with live.follow(TradeReading, run) as looks:
+        async for look in looks:
+            number, rows = look.found.of(instrument)
+            if number:
+                shown = rows[-most:]
+                yield TradeBatch(trades=[Trade.of(row) for row in shown], skipped=number - len(shown))
 
 
 async def follow_alerts(live: Live, run: int) -> AsyncIterator[Alert]:
-    """Alerts of a run, those of its past first, until it has ended."""
-    number, state = 0, ""
-    while True:
-        before, state = state, (await live.row(run))["state"]
-        feed = await live.feed(AlertFeed, run)
-        new = feed.since(number)
-        for number, kind, row in new:  # noqa: B007  (the last number is where to go on)
-            event = Event.of(TABLES[kind], row)
-            yield Alert(kind=kind, tick=event.tick, message=alert_message(kind, row), event=event)
-        if state != before and state in ("paused", "aborted"):
-            yield Alert(kind=f"Run{state.capitalize()}", tick=None, message=f"the run is {state}", event=None)
-        if state in ENDED and not new:
-            return
-        await asyncio.sleep(live.settings.poll_seconds)
+    """Alerts of a run, those of its past first, until its last record."""
+    async with live.follow(AlertReading, run) as looks:
+        start = await anext(looks)
+        async for page in AlertReading(live.loaders, run).past(start.position):
+            for record in page:
+                yield Alert.of(*record)
+        for record in change(start.state):
+            yield Alert.of(*record)
+        async for look in looks:
+            for record in look.found:
+                yield Alert.of(*record)
 
 
 @strawberry.type(description="What changes while a run goes on (protocol graphql-transport-ws).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -57,9 +58,11 @@ class Loaders:
     """
 
     def __init__(
-        self, reader: Reader, memory: Memory | None = None, scope: Scope = EVERYTHING, copies: Copies | None = None
-    ) -> None:
+        self, reader: Reader, memory: Memory | None = None, scope: Scope = EVERYTHING, copies: Copies | None = None,
+        executor: Executor | None = None,
+    ) -> None:  # fmt: skip
         self._reader = reader
+        self._executor = executor  # of the statements, None = the event loop's
         self._copies = copies
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self.memory = memory if memory is not None else Memory(0)
@@ -79,7 +82,8 @@ class Loaders:
         """Run one SELECT."""
         async with self._gate:
             self.statements += 1
-            return list(await asyncio.to_thread(self._reader.rows, sql, parameters))
+            reading = asyncio.get_running_loop().run_in_executor(self._executor, self._reader.rows, sql, parameters)
+            return list(await reading)
 
     def place(self, run: int, *what: Any) -> tuple[Any, ...] | None:
         """Under what something of a run is remembered; None while the run may change."""

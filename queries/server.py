@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -211,8 +211,9 @@ def create_app(config: ApiConfig, reader: Reader | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with nullcontext() if api.workers is None else api.workers:
-            yield
+        with closing(api.live):
+            async with nullcontext() if api.workers is None else api.workers:
+                yield
 
     return Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
 

@@ -26,6 +26,7 @@ from economy import events as e
 from economy.errors import EscapeError, NonDeterministicError, ScenarioError, SetupError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
+from economy.measures import LAST_MEASURED
 from economy.scenario import Scenario, scenario_from_json
 from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, ORDERS, TRADES
 from schemas.log.clocklog import ClockLog, clock_records
@@ -39,7 +40,7 @@ log = logging.getLogger("escape.projection")
 _POLL_SECONDS: Final = 0.2
 _THREADS: Final = 16  # reading at the same time; further runs wait their turn
 _LEAD_EPOCHS: Final = 50  # that one partition may be read ahead of another while a backlog is worked off
-_LAST_SENT: Final = ("gdp_production", 0)
+_LAST_SENT: Final = (LAST_MEASURED, 0)
 Figure = tuple[str, int]
 
 

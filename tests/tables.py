@@ -30,11 +30,14 @@ class LocalTables:
         self._session = session
         self._lock = threading.Lock()  # a session answers one statement at a time
         self.statements: list[str] = []
+        self.failure: Exception | None = None  # raised instead of an answer
 
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         """As queries.reader.Reader."""
         with self._lock:
             self.statements.append(sql)
+            if self.failure is not None:
+                raise self.failure
             answer = self._session.query(sql, "Arrow", params=bound(parameters))
         found: list[Row] = pa.ipc.open_file(answer.bytes()).read_all().to_pylist()
         return found

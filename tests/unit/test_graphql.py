@@ -296,7 +296,7 @@ def test_subscriptions_follow_a_run_to_its_end(client: Client, tables: LocalTabl
     progress, windows = "progress(run: 8) { state windows digest }", "windows(run: 8) { number }"
     with client.subscribe(progress, windows) as socket:
         early = [json.loads(socket.recv(20)) for _ in range(4)]
-        later = synthetic_run(OPEN, 4, state="finished")
+        later = synthetic_run(OPEN, 4, state="stored")
         indicators = [row for row in later["stream_indicators"] if row["window"] == 3]
         tables.fill({"stream_indicators": indicators})
         tables.fill({"runs": [{**later["runs"][0], "version": 2}]})
@@ -307,4 +307,4 @@ def test_subscriptions_follow_a_run_to_its_end(client: Client, tables: LocalTabl
     assert [data["windows"]["number"] for number, data in got if number == windows] == [0, 1, 2, 3]
     states = [data["progress"] for number, data in got if number == progress]
     assert (states[0]["state"], states[0]["windows"]) == ("open", 3)
-    assert states[-1]["state"] == "finished"
+    assert states[-1]["state"] == "stored"

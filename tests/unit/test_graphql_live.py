@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from queries.feeds import KEPT, TradeFeed
+from economy.errors import SetupError
+from economy.measures import LAST_MEASURED
+from economy.scenario import load_scenario
+from queries import readings
 from queries.guard import SLOW_CLIENT
-from queries.live import LiveSettings
+from queries.live import Live, LiveSettings, follow_alerts
 from queries.loaders import Loaders
+from queries.readings import KEPT, PAGE, TradeReading, WindowReading, last_window
+from queries.records import Row
 from queries.server import ApiConfig, create_app
+from queries.types import WINDOW_FIGURES
 from tests.serving import Client, serving
 from tests.synthetic import synthetic_run
 from tests.tables import LocalTables, local_tables
@@ -34,16 +41,18 @@ def trades(run: int, instrument: int, *numbers: int) -> dict[str, list[dict[str,
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTables]:
-    runs = [synthetic_run(run, 1, state="open") for run in (30, 31, 32, 33)]
-    for table in ("trading_halted", "trading_resumed"):
-        del runs[1][table]
+    runs = [synthetic_run(run, 1, state="open") for run in range(30, 40)]
+    for run in runs:
+        for table in ("trading_halted", "trading_resumed"):
+            del run[table]
+    del runs[6]["stream_indicators"]
     with local_tables(tmp_path_factory.mktemp("live"), *runs) as found:
         yield found
 
 
 @pytest.fixture
 def client(tables: LocalTables) -> Iterator[Client]:
-    live = LiveSettings(poll_seconds=0.05, slow_seconds=0.5)
+    live = LiveSettings(poll_seconds=0.05, slow_seconds=0.5, quiet_seconds=0.5)
     with serving(create_app(ApiConfig(live=live), tables), send_buffer=8_192) as found:
         tables.statements.clear()
         yield found
@@ -57,13 +66,13 @@ def told(data: Any) -> int:
 def looked(tables: LocalTables, times: int) -> None:
     """Wait until the feed has looked for new trades."""
     limit = time.monotonic() + 20
-    while sum("AS newest" in sql for sql in tables.statements) < times:
+    while sum("AS newest, count()" in sql for sql in tables.statements) < times:
         assert time.monotonic() < limit
         time.sleep(0.01)
 
 
-def end(tables: LocalTables, run: int, state: str = "finished") -> None:
-    tables.fill({"runs": [{**synthetic_run(run, 1, state=state)["runs"][0], "version": 2}]})
+def end(tables: LocalTables, run: int, state: str = "stored", version: int = 2) -> None:
+    tables.fill({"runs": [{**synthetic_run(run, 1, state=state)["runs"][0], "version": version}]})
 
 
 def messages(socket: ClientConnection, subscriptions: int = 1) -> list[Any]:
@@ -121,22 +130,188 @@ def test_alerts_from_the_start_of_a_run_to_its_abort(client: Client, tables: Loc
     assert last["alerts"] == {"kind": "RunAborted", "tick": None, "message": "the run is aborted", "event": None}
 
 
-def test_a_thousand_followers_read_the_tables_as_often_as_one(tables: LocalTables) -> None:
-    async def follow(feed: TradeFeed, rounds: int) -> None:
-        loaders = Loaders(tables)
-        for k in range(rounds):
-            tables.fill(trades(32, 0, *range(1_000 * (k + 1), 1_000 * (k + 1) + KEPT // 2)))
-            await feed.advance(loaders)
+def test_a_trade_that_is_stored_between_two_statements_is_told_once(tables: LocalTables) -> None:
+    """Whatever is stored between any two statements of a look belongs to the next one."""
 
-    feed = TradeFeed(32)
-    asyncio.run(feed.advance(Loaders(tables)))
+    class Storing:
+        """Stores a trade before each statement."""
+
+        def __init__(self) -> None:
+            self.stored = 0
+
+        def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+            tables.fill(trades(32, self.stored % 3, 1_000 + self.stored))
+            self.stored += 1
+            return tables.rows(sql, parameters)
+
+        def packed(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[bytes]:
+            raise AssertionError("no copies here")
+
+    async def follow() -> None:
+        storing = Storing()
+        looking = TradeReading(Loaders(storing), 32)
+        last = await looking(None)
+        told: list[tuple[int, int]] = []
+        begun = {(1_000 + k) for k in range(storing.stored)}
+        for _ in range(6):
+            last = await looking(last)
+            found = [(int(row["instrument"]), int(row["seq"])) for row in last.found.newest]
+            assert sum(last.found.counts.values()) == len(found)  # skipped is never negative, and never too much
+            assert Counter(instrument for instrument, _ in found) == Counter(last.found.counts)
+            told += found
+        last = await TradeReading(Loaders(tables), 32)(last)
+        told += [(int(row["instrument"]), int(row["seq"])) for row in last.found.newest]
+        every = {(k % 3, 1_000 + k) for k in range(storing.stored)}
+        assert len(told) == len(set(told))
+        assert {seq for _, seq in every - set(told)} <= begun  # stored before or in the first look
+        assert set(told) <= every
+
+    asyncio.run(follow())
+
+
+def test_a_look_keeps_the_newest_counts_the_rest_and_reads_by_key(
+    tables: LocalTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings, "TOGETHER", 20)
+
+    async def follow() -> None:
+        looking = TradeReading(Loaders(tables), 35)
+        last = await looking(None)
+        tables.fill(trades(35, 0, *range(2_000, 2_000 + 3 * KEPT // 2)))
+        tables.statements.clear()
+        last = await looking(last)
+        assert (last.found.of(0)[0], len(last.found)) == (3 * KEPT // 2, KEPT)
+        assert int(last.found.newest[-1]["seq"]) == 2_000 + 3 * KEPT // 2 - 1
+        assert len(tables.statements) == 3
+        assert "seq > " in tables.statements[-1]
+        # More instruments than one condition holds: each trade is found all the same, those of new instruments too.
+        every = range(100, 100 + 2 * (2 * 20 + 1), 2)
+        for instruments, new in ((every, len(every)), ([*every, 101, 1_001, 99], len(every) + 3)):
+            rows = [trades(35, i, 10_000 + new)["trade_executed"][0] for i in instruments]
+            tables.fill({"trade_executed": rows})
+            last = await looking(last)
+            assert sum(last.found.counts.values()) == new
+            assert set(last.found.counts.values()) == {1}
+
+    asyncio.run(follow())
+
+
+def test_every_alert_of_the_past_is_told_and_a_repeated_record_once(tables: LocalTables) -> None:
+    """More than a feed keeps, by tick; a shard that was started again has written some of them a second time."""
+    halts = [
+        {"run": 34, "kafka_partition": 0, "kafka_offset": k, "instrument": k % 7, "seq": k // 7, "tick": k // 3,
+         "reason": "circuit_breaker", "price": 1, "until": 5} for k in range(2 * PAGE + 200)
+    ]  # fmt: skip
+    policies = [
+        {"run": 34, "kafka_partition": 1, "kafka_offset": k, "agent": k % 2, "n": k // 2, "tick": 3 * k,
+         "policy": "policy_rate", "value": k} for k in range(40)
+    ]  # fmt: skip
+    tables.fill({"trading_halted": halts[:-100], "policy_changed": policies[:30]})
+
+    async def follow() -> None:
+        live = Live(tables, LiveSettings(poll_seconds=0.02))
+        early, late = follow_alerts(live, 34), follow_alerts(live, 34)
+        told: dict[str, list[tuple[str, int, int]]] = {"early": [], "late": []}
+
+        async def take(name: str, source: AsyncGenerator[Any, None], number: int) -> None:
+            while len(told[name]) < number:
+                alert = await anext(source)
+                record = json.loads(alert.event.record)
+                key, counter = ("instrument", "seq") if alert.kind == "TradingHalted" else ("agent", "n")
+                told[name].append((alert.kind, record[key], record[counter]))
+
+        def identity(row: Row) -> tuple[str, int, int]:
+            kind = "TradingHalted" if "instrument" in row else "PolicyChanged"
+            return kind, row.get("instrument", row.get("agent")), row.get("seq", row.get("n"))
+
+        before = sorted([*halts[:-100], *policies[:30]], key=lambda row: (row["tick"], identity(row)))
+        await take("early", early, len(before))
+        assert told["early"] == [identity(row) for row in before]
+        again = [{**row, "kafka_offset": row["kafka_offset"] + 5_000} for row in (*policies[20:35],)]
+        tables.fill({"policy_changed": again, "trading_halted": halts[-100:]})
+        await take("early", early, len(before) + 105)
+        await take("late", late, len(before) + 105)
+        tables.fill({"policy_changed": [*policies[35:], *again]})
+        for name, source in (("early", early), ("late", late)):
+            await take(name, source, len(halts) + len(policies))
+            assert len(set(told[name])) == len(told[name])
+            assert set(told[name]) == {identity(row) for row in (*halts, *policies)}
+            for key in {found[:2] for found in told[name]}:
+                counters = [found[2] for found in told[name] if found[:2] == key]
+                assert counters == sorted(counters)
+        for source in (early, late):
+            await source.aclose()
+        assert not live._feeds
+
+    asyncio.run(follow())
+
+
+def test_a_window_is_told_when_all_its_figures_are_there(tables: LocalTables) -> None:
+    """The last figure is told by no count: those before it may come in a block of their own."""
+    rows = synthetic_run(36, 3)["stream_indicators"]
+    last = [row for row in rows if row["window"] == 2]
+    final = next(row for row in last if row["indicator"] == LAST_MEASURED and row["item"] == 0)
+
+    async def follow() -> None:
+        tables.fill({"stream_indicators": [row for row in rows if row["window"] < 2]})
+        looking = WindowReading(Loaders(tables), 36)
+        look = await looking(None)
+        assert (look.position, look.found) == (1, ())
+        assert [w.number async for page in looking.past(-1, look.position) for w in page] == [0, 1]
+        tables.fill({"stream_indicators": [row for row in last if row is not final]})
+        look = await looking(look)
+        assert look.found == ()
+        tables.fill({"stream_indicators": [final]})
+        (window,) = (await looking(look)).found
+        assert len(window.figures) >= len(WINDOW_FIGURES)
+
+    asyncio.run(follow())
+
+
+def test_the_last_window_follows_from_the_scenario() -> None:
+    village = load_scenario("village", {"years": "2"})
+    row = {"config": village.canonical_json(), "ticks": village.time.ticks}
+    assert last_window(row) == 4 * 2 - 1
+    assert last_window({"config": "{}", "ticks": 99}) == -1  # a tape has no windows
+
+
+def test_late_records_of_a_finished_run_arrive_and_an_aborted_one_ends_in_quiet(
+    client: Client, tables: LocalTables
+) -> None:
+    fields = "{ skipped trades { seq } }"
+    with client.subscribe(f"trades(run: 37) {fields}", "progress(run: 37) { state trades }") as socket:
+        looked(tables, 2)
+        end(tables, 37, "finished", 2)
+        looked(tables, 6)
+        tables.fill(trades(37, 0, 900))
+        looked(tables, 8)
+        tables.fill(trades(37, 0, 901))
+        end(tables, 37, "stored", 3)
+        found = messages(socket, 2)
+    assert sum(told(data) for data in found if "trades" in data) == 2
+    assert [data["progress"]["state"] for data in found if "progress" in data][-1] == "stored"
     tables.statements.clear()
-    asyncio.run(follow(feed, 3))
-    assert len(tables.statements) == 6
-    assert (feed.total(0), feed.number) == (3 * KEPT // 2, 3 * KEPT // 2)
-    assert len(feed.since(0, None)) == KEPT  # bounded: who comes late counts the rest
-    assert int(feed.since(feed.number - 1, None)[0]["seq"]) == 3_000 + KEPT // 2 - 1
-    assert "seq > " in tables.statements[-1]
+    with client.subscribe(f"trades(run: 38) {fields}") as socket:
+        looked(tables, 2)
+        end(tables, 38, "aborted", 2)
+        tables.fill(trades(38, 0, 900))
+        assert [told(data) for data in messages(socket)] == [1]
+
+
+def test_the_tables_may_be_away_for_a_while(client: Client, tables: LocalTables) -> None:
+    with client.subscribe("trades(run: 39) { skipped trades { seq } }", "alerts(run: 39) { kind }") as socket:
+        looked(tables, 2)
+        tables.failure = SetupError("ClickHouse does not answer", "wait")
+        before = len(tables.statements)
+        while len(tables.statements) < before + 6:
+            time.sleep(0.01)
+        with client.subscribe("progress(run: 39) { state }") as newcomer:
+            assert "UNAVAILABLE" in str(newcomer.recv(20))
+        tables.failure = None
+        tables.fill(trades(39, 0, 900))
+        end(tables, 39)
+        found = messages(socket, 2)
+    assert [told(data) for data in found if "trades" in data] == [1]
 
 
 def test_who_does_not_read_is_dropped_and_holds_up_nobody(client: Client, tables: LocalTables) -> None:
