@@ -68,7 +68,7 @@ def clickhouse(folder: Path, port: int) -> Child:
 
 def api(
     reader: ClickHouseConfig, folder: Path, descriptor: int, production: bool, hosts: Sequence[str],
-    origins: Sequence[str], workers: int | None = None,
+    origins: Sequence[str], workers: int | None = None, proxies: Sequence[str] = (),
 ) -> Child:  # fmt: skip
     """The server of GraphQL and the reports, on a listening socket that it inherits."""
     command = _module(
@@ -76,6 +76,7 @@ def api(
         "--reports", str(folder / "reports"), "--copies", str(folder / "copies"), "--descriptor", str(descriptor),
         *(["--production"] if production else []), *([] if workers is None else ["--workers", str(workers)]),
         *(f"--allow-host={name}" for name in hosts), *(f"--allow-origin={name}" for name in origins),
+        *(f"--trust-proxy={name}" for name in proxies),
     )  # fmt: skip
     return Child("api", command, {PASSWORD: reader.password})
 

@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     production: bool = Field(False, description="serve without introspection and GraphiQL")
     allow_host: Names = Field((), description="further host names that clients of the API may use, with commas between")
     allow_origin: Names = Field((), description="further origins that pages may ask the API from, with commas between")
+    trust_proxy: Names = Field(
+        (),
+        description="addresses or networks of proxies before the API, which say whom they ask for, with commas between",
+    )
     workers: bool = Field(True, description="start Faust workers with the stack; false where they run elsewhere")
     partitions: int = Field(1, ge=1, le=64, description="order and trade partitions; fixed per namespace")
     flow_partitions: int = Field(1, ge=1, le=64, description="flow and decision partitions; fixed per namespace")

@@ -17,13 +17,14 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -34,12 +35,14 @@ from economy.errors import EscapeError, SetupError
 from queries import graphiql
 from queries.cache import ResponseCache, cache_key
 from queries.config import ClickHouseConfig
+from queries.connections import configured
 from queries.copies import emptied
 from queries.engine import Asked, Engine, EngineConfig, refusal, too_long
 from queries.guard import Guard
 from queries.limits import BODY_BYTES, SECONDS
 from queries.live import Live, LiveSettings
 from queries.paging import Context
+from queries.places import ConnectionLimits
 from queries.policy import scope_of
 from queries.reader import Reader, connect
 from queries.workers import Workers, quieten, tune
@@ -66,6 +69,7 @@ class ApiConfig(EngineConfig):
     workers: int = 0  # processes that execute queries; 0 = this one does
     at_work: int = 8 * max(2, os.cpu_count() or 1)  # queries that are executed at once
     live: LiveSettings = field(default_factory=LiveSettings)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 class _Live(GraphQL[Context, None]):
@@ -78,6 +82,7 @@ class _Live(GraphQL[Context, None]):
             graphql_ide=None,
             allow_queries_via_get=False,
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+            connection_init_wait_timeout=timedelta(seconds=api.config.connections.request_seconds),
             max_subscriptions_per_connection=8,
         )
 
@@ -104,10 +109,13 @@ class Api:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return _refuse(415, "send application/json")
         body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_BYTES:
-                return _refuse(413, f"send at most {BODY_BYTES} bytes")
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES:
+                    return _refuse(413, f"send at most {BODY_BYTES} bytes")
+        except ClientDisconnect:  # he is gone, or was too slow and has been told
+            return _refuse(408, "the body did not come whole")
         try:
             asked = json.loads(body)
         except (ValueError, RecursionError):
@@ -133,7 +141,7 @@ class Api:
             answer = too_long()
         if answer.runs:
             self.cache.put(key, answer.body, answer.runs)
-        headers = {"X-Cache": "miss"} if answer.status == 200 else {}
+        headers = {200: {"X-Cache": "miss"}, 503: {"Retry-After": "1"}}.get(answer.status)
         return Response(answer.body, answer.status, media_type="application/json", headers=headers)
 
     def newest(self) -> int:
@@ -236,6 +244,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--production", action="store_true", help="no introspection, no GraphiQL")
     parser.add_argument("--allow-host", action="append", default=[], help="further host name that clients may use")
     parser.add_argument("--allow-origin", action="append", default=[], help="further origin that pages may ask from")
+    parser.add_argument("--trust-proxy", action="append", default=[], help="address or network of a proxy in front")
     return parser.parse_args(argv)
 
 
@@ -266,10 +275,7 @@ def _end_with_parent(parent: int) -> None:
 
 def serve(config: ApiConfig, bound: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; open requests get three seconds to end."""
-    settings = uvicorn.Config(
-        create_app(config), log_level="warning", access_log=False, server_header=False, ws="websockets-sansio",
-        limit_concurrency=256, timeout_graceful_shutdown=3, ws_max_size=BODY_BYTES,
-    )  # fmt: skip
+    settings = configured(create_app(config), config.connections, log_level="warning", timeout_graceful_shutdown=3)
     tune()
     host, port = bound.getsockname()[:2]
     print(json.dumps({"url": f"http://{host}:{port}", "pid": os.getpid()}), flush=True)
@@ -294,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = ApiConfig(
             clickhouse=tables, production=given.production, copies=given.copies, reports=given.reports,
             allow_hosts=tuple(given.allow_host), allow_origins=tuple(given.allow_origin),
-            workers=max(0, given.workers),
+            workers=max(0, given.workers), connections=ConnectionLimits(proxies=tuple(given.trust_proxy)),
         )  # fmt: skip
         if given.descriptor is None:
             bound = listen(given.host, given.port)

@@ -16,6 +16,8 @@ from starlette.types import ASGIApp
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from queries.connections import configured
+from queries.places import ConnectionLimits
 from queries.server import listen
 
 
@@ -65,12 +67,12 @@ class Client:
 
 
 @contextmanager
-def serving(app: ASGIApp, send_buffer: int | None = None) -> Iterator[Client]:
+def serving(app: ASGIApp, send_buffer: int | None = None, limits: ConnectionLimits | None = None) -> Iterator[Client]:
     """Serve an application on a free port for the length of the block."""
     bound = listen("127.0.0.1", 0)
     if send_buffer is not None:
         bound.setsockopt(socket_.SOL_SOCKET, socket_.SO_SNDBUF, send_buffer)
-    settings = uvicorn.Config(app, log_level="error", ws="websockets-sansio", timeout_graceful_shutdown=1)
+    settings = configured(app, limits or ConnectionLimits(), log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()

@@ -34,6 +34,7 @@ def serve_stack(
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
     workers: int | None = None,
+    proxies: tuple[str, ...] = (),
 ) -> None:
     """Serve GraphQL, GraphiQL and the reports over a stack's tables until SIGINT or SIGTERM.
 
@@ -42,8 +43,10 @@ def serve_stack(
     """
     from infra.components import api
     from infra.supervisor import Registry, Supervisor, check
+    from queries.places import ConnectionLimits
     from queries.server import listen
 
+    ConnectionLimits(proxies=proxies)  # what is no address is refused here, in one line
     assert stack.reader is not None
     bound = listen(host, port)
     stopping = threading.Event()
@@ -52,7 +55,7 @@ def serve_stack(
         signal.signal(number, lambda *_: stopping.set())
     supervisor = Supervisor(stack.logs, Registry(stack.folder))
     try:
-        child = api(stack.reader, stack.folder, bound.fileno(), production, hosts, origins, workers)
+        child = api(stack.reader, stack.folder, bound.fileno(), production, hosts, origins, workers, proxies)
         supervisor.spawn(child.name, child.command, child.environment, [bound.fileno()])
         address = "http://{}:{}".format(*bound.getsockname()[:2])
         print(json.dumps({"url": address, "pid": os.getpid()}), flush=True)
@@ -81,6 +84,10 @@ def serve(
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Further origin that pages may ask from.", show_default="settings")
     ] = None,
+    trust_proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network of a proxy in front, for many clients.", show_default="settings"),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes that execute queries; 0 = the server itself.", show_default="cores"),
@@ -89,11 +96,13 @@ def serve(
     namespace: Namespace = None,
 ) -> None:
     """Serve GraphQL, GraphiQL and the reports until Ctrl-C. Prints {"url", "pid"} on stdout."""
-    names = {"allow_host": tuple(allow_host or ()) or None, "allow_origin": tuple(allow_origin or ()) or None}
+    several = {"allow_host": allow_host, "allow_origin": allow_origin, "trust_proxy": trust_proxy}
+    names = {name: tuple(given) if given else None for name, given in several.items()}
     chosen = settings(state, namespace, api_port=port, production=production, **names)
     with using_stack(chosen) as stack:
         serve_stack(
-            stack, chosen.api_port, host, chosen.production, chosen.allow_host, chosen.allow_origin, workers
+            stack, chosen.api_port, host, chosen.production, chosen.allow_host, chosen.allow_origin, workers,
+            chosen.trust_proxy,
         )  # fmt: skip
 
 
