@@ -32,6 +32,7 @@ from infra import chbody
 from infra.chengine import Engine
 from infra.chguard import RefusedError, Statement
 from schemas.clickhouse import native_block
+from schemas.files import replacing
 
 log = logging.getLogger("escape.clickhouse")
 WRITER: Final = "escape"
@@ -238,11 +239,8 @@ def passwords(path: Path) -> dict[str, str]:
     """The users' passwords: made once, kept in a file that only its owner reads."""
     if not path.exists():
         fresh = {user: secrets.token_urlsafe(24) for user in (WRITER, READER)}
-        draft = path.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
-        draft.touch(0o600)
-        draft.write_text(json.dumps(fresh))
-        draft.replace(path)
+        with replacing(path, 0o600) as file:
+            file.write(json.dumps(fresh).encode())
     path.chmod(0o600)
     known: dict[str, str] = json.loads(path.read_text())
     return known

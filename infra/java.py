@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from economy.errors import SetupError
+from schemas.files import replacing
 
 SUPPORTED: Final = (17, 21)
 _TRUST_PASSWORD: Final = "changeit"  # Java's customary one: the store holds public certificates only
@@ -101,10 +102,8 @@ trust=(-Djavax.net.ssl.trustStore="{store}" -Djavax.net.ssl.trustStorePassword={
 exec "{real}" "${{trust[@]}}" "${{arguments[@]}}"
 """
     if not script.exists() or script.read_text() != text:
-        draft = script.with_suffix(f".{os.getpid()}")
-        draft.write_text(text)
-        draft.chmod(0o755)
-        draft.replace(script)
+        with replacing(script, 0o755) as file:
+            file.write(text.encode())
     if version_of(script) not in SUPPORTED:
         raise SetupError(f"the bundled Java at {real} does not run", "install Java 17 or 21 and set JAVA_HOME")
     return home
@@ -129,6 +128,5 @@ def _write_trust_store(path: Path) -> None:
     if not entries:
         raise SetupError("this machine has no CA certificates", "install ca-certificates or set SSL_CERT_FILE")
     data = pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(_TRUST_PASSWORD.encode()))
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_bytes(data)
-    draft.replace(path)
+    with replacing(path) as file:
+        file.write(data)

@@ -30,6 +30,7 @@ from infra.jars import broker_classpath
 from infra.java import java_home
 from infra.settings import Settings, load_settings
 from infra.supervisor import Registry, Supervisor, alive, check
+from schemas.files import replacing
 from schemas.log import topics
 
 if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
@@ -318,9 +319,8 @@ def serve() -> None:
         path = _file(settings)
         while not stopping.is_set():
             try:
-                draft = path.with_suffix(".draft")
-                draft.write_text(json.dumps(stack.describe()))
-                draft.replace(path)
+                with replacing(path, durable=False) as file:
+                    file.write(json.dumps(stack.describe()).encode())
             except OSError as error:  # a full disk: the last description stands
                 log.warning("%s is not up to date: %s", path, error.strerror)
             stopping.wait(1)

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from economy.errors import InterruptionError, SetupError
+from schemas.files import replacing
 
 log = logging.getLogger("escape.supervisor")
 _LOOK_SECONDS = 0.1  # between looks at the children
@@ -135,9 +136,8 @@ class Registry:
             self._held = None
 
     def _write(self, state: dict[str, Any]) -> None:
-        draft = self._path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-        draft.write_text(json.dumps(state))
-        draft.replace(self._path)
+        with replacing(self._path, durable=False) as file:
+            file.write(json.dumps(state).encode())
 
 
 @dataclass

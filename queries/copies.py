@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from queries.policy import Scope
 from queries.reader import Reader
 from queries.records import Row
 from schemas.clickhouse import TABLES, Table
+from schemas.files import replacing
 
 log = logging.getLogger("escape.queries")
 
@@ -195,18 +196,14 @@ def read_copy(reader: Reader, run: int, table: Table, path: Path, room: int) -> 
     """
     with _alone(path.parent):
         if not path.exists():
-            draft = path.with_name(f"{path.name}.draft")
-            try:
-                _write(reader, run, table, draft, room // LARGEST)
-                draft.replace(path)
-            finally:
-                draft.unlink(missing_ok=True)
+            with replacing(path, durable=False) as file:
+                _write(reader, run, table, file, shutil.disk_usage(path.parent).free, room // LARGEST)
         os.utime(path)
         _trim(path.parent, room)
         return Copy(table, np.asarray(np.load(path, mmap_mode="r")))
 
 
-def _write(reader: Reader, run: int, table: Table, path: Path, largest: int) -> None:
+def _write(reader: Reader, run: int, table: Table, file: BinaryIO, free: int, largest: int) -> None:
     names = [f.name for f in table.event.fields]
     columns = [f"{table.name}.`{name}`" for name in names]
     source = f"FROM {table.name} FINAL WHERE {table.name}.run = {{run:Int64}}"
@@ -216,19 +213,18 @@ def _write(reader: Reader, run: int, table: Table, path: Path, largest: int) -> 
     kinds = [_kind(int(low), int(high)) for low, high in zip(told["lowest"], told["highest"], strict=True)]
     shape = np.dtype([(name, kind.lower()) for name, kind in zip(names, kinds, strict=True)])
     records = int(told["records"])
-    size, free = records * shape.itemsize, shutil.disk_usage(path.parent).free
+    size = records * shape.itemsize
     if size > min(largest, free // _SHARE):
         raise CopyError(f"{records} records are {size} bytes; a copy may have {largest}, and the disk has {free}")
     packed = ", ".join(f"CAST({c} AS {kind})" for c, kind in zip(columns, kinds, strict=True))
     order = ", ".join(f"{table.name}.`{key}`" for key in table.identity[1:])
-    with open(path, "xb") as file:
-        header = {"descr": shape.descr, "fortran_order": False, "shape": (records,)}
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]  # numpy gives it no types
-        before = file.tell()
-        for piece in reader.packed(f"SELECT {packed} {source} ORDER BY {order}", {"run": run}):
-            file.write(piece)
-        if file.tell() - before != size:
-            raise CopyError(f"{file.tell() - before} bytes came instead of {size}")
+    header = {"descr": shape.descr, "fortran_order": False, "shape": (records,)}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]  # numpy gives it no types
+    before = file.tell()
+    for piece in reader.packed(f"SELECT {packed} {source} ORDER BY {order}", {"run": run}):
+        file.write(piece)
+    if file.tell() - before != size:
+        raise CopyError(f"{file.tell() - before} bytes came instead of {size}")
 
 
 def _trim(folder: Path, room: int) -> None:

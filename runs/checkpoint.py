@@ -7,7 +7,6 @@ may be deleted without loss. Arrays without pickle, one file per kind and cut.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from runs.protocol import unlike_here
 from runs.rawread import raw_range
 from runs.reexecution import execution_of, group
 from schemas.catalogue import FLOWS, TRADES
+from schemas.files import replacing
 from schemas.log.assembly import OPENING
 from schemas.log.founding import Founding, founding
 from schemas.log.history import Segment, interventions
@@ -65,10 +65,8 @@ class Checkpoints:
         """Keep a state."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{kind}-{epoch}.npz"
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        with open(draft, "wb") as file:
+        with replacing(path) as file:
             np.savez(file, **stamped(state), **{_KEY: np.array([self.key])})  # type: ignore[arg-type]
-        draft.replace(path)
 
     def newest(self, kind: str, epoch: int) -> State | None:
         """The newest kept state at or before a cut; what is damaged, of another run or format is passed over."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -18,6 +17,7 @@ from economy.events import Role
 from economy.units import RATE, UNIT
 from runs.compare import Comparison
 from runs.report import ASSETS, money
+from schemas.files import writing
 
 _COLOURS: Final = ("#3b82d6", "#e07b39")
 _SERIES: Final = (
@@ -33,10 +33,9 @@ _LISTED: Final = 15
 
 def write_page(found: Comparison, path: Path) -> Path:
     """Write the page; returns its path. The file appears whole or not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(render_page(found), encoding="utf-8")
-    part.replace(path)
+    page = render_page(found)
+    with writing(path) as file:
+        file.write(page.encode())
     return path
 
 

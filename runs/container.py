@@ -16,6 +16,7 @@ import json
 import secrets
 import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,9 +26,9 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import fastavro
 
-from economy.errors import InputError, SetupError
+from economy.errors import InputError
 from runs.formats import CODEC
-from schemas.files import head
+from schemas.files import beside, head, writing
 
 FORMAT: Final = 1
 SCHEMA: Final[dict[str, Any]] = {
@@ -120,7 +121,6 @@ def write_container(path: Path, records: Iterable[Logged], describe: Callable[[i
     `describe` is called when all records are written, with the bytes of their keys and values and the checksum of the
     file behind its header. Raises SetupError when the file cannot be written.
     """
-    body, draft = (path.with_name(f"{path.name}.{name}") for name in ("body", "draft"))
     sync, size = secrets.token_bytes(16), 0
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -129,26 +129,18 @@ def write_container(path: Path, records: Iterable[Logged], describe: Callable[[i
             size += len(record.key or b"") + len(record.value)
             yield record._asdict()
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(body, "w+b") as blocks, open(draft, "wb") as file:
-            fastavro.writer(blocks, _PARSED, rows(), CODEC, BLOCK, sync_marker=sync)
-            blocks.seek(0)
-            first = _header(blocks)[1]
-            manifest = describe(size, hashlib.file_digest(blocks, "sha256").hexdigest())
-            text = json.dumps(asdict(manifest), separators=(",", ":"))
-            blocks.seek(0)
-            schema = _header(blocks)[0]["avro.schema"]
-            metadata = {_MANIFEST: text, _SHA256: hashlib.sha256(text.encode() + schema).hexdigest()}
-            fastavro.writer(file, _PARSED, [], CODEC, metadata=metadata, sync_marker=sync)
-            blocks.seek(first)
-            shutil.copyfileobj(blocks, file, BLOCK)
-        draft.replace(path)
-    except OSError as error:
-        raise SetupError(f"{path} cannot be written: {error.strerror or error}", "choose another file") from error
-    finally:
-        for left in (body, draft):
-            left.unlink(missing_ok=True)
+    with writing(path) as file, tempfile.TemporaryFile(dir=beside(path)) as blocks:
+        fastavro.writer(blocks, _PARSED, rows(), CODEC, BLOCK, sync_marker=sync)
+        blocks.seek(0)
+        first = _header(blocks)[1]
+        manifest = describe(size, hashlib.file_digest(blocks, "sha256").hexdigest())
+        text = json.dumps(asdict(manifest), separators=(",", ":"))
+        blocks.seek(0)
+        schema = _header(blocks)[0]["avro.schema"]
+        metadata = {_MANIFEST: text, _SHA256: hashlib.sha256(text.encode() + schema).hexdigest()}
+        fastavro.writer(file, _PARSED, [], CODEC, metadata=metadata, sync_marker=sync)
+        blocks.seek(first)
+        shutil.copyfileobj(blocks, file, BLOCK)
     return manifest
 
 

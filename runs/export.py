@@ -20,6 +20,7 @@ from runs.log import RunInfo
 from runs.protocol import places
 from schemas.catalogue import ALSO_IN, CLOCK, EVENTS
 from schemas.codec import decode_record
+from schemas.files import writing
 from schemas.log.history import Segment, read_history
 from schemas.log.reader import Place, end_offsets, read_range
 
@@ -62,12 +63,13 @@ def export_run(bootstrap: str, namespace: str, info: RunInfo, folder: Path) -> d
     counts = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for family in families:
-            counts[family] = _write(bootstrap, namespace, history, family, folder / f"{family}.avro")
-        parts = [{"run": part.run, "first_epoch": part.first, "last_epoch": part.last} for part in history]
-        (folder / "run.json").write_text(json.dumps({**info.to_json(), "history": parts, "records": counts}, indent=2))
     except OSError as error:
         raise SetupError(f"{folder} cannot be written: {error.strerror}", "choose another folder") from error
+    for family in families:
+        counts[family] = _write(bootstrap, namespace, history, family, folder / f"{family}.avro")
+    parts = [{"run": part.run, "first_epoch": part.first, "last_epoch": part.last} for part in history]
+    with writing(folder / "run.json") as file:
+        file.write(json.dumps({**info.to_json(), "history": parts, "records": counts}, indent=2).encode())
     return counts
 
 
@@ -83,10 +85,8 @@ def _write(bootstrap: str, namespace: str, history: Sequence[Segment], family: s
                     count += 1
                     yield f"{EVENTS[name].namespace}.{name}", record
 
-    draft = path.with_suffix(".draft")
-    with open(draft, "wb") as file:
+    with writing(path) as file:
         fastavro.writer(file, fastavro.parse_schema(union_of(family)), records(), CODEC)
-    draft.replace(path)
     return count
 
 

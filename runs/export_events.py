@@ -27,6 +27,7 @@ from runs.extsort import ExternalSort
 from runs.formats import write_table
 from runs.tapes.columns import texts_of
 from schemas.catalogue import ALSO_IN, EVENTS, ORDERS, EventType, Field
+from schemas.files import beside
 from schemas.log.history import FAMILIES, Segment, read_history
 from schemas.log.reader import Chunk, LogReader, Place, read_range
 
@@ -59,8 +60,7 @@ def export_events(
         found = (record for segment, chunk in chunks for _, kind_, record in chunk.cold
                  if kind_ == name and record["run"] == segment.run)  # fmt: skip
         return write_table(path, kind, name, table.schema, table.of_records(found))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with ExternalSort(_keys(event), len(event.fields), path.parent) as sort:
+    with ExternalSort(_keys(event), len(event.fields), beside(path)) as sort:
         for segment, chunk in chunks:
             if name in chunk.rows:
                 sort.add(_own(name, chunk.rows[name], segment, segment is segments[-1]))

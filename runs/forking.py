@@ -20,6 +20,7 @@ from runs.checkpoint import Checkpoints, Told, check_matched, execution_at
 from runs.execution import State, part_of
 from runs.protocol import RunSpec, by_family, cut_at, new_run_id, places, start_of
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES, partition_of
+from schemas.files import replacing
 from schemas.log.assembly import OPENING
 from schemas.log.history import Segment, by_place, interventions, read_epochs, read_history
 from schemas.log.reader import Place, end_offsets
@@ -81,7 +82,8 @@ def prepare_fork(
     again.interventions = {**again.interventions, epoch + 1: spec.interventions}
     again.change(epoch + 1, recorded)
     kept.folder.mkdir(parents=True, exist_ok=True)
-    Path(spec.checkpoint).write_bytes(packed(again.dump()))
+    with replacing(Path(spec.checkpoint)) as file:
+        file.write(packed(again.dump()))
     return spec
 
 

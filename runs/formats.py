@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from economy.errors import SetupError
+from schemas.files import writing
 
 FORMATS: Final = ("csv", "parquet", "avro")
 CODEC: Final = "deflate"  # the only compression that every Avro library must know
@@ -25,42 +26,33 @@ def write_table(path: Path, kind: str, name: str, schema: Any, blocks: Iterable[
 
     The file appears when it is whole. Raises SetupError when it cannot be written.
     """
-    draft = path.with_name(f"{path.name}.draft")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = {"csv": _csv, "parquet": _parquet, "avro": _avro}[kind](draft, name, schema, blocks)
-        draft.replace(path)
-    except OSError as error:
-        raise SetupError(f"{path} cannot be written: {error.strerror or error}", "choose another file") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with writing(path) as file:
+        return {"csv": _csv, "parquet": _parquet, "avro": _avro}[kind](file, name, schema, blocks)
+
+
+def _csv(file: BufferedWriter, _: str, schema: Any, blocks: Iterable[Any]) -> int:
+    rows = 0
+    file.write((",".join(schema.names) + "\n").encode())
+    for block in blocks:
+        # Arrow quotes all texts of a table or none.
+        texts = [column for column in block.columns if pa.types.is_string(column.type)]
+        quoted = any(pc.any(pc.match_substring_regex(text, '[",\r\n]')).as_py() for text in texts)
+        style = "needed" if quoted else "none"
+        pcsv.write_csv(block, file, pcsv.WriteOptions(include_header=False, quoting_style=style))
+        rows += block.num_rows
     return rows
 
 
-def _csv(path: Path, _: str, schema: Any, blocks: Iterable[Any]) -> int:
+def _parquet(file: BufferedWriter, _: str, schema: Any, blocks: Iterable[Any]) -> int:
     rows = 0
-    with open(path, "wb") as file:
-        file.write((",".join(schema.names) + "\n").encode())
-        for block in blocks:
-            # Arrow quotes all texts of a table or none.
-            texts = [column for column in block.columns if pa.types.is_string(column.type)]
-            quoted = any(pc.any(pc.match_substring_regex(text, '[",\r\n]')).as_py() for text in texts)
-            style = "needed" if quoted else "none"
-            pcsv.write_csv(block, file, pcsv.WriteOptions(include_header=False, quoting_style=style))
-            rows += block.num_rows
-    return rows
-
-
-def _parquet(path: Path, _: str, schema: Any, blocks: Iterable[Any]) -> int:
-    rows = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         for block in blocks:
             writer.write_batch(block)
             rows += block.num_rows
     return rows
 
 
-def _avro(path: Path, name: str, schema: Any, blocks: Iterable[Any]) -> int:
+def _avro(file: BufferedWriter, name: str, schema: Any, blocks: Iterable[Any]) -> int:
     rows = 0
 
     def records() -> Iterator[dict[str, Any]]:
@@ -72,6 +64,5 @@ def _avro(path: Path, name: str, schema: Any, blocks: Iterable[Any]) -> int:
     docs = [json.loads((field.metadata or {}).get(b"doc", b'""')) for field in schema]
     fields = [{"name": f.name, "type": _AVRO[f.type], "doc": doc} for f, doc in zip(schema, docs, strict=True)]
     record = fastavro.parse_schema({"type": "record", "name": name, "fields": fields})
-    with open(path, "wb") as file:
-        fastavro.writer(file, record, records(), CODEC)
+    fastavro.writer(file, record, records(), CODEC)
     return rows

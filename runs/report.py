@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
@@ -21,6 +20,7 @@ from runs.calibrate import QUARTERS, Parameter, calibration_table
 from runs.report_charts import Chart
 from runs.report_data import RunData, load_run, per_year
 from runs.scorecard import Statistic, scorecard
+from schemas.files import writing
 
 ASSETS: Final = Path(__file__).parent / "assets"
 _APPROACHES: Final = tuple(f"gdp_{approach}" for approach in Approach)
@@ -268,8 +268,6 @@ def render(data: RunData) -> str:
 def write_report(reader: Reader, run: int, path: Path) -> Path:
     """Write the report of a run to a file; returns its path. Raises UnknownRunError. The file appears whole or not."""
     page = render(load_run(reader, run))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    with writing(path) as file:
+        file.write(page.encode())
     return path

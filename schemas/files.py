@@ -1,14 +1,26 @@
-"""Files of a user: read where they can be read again, written whole or not at all."""
+"""Files: read where they can be read again, written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import secrets
 import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from economy.errors import InputError
+from economy.errors import InputError, SetupError
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+STDOUT: Final = Path("-")
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -16,13 +28,10 @@ _KINDS: Final = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+_NAMED: Final = 200  # bytes of a file's name in that of its draft: names have at most 255
 
 
-def _other_kind(mode: int) -> str | None:
-    """What lies at a path that is no regular file."""
-    return next((name for test, name in _KINDS if test(mode)), None)
-
-
+# ---- reading
 def head(path: Path, size: int, field: str = "file") -> bytes:
     """The first bytes of a file that is going to be read, more than once perhaps.
 
@@ -41,3 +50,136 @@ def head(path: Path, size: int, field: str = "file") -> bytes:
     except OSError as error:
         raise InputError(field, str(path), f"it cannot be read: {error.strerror}") from error
     raise InputError(field, str(path), f"it cannot be read: it is {other}; give a regular file")
+
+
+def _other_kind(mode: int) -> str | None:
+    """What lies at a path that is no regular file."""
+    return next((name for test, name in _KINDS if test(mode)), None)
+
+
+# ---- writing
+@contextmanager
+def writing(path: Path) -> Iterator[io.BufferedWriter]:
+    """A file that a user named, to be written; it appears, or replaces the one there, when all of it is.
+
+    A link is followed and stays. What cannot be replaced is written into as it comes: a device, a pipe, `-` and other
+    names of this process's own output. Raises SetupError where it cannot be written.
+    """
+    try:
+        target = _replaced(path)
+        if target is None:
+            with _Stream(_opened(path)) as stream:
+                yield stream
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as file:
+            yield file
+    except OSError as error:
+        remedy = "make room" if error.errno == errno.ENOSPC else "choose another file"
+        raise SetupError(f"{path} cannot be written: {error.strerror or error}", remedy) from error
+
+
+@contextmanager
+def replacing(path: Path, mode: int | None = None, durable: bool = True) -> Iterator[io.BufferedWriter]:
+    """A file of ours, to be written beside `path` and put in its place when the block ends without an error.
+
+    It has the `mode`, by default that of the file it replaces. `durable`: it survives that the machine stops; leave it
+    out for what does not outlive its process. Raises OSError.
+    """
+    name = path.name.encode(errors="replace")[:_NAMED].decode(errors="ignore")
+    draft = path.with_name(f".{name}.{secrets.token_hex(6)}.draft")
+    try:
+        with open(draft, "xb", opener=partial(os.open, mode=0o666 if mode is None else mode)) as file:
+            _keep_attributes(file.fileno(), path, mode)
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        draft.replace(path)
+        if durable:
+            _sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _keep_attributes(descriptor: int, path: Path, mode: int | None) -> None:
+    with suppress(FileNotFoundError):
+        there = os.stat(path)
+        with suppress(PermissionError):  # only root gives files away
+            os.fchown(descriptor, there.st_uid, there.st_gid)
+        mode = stat.S_IMODE(there.st_mode) if mode is None else mode
+    if mode is not None:
+        os.fchmod(descriptor, mode)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether what is written to a path comes out of this process's standard output."""
+    return path == STDOUT or _own_output(path) == 1
+
+
+def beside(path: Path) -> Path:
+    """Folder for what is put aside while a file is written: on its disk, where it is one."""
+    try:
+        target = _replaced(path)
+    except OSError:  # told by who opens it
+        target = None
+    return Path(tempfile.gettempdir()) if target is None else target.parent
+
+
+def _replaced(path: Path) -> Path | None:
+    """The regular file, there or not yet, that a path leads to; None for what can be written into only."""
+    if path == STDOUT:
+        return None
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return Path(os.path.realpath(path))
+    if stat.S_ISDIR(there.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(there.st_mode) or _own_output(path) is not None:
+        return None
+    return Path(os.path.realpath(path))
+
+
+def _own_output(path: Path) -> int | None:
+    """The descriptor of this process's output that a path is another name of, such as /dev/stdout."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # there is no such file, or that output is closed
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return descriptor
+    return None
+
+
+def _opened(path: Path) -> io.FileIO:
+    own = 1 if path == STDOUT else _own_output(path)
+    if own is None:  # no O_CREAT: systems may forbid it for the pipes of others
+        return io.FileIO(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb")
+    (sys.stdout if own == 1 else sys.stderr).flush()
+    return io.FileIO(os.dup(own), "wb")
+
+
+class _Stream(io.BufferedWriter):
+    """What cannot be sought; it knows how much was written, which writers of Parquet ask."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        super().__init__(raw, 1 << 20)
+        self._written = 0
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        written = super().write(data)
+        self._written += written
+        return written
+
+    def tell(self) -> int:
+        return self._written
+
+    def seekable(self) -> bool:
+        return False

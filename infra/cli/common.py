@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -65,20 +65,35 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def emit(data: Any) -> None:
+def emit(data: Any, to: TextIO | None = None) -> None:
     """Machine output: one JSON document on stdout."""
-    json.dump(data, sys.stdout, indent=2, default=str)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    to = to or sys.stdout
+    json.dump(data, to, indent=2, default=str)
+    to.write("\n")
+    to.flush()
 
 
-def tell(told: dict[str, Any], json_: bool) -> None:
+def tell(told: dict[str, Any], json_: bool, to: TextIO | None = None) -> None:
     """What a command has done: one JSON document, or a line per field for people."""
     if json_:
-        emit(told)
+        emit(told, to)
         return
     for key, value in told.items():
-        print(f"{key:18s} {value}")
+        print(f"{key:18s} {value}", file=to)
+
+
+def telling(file: Path | None) -> TextIO:
+    """Where a command tells what it has done that wrote a file: on stderr, where the file itself went to stdout."""
+    from schemas.files import is_stdout
+
+    return sys.stderr if file is not None and is_stdout(file) else sys.stdout
+
+
+def shown(file: Path) -> str:
+    """A file that was written, for people: its whole path, but `-` as it is."""
+    from schemas.files import STDOUT
+
+    return str(file) if file == STDOUT else str(file.absolute())
 
 
 def progress() -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,9 @@ from infra.cli.common import (
     guarded,
     out,
     settings,
+    shown,
     tell,
+    telling,
     tracked,
     using_stack,
 )
@@ -60,18 +63,21 @@ def report_of(stack: Stack | Attached, run: int, path: Path | None = None) -> Pa
 @guarded
 def report(
     run: RunId,
-    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="reports/ of the state")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; - is stdout.", show_default="reports/ of the state")
+    ] = None,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
 ) -> None:
     """Write one self-contained HTML page about a run and print its path."""
+    to = telling(out)
     with using_stack(settings(state, namespace)) as stack:
         path = report_of(stack, run, out)
     if json_:
-        emit({"run": run, "report": str(path.absolute())})
+        emit({"run": run, "report": shown(path)}, to)
     else:
-        print(path.absolute())
+        print(shown(path), file=to)
 
 
 @guarded
@@ -86,7 +92,9 @@ def export(
     format: Annotated[
         str | None, typer.Option(help="Of the table: csv, parquet or avro.", show_default="by --out, else csv")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File of the table, or folder.", show_default="run-RUN…")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the table (- is stdout), or folder.", show_default="run-RUN…")
+    ] = None,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
@@ -98,8 +106,9 @@ def export(
     repeats, prices and quantities as decimals. Otherwise a folder with an Avro file per topic and run.json.
     """
     chosen = settings(state, namespace)
+    to = telling(file or out)
     if file is not None:
-        if file.suffix != ".avro":
+        if file.suffix != ".avro" and to is sys.stdout:
             raise InputError("file", str(file), "end its name in .avro; for a table give --events and --out")
         for option, value in (("--events", events), ("--format", format), ("--out", out)):
             if value is not None:
@@ -109,9 +118,11 @@ def export(
         told = _export_events(chosen, run, events, *_table_file(run, events, format, out))
     elif format is not None:
         raise InputError("--format", format, "give --events as well: only tables have a choice")
+    elif to is sys.stderr:
+        raise InputError("--out", str(out), "give a folder; one kind of event (--events) can go to standard output")
     else:
         told = _export_folder(chosen, run, out or Path(f"run-{run}"))
-    tell(told, json_)
+    tell(told, json_, to)
 
 
 def _table_file(run: int, events: str, kind: str | None, out: Path | None) -> tuple[str, Path]:
@@ -134,7 +145,7 @@ def _export_events(chosen: Settings, run: int, events: str, kind: str, file: Pat
             stack.bootstrap, stack.namespace, run, events, kind, file,
             advance,
         )  # fmt: skip
-    return {"run": run, "events": events, "format": kind, "file": str(file.absolute()), "records": count}
+    return {"run": run, "events": events, "format": kind, "file": shown(file), "records": count}
 
 
 def _export_file(chosen: Settings, run: int, file: Path) -> dict[str, Any]:
@@ -146,8 +157,9 @@ def _export_file(chosen: Settings, run: int, file: Path) -> dict[str, Any]:
             advance,
         )  # fmt: skip
     counts = {family: sum(found) for family, found in manifest.records.items()}
-    shown = {"run": run, "state": manifest.state, "digest": manifest.digest, "root": manifest.root}
-    return shown | {"file": str(file.absolute()), "bytes": file.stat().st_size, "records": counts}
+    told = {"run": run, "state": manifest.state, "digest": manifest.digest, "root": manifest.root}
+    size = file.stat().st_size if file.is_file() else None  # of what went into a pipe nothing is left
+    return told | {"file": shown(file), "bytes": size, "records": counts}
 
 
 @guarded

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from economy.errors import InputError, SetupError
+from economy.errors import InputError
 from infra.cli.common import Json, Namespace, State, emit, guarded, progress, settings, tell, using_stack
 from infra.settings import Settings
 
@@ -204,12 +204,10 @@ def tape_command(
 
 def _keep(names: Sequence[str], path: Path) -> Path:
     """Write the names of orders 0, 1, … one per line."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(name)[1:-1]}\n" for name in names)
-    except OSError as error:
-        raise SetupError(f"{path} cannot be written: {error.strerror}", "make room and start again") from error
+    from schemas.files import writing
+
+    with writing(path) as file:
+        file.writelines(f"{json.dumps(name)[1:-1]}\n".encode() for name in names)
     return path
 
 

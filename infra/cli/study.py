@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, tracked, using_stack
+from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, shown, telling, tracked, using_stack
 from infra.cli.run import pair
 
 
@@ -17,7 +17,7 @@ from infra.cli.run import pair
 def compare(
     a: Annotated[int, typer.Argument(help="Run to start from.")],
     b: Annotated[int, typer.Argument(help="Run that differs, such as a fork of it.")],
-    html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file; - is stdout.")] = None,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
@@ -25,6 +25,7 @@ def compare(
     """Compare two runs: GDP, Gini, prices, who gained and lost, the first event that differs."""
     from runs.compare import compare_runs, render
 
+    to = telling(html)
     with (
         using_stack(settings(state, namespace), store=False) as stack,
         tracked("reading both runs", "epochs") as advance,
@@ -36,11 +37,11 @@ def compare(
     if html is not None:
         from runs.compare_page import write_page
 
-        err.print(f"page: {write_page(found, html).absolute()}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"page: {shown(write_page(found, html))}", markup=False, highlight=False, soft_wrap=True)
     if json_:
-        emit(found.to_json())
+        emit(found.to_json(), to)
     else:
-        print(render(found))
+        print(render(found), file=to)
 
 
 @guarded

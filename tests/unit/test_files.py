@@ -1,18 +1,30 @@
-"""Files that a user names: what is no regular file is refused at once."""
+"""Files that a user names: what cannot be read again is refused at once, what cannot be replaced is written into."""
 
 from __future__ import annotations
 
+import ast
+import io
 import os
-from collections.abc import Callable
+import stat
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from economy.errors import InputError
-from runs.container import Container
+from bench.market.table import write_markdown
+from economy.errors import InputError, SetupError
+from infra.cli import ingest
+from runs import compare_page, report
+from runs.container import Container, Logged, Manifest, write_container
+from runs.formats import write_table
 from runs.tapes.lobster import read_tape
 from runs.tapes.table import TableTape
-from schemas.files import head
+from schemas.files import beside, head, replacing, writing
 
 READERS: list[Callable[[Path], object]] = [TableTape, read_tape, Container, lambda path: head(path, 1)]
 
@@ -41,3 +53,184 @@ def test_what_is_no_regular_file_is_refused_at_once(read: Callable[[Path], objec
     finally:
         os.close(receiving)
         os.close(sending)
+
+
+SCHEMA = pa.schema([pa.field("n", pa.int64(), False), pa.field("text", pa.string(), False)])
+BLOCKS = [pa.record_batch([[k, k + 1], ["a", "b"]], SCHEMA) for k in range(3)]
+RECORDS = [Logged("market.orders.v1", 0, k, k, None, b"value") for k in range(50)]
+
+
+def _manifest(size: int, sha256: str) -> Manifest:
+    return Manifest(7, "x", "finished", "", "", 1, 1, 1, 0, -1, {"market.orders.v1": [50]}, size, sha256, {})
+
+
+@pytest.fixture(params=["csv", "parquet", "avro", "run", "report", "comparison", "names", "markdown"])
+def write(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], object]:
+    """Everything that writes a file which a user names."""
+    monkeypatch.setattr(report, "load_run", lambda *_: None)
+    monkeypatch.setattr(report, "render", lambda _: "<p>ä</p>")
+    monkeypatch.setattr(compare_page, "render_page", lambda _: "<p>ä</p>")
+    anything: Any = None
+
+    def table(path: Path) -> object:
+        return write_table(path, request.param, "T", SCHEMA, BLOCKS)
+
+    writers: dict[str, Callable[[Path], object]] = {
+        "run": lambda path: write_container(path, RECORDS, _manifest),
+        "report": lambda path: report.write_report(anything, 7, path),
+        "comparison": lambda path: compare_page.write_page(anything, path),
+        "names": lambda path: ingest._keep(["a", "b"], path),
+        "markdown": lambda path: write_markdown({"figures": [], "machine": {}, "sections": {}}, path),
+    }
+    monkeypatch.setattr("bench.market.table.markdown", lambda _: "| ä |")
+    return writers.get(request.param, table)
+
+
+def _read_of(path: Path, into: list[bytes]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: into.append(path.read_bytes()), daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_link_is_followed_and_a_mode_kept(write: Callable[[Path], object], tmp_path: Path) -> None:
+    there, link = tmp_path / "there" / "file.avro", tmp_path / "link.avro"
+    there.parent.mkdir()
+    there.write_text("before")
+    there.chmod(0o640)
+    link.symlink_to(Path("there") / "file.avro")
+    write(link)
+    assert link.is_symlink()
+    assert there.read_bytes() != b"before"
+    assert stat.S_IMODE(there.stat().st_mode) == 0o640
+    (tmp_path / "new.avro").symlink_to(tmp_path / "later" / "new")  # a link to what is not there yet
+    write(tmp_path / "new.avro")
+    assert (tmp_path / "later" / "new").is_file()
+    assert (tmp_path / "new.avro").is_symlink()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "file.avro",
+        "later",
+        "link.avro",
+        "new",
+        "new.avro",
+        "there",
+    ]
+
+
+def test_a_pipe_and_a_device_are_written_into(write: Callable[[Path], object], tmp_path: Path) -> None:
+    plain, fifo, link = (tmp_path / name for name in ("plain.avro", "fifo", "link.avro"))
+    write(plain)
+    os.mkfifo(fifo)
+    link.symlink_to(fifo)
+    found: list[bytes] = []
+    reading = _read_of(fifo, found)
+    write(link)
+    reading.join(60)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert link.is_symlink()
+    (text,) = found
+    assert len(text) == plain.stat().st_size  # the marks of Avro are drawn
+    device = tmp_path / "device.avro"
+    device.symlink_to("/dev/null")
+    write(device)
+    assert device.is_symlink()
+    assert stat.S_ISCHR(device.stat().st_mode)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_standard_output_is_written_into(
+    name: str, write: Callable[[Path], object], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    write(tmp_path / "plain")
+    print("before", end="")
+    write(Path(name))
+    out = capfdbinary.readouterr().out
+    assert out.startswith(b"before")
+    assert len(out) == 6 + (tmp_path / "plain").stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["plain"]
+
+
+def test_what_cannot_be_written_is_one_error(write: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path, word in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / "file" / "below", "Not a directory"),
+        (tmp_path / "loop", "symbolic links"),
+        (Path("/proc/nowhere/run"), "No such file"),
+        (Path("/dev/full"), "No space left"),
+        (Path("/dev/fd/777"), "No such file"),
+    ):
+        with pytest.raises(SetupError, match=f"cannot be written: .*{word}"):
+            write(path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "avro"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, SetupError])
+def test_what_ends_early_leaves_what_was_there(kind: str, error: type[BaseException], tmp_path: Path) -> None:
+    def broken() -> Iterator[Any]:
+        yield BLOCKS[0]
+        raise error("early")
+
+    path = tmp_path / "table"
+    path.write_text("before")
+    for blocks in (broken(), broken()):
+        with pytest.raises(error):
+            write_table(path, kind, "T", SCHEMA, blocks)
+        assert path.read_text() == "before"
+        assert [each.name for each in tmp_path.iterdir()] == ["table"]
+
+
+def test_a_table_out_of_a_pipe_is_whole(tmp_path: Path) -> None:
+    expected = pa.Table.from_batches(BLOCKS).to_pydict()
+    for kind in ("csv", "parquet", "avro"):
+        fifo, found = tmp_path / f"{kind}.fifo", list[bytes]()
+        os.mkfifo(fifo)
+        reading = _read_of(fifo, found)
+        assert write_table(fifo, kind, "T", SCHEMA, BLOCKS) == 6
+        reading.join(60)
+        if kind == "csv":
+            assert found[0].decode().splitlines() == ["n,text", "0,a", "1,b", "1,a", "2,b", "2,a", "3,b"]
+        elif kind == "parquet":
+            assert pq.read_table(io.BytesIO(found[0]), page_checksum_verification=True).to_pydict() == expected
+        else:
+            assert [row["n"] for row in fastavro.reader(io.BytesIO(found[0]))] == expected["n"]
+
+
+def test_a_mode_that_was_asked_for_holds_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    with replacing(path, 0o600) as file:
+        (draft,) = tmp_path.iterdir()
+        assert stat.S_IMODE(draft.stat().st_mode) == 0o600
+        file.write(b"x")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    fresh = tmp_path / "fresh"
+    before = os.umask(0o027)
+    try:
+        with writing(fresh) as file:
+            file.write(b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(fresh.stat().st_mode) == 0o640
+    long = tmp_path / ("ä" * 127)
+    with writing(long) as file:
+        file.write(b"x")
+    assert long.read_bytes() == b"x"
+
+
+def test_what_is_put_aside_lies_on_the_disk_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    assert beside(tmp_path / "link") == tmp_path / "there"
+    assert beside(Path("-")) == beside(Path("/dev/null")) != Path("/dev")
+
+
+def test_nothing_else_writes_by_renaming() -> None:
+    """`Path.replace` has one argument, `str.replace` two; whole folders are no matter of this helper."""
+    root = Path(__file__).parents[2]
+    packages = ("economy", "schemas", "agents", "streams", "jobs", "queries", "runs", "infra", "bench")
+    for path in (path for package in packages for path in (root / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 1:
+                renames = node.func.attr in ("replace", "rename") and not node.keywords
+                assert not renames or path.name in ("files.py", "jars.py"), f"{path}:{node.lineno}"
