@@ -111,7 +111,7 @@ def _figures(names: list[str]) -> dict[str, list[Any]]:
 
 def _run(events: int) -> dict[str, Any]:
     return {
-        "run": RUN, "namespace": "bench", "scenario": "synthetic", "seed": 1, "state": "published",
+        "run": RUN, "namespace": "bench", "scenario": "synthetic", "seed": 1, "state": "stored",
         "digest": f"{events:064x}", "root": f"{events:064x}", "epochs": TICKS // 20, "ticks": TICKS, "shards": 1,
         "partitions": 1, "flow_partitions": 1, "epoch_ticks": 20, "rules_version": 1, "digest_version": 1,
         "parent": 0, "parent_epoch": -1, "config": json.dumps({"name": "synthetic"}), "environment": "{}",

@@ -51,14 +51,22 @@ def projection(settings: Settings, bootstrap: str) -> Child:
     return Child("projection", _module("streams.worker", "projection", *where, *partitions, *data))
 
 
-def sink(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:
-    """The process that copies the log into ClickHouse."""
+def sinks(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> list[Child]:
+    """The processes that copy the log into ClickHouse, each its part of the partitions."""
+    if settings.sinks == 1:
+        return [_sink("sink", "0/1", settings, bootstrap, tables)]
+    parts = [f"{i}/{settings.sinks}" for i in range(settings.sinks)]
+    return [_sink(f"sink-{i}", part, settings, bootstrap, tables) for i, part in enumerate(parts)]
+
+
+def _sink(name: str, part: str, settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:
     command = _module(
         "streams.sink", *_log(bootstrap, settings.namespace),
         "--partitions", str(settings.partitions), "--flow-partitions", str(settings.flow_partitions),
         "--clickhouse-url", tables.url, "--clickhouse-user", tables.user, "--clickhouse-database", tables.database,
+        "--partitions-of", part,
     )  # fmt: skip
-    return Child("sink", command, {PASSWORD: tables.password})
+    return Child(name, command, {PASSWORD: tables.password})
 
 
 def clickhouse(folder: Path, port: int) -> Child:

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     min_insync: int = Field(
         0, ge=0, le=32, description="replicas that must have what counts as written; 0 = the broker's default"
     )
+    sinks: int = Field(1, ge=1, description="processes that copy the log into ClickHouse, each some of its partitions")
     shards: int = Field(2, ge=1, le=64, description="agent shards (Ray actors) of a run")
     checkpoint_every: int = Field(
         100, ge=1, description="epochs between the checkpoints of a run that `show` and `fork` keep"
@@ -110,7 +111,7 @@ def load_settings(**flags: Any) -> Settings:
         if variable.startswith(PREFIX) and variable not in known:
             raise InputError(variable, os.environ[variable], f"unset it; known are {', '.join(sorted(known))}")
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return _checked(Settings(**{name: value for name, value in flags.items() if value is not None}))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -119,3 +120,18 @@ def load_settings(**flags: Any) -> Settings:
         raise InputError(name, first.get("input"), remedy) from error
     except tomllib.TOMLDecodeError as error:
         raise InputError("settings file", FILE, f"correct the TOML: {error}") from error
+
+
+def _checked(settings: Settings) -> Settings:
+    """The settings, if they go together. Raises InputError."""
+    if settings.sinks > 1:
+        from streams.share import parts_of
+
+        most = parts_of(settings.partitions, settings.flow_partitions)
+        if settings.sinks > most:
+            raise InputError(
+                "sinks",
+                settings.sinks,
+                f"give at most {most}, or more partitions: further sinks would have nothing to store",
+            )
+    return settings

@@ -138,7 +138,8 @@ class Stack:
         migrate(self.tables)
         if self.settings.workers:
             self._spawn(components.projection(self.settings, self.bootstrap))
-            self._spawn(components.sink(self.settings, self.bootstrap, self.tables))
+            for sink in components.sinks(self.settings, self.bootstrap, self.tables):
+                self._spawn(sink)
 
     def _start_broker(self) -> None:
         settings = self.settings

@@ -12,13 +12,11 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from queries.memory import Bounded
 from queries.policy import Scope
-
-# A run that is merely finished may still be on its way from the log into the tables.
-FINAL_STATES: Final = frozenset({"stored", "published"})
+from schemas.clickhouse import STORED
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Fingerprint:
 
     @property
     def final(self) -> bool:
-        """Whether all of the run is in the tables."""
-        return self.state in FINAL_STATES
+        """Whether all of the run is in the tables: one that is merely finished may still be on its way there."""
+        return self.state == STORED
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ from typing import Any, Final
 from economy.errors import ScenarioError, UnknownRunError
 from economy.measures import LAST_MEASURED
 from economy.scenario import scenario_from_json
-from queries.cache import FINAL_STATES
 from queries.feeds import Look
 from queries.loaders import Loaders
 from queries.records import Row
 from queries.types import WINDOW_FIGURES, Window
 from queries.types_events import columns_of
 from queries.types_market import Trade
-from schemas.clickhouse import TABLES
+from schemas.clickhouse import STORED, TABLES
 
 KEPT: Final = 1_000  # newest trades of a look, or of several that are put together
 PAGE: Final = 500  # records of the past that are read at once
@@ -100,7 +99,7 @@ class TradeReading:
             spans = [(instrument, known.get(instrument), seq) for instrument, seq in newest.items()]
             found = Trades(await self._newest(spans), counts)
         return Look(
-            position={**known, **newest}, found=found, state=state, complete=state in FINAL_STATES,
+            position={**known, **newest}, found=found, state=state, complete=state == STORED,
             unsure=state == ABORTED,
         )  # fmt: skip
 
@@ -168,7 +167,7 @@ class AlertReading:
             if state != before.state:
                 found += change(state)
         return Look(
-            position={**known, **newest}, found=tuple(found), state=state, complete=state in FINAL_STATES,
+            position={**known, **newest}, found=tuple(found), state=state, complete=state == STORED,
             unsure=state == ABORTED,
         )  # fmt: skip
 
@@ -245,7 +244,7 @@ class WindowReading:
         if before is not None:
             async for page in self.past(before.position, newest):
                 found += page
-        final = row["state"] in FINAL_STATES
+        final = row["state"] == STORED
         return Look(
             position=newest, found=tuple(found), state=row["state"], complete=final and newest >= last_window(row),
             unsure=final or row["state"] == ABORTED,
@@ -295,7 +294,7 @@ class ProgressReading:
             "AND indicator = {last:String}) AS windows",
             run=self._run, last=LAST_MEASURED,
         )  # fmt: skip
-        final = row["state"] in FINAL_STATES
+        final = row["state"] == STORED
         number = {name: int(counted[name] or 0) for name in ("tick", "trades", "windows")}
         now = {"state": row["state"], "digest": row["digest"], "ticks": int(row["ticks"]), **number}
         return Look(

@@ -86,7 +86,7 @@ class Run(JobResults):
     """A run."""
 
     state: str = strawberry.field(
-        description="open, paused, finished or aborted; then projected, stored, published as its results appear"
+        description="open, paused, finished (on the log) or aborted; stored once all its records and figures are here"
     )
     digest: str | None = strawberry.field(description="Digest of all events: equal runs have equal digests")
     root: str | None = strawberry.field(description="Root of the log's hash chain")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from schemas.catalogue import BALANCES, CLOCK, EVENTS, EventType, Field
 
+STORED: Final = "stored"  # state of a run all of whose records and figures are in the tables: it never changes again
 DEDUPLICATION_WINDOW: Final = 1000  # insert tokens that a table remembers; the sink repeats at most its last block
 PARTITION: Final = Field("kafka_partition", "int", "Partition of the log that the record was read from", "")
 OFFSET: Final = Field("kafka_offset", "long", "Offset of the record in its partition", "")

@@ -5,8 +5,12 @@ sink_offsets; every insert of it carries the token `topic:partition:start:end:ta
 reads the same bounds again and repeats the block: what is there already is dropped by its token, the rest is added. So
 no record is lost, and none is there twice, even before ClickHouse merges equal rows.
 
+Several sinks divide the partitions (streams/share.py). They know of each other by sink_offsets alone; bounds and tokens
+are each partition's own, so one that dies is no matter of the others.
+
 Records of a deleted run may still come, of a matching or a projection that was behind: they are passed over, and what
-was stored before its deletion was read is deleted then.
+was stored before its deletion was read is deleted then. Every sink reads the clock for deletions, and deletes once it
+will store no more of the run: whoever is last leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -18,87 +22,105 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from clickhouse_connect.driver.exceptions import Error
 from confluent_kafka import KafkaException
 
 from economy.errors import EscapeError, ProtocolError, SetupError
-from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FACTS, FLOWS, INDICATORS, ORDERS, TRADES, topic
+from economy.events import Rows
+from schemas.catalogue import CLOCK, ORDERS, topic
+from schemas.clickhouse import TABLES
 from schemas.log import deadletters
 from schemas.log.clocklog import DELETED, ClockLog, read_clocks
 from schemas.log.reader import Chunk, LogReader, Place, read_range
-from streams.runrows import apply, reached
+from streams.runkeeper import RunKeeper
+from streams.share import Share
 from streams.tables import Tables
 
 log = logging.getLogger("escape.sink")
 BLOCK_ROWS: Final = 200_000
 BLOCK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 1.0  # between looks whether all sinks have stored all of a finished run
 PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment variable
-_PAUSES: Final = ("RunPaused", "RunResumed")
-
-
-def places(partitions: int, flow_partitions: int) -> list[Place]:
-    """Every partition that the sink follows."""
-    counts = {ORDERS: partitions, TRADES: partitions, DECISIONS: flow_partitions, FLOWS: flow_partitions}
-    counts |= {CLOCK: 1, BALANCES: 1, INDICATORS: 1}
-    return [(family, p) for family in FACTS for p in range(counts[family])]
+_CLOCK: Final = (CLOCK, 0)
 
 
 class Sink:
-    """One sink of one namespace. `position` is what the tables hold, per partition."""
+    """One sink of one namespace. `position` is what the tables hold, per partition that it follows."""
 
     def __init__(self, bootstrap: str, namespace: str, followed: Sequence[Place], tables: Tables) -> None:
         self.bootstrap, self.namespace = bootstrap, namespace
         self.tables = tables
         self.position: dict[Place, int] = {}
         self.stored = 0
-        self._followed = list(followed)
+        self._followed = frozenset(followed)
+        self._keeper = RunKeeper(bootstrap, namespace, tables) if _CLOCK in self._followed else None
+        self._clock_read = 0  # up to where the clock's topic was read for deletions
         self._gathered: dict[Place, list[Chunk]] = {}
         self._undecodable: dict[str, list[deadletters.Letter]] = {}
         self._rows = 0
         self._since = 0.0
+        self._looked = 0.0
         self._deleted: set[int] = set()
         self._newly_deleted: set[int] = set()
-        self._waiting = {row["run"]: row for row in tables.finished_runs(namespace)}
 
     def run(self, stopping: threading.Event) -> None:
         """Follow the log until `stopping`, then store what was gathered."""
         self._recover()
-        with LogReader(self.bootstrap, self.namespace, self.position) as reader:
+        with LogReader(self.bootstrap, self.namespace, {_CLOCK: self._clock_read, **self.position}) as reader:
             while not stopping.is_set():
                 for chunk in reader.poll(0.1):
                     self._gather(chunk)
-                if self._rows >= BLOCK_ROWS or (self._rows and time.monotonic() - self._since >= BLOCK_SECONDS):
+                late = time.monotonic() - self._since >= BLOCK_SECONDS
+                if self._rows >= BLOCK_ROWS or (self._rows and late) or self._newly_deleted:
                     self._store()
+                if time.monotonic() - self._looked >= LOOK_SECONDS:
+                    self._complete()
         self._store()
 
     def _recover(self) -> None:
         """Find where the last sink stopped, and repeat the blocks that it may not have finished."""
-        known = self.tables.offsets(self.namespace)
-        new = [place for place in self._followed if place not in known]
+        noted = self.tables.offsets(self.namespace)
+        known = {place: noted[place] for place in self._followed & noted.keys()}
         with LogReader(self.bootstrap, self.namespace, {}) as reader:
-            begin = reader.begin_offsets(self._followed)
-        self.position = {place: begin[place] for place in new}
-        self.position |= {place: behind for place, (_, behind, _) in known.items() if place in self._followed}
-        open_blocks = {
-            place: (first, behind)
-            for place, (first, behind, stored) in known.items()
-            if place in self._followed and not stored
-        }
+            begin = reader.begin_offsets(sorted(self._followed))
+            self._clock_read = reader.end_offsets([_CLOCK])[_CLOCK]  # all before it is read now
+        self.position = begin | {place: behind for place, (_, behind, _) in known.items()}
+        open_blocks = {place: (first, behind) for place, (first, behind, stored) in known.items() if not stored}
         clocks = list(read_clocks(self.bootstrap, self.namespace))
         self._deleted = {clock.run for clock in clocks if clock.aborted == DELETED}
+        self._newly_deleted = self._deleted & self.tables.runs_with_records()
         self._check_deleted(clocks, self.position | {place: block[0] for place, block in open_blocks.items()}, begin)
         if open_blocks:
             log.info("repeating %d blocks", len(open_blocks))
             first = {place: max(block[0], begin[place]) for place, block in open_blocks.items()}
             for chunk in read_range(self.bootstrap, self.namespace, first, self.position):
                 self._gather(chunk)
-            self._insert(open_blocks)
+            self._leave_out_held(open_blocks)
+        self._insert(open_blocks)
         self.position = {place: max(offset, begin[place]) for place, offset in self.position.items()}
-        self._complete()
+        # Whoever completes runs sees what other sinks hold by their notes alone, of empty partitions too.
+        nothing = {place: (offset, offset) for place, offset in self.position.items()}
+        self.tables.note_offsets(self.namespace, nothing, stored=True)
+        log.info("following %d partitions", len(self._followed))
+
+    def _leave_out_held(self, blocks: Mapping[Place, tuple[int, int]]) -> None:
+        """Drop of the gathered blocks what the tables hold: while this sink was away, others may have inserted more
+        blocks than a table remembers tokens."""
+        for place, block in blocks.items():
+            runs: dict[str, set[int]] = {}
+            for chunk in self._gathered.get(place, ()):
+                for name, rows in chunk.rows.items():
+                    runs.setdefault(name, set()).update(np.unique(rows[:, 0]).tolist())
+                for _, name, record in chunk.cold:
+                    runs.setdefault(name, set()).add(record["run"])
+            for name in runs.keys() & TABLES.keys():
+                held = self.tables.held(name, sorted(runs[name]), place[1], block)
+                for chunk in self._gathered[place]:
+                    _leave_out(chunk, held, {name})
 
     def _check_deleted(
         self, clocks: Sequence[ClockLog], wanted: Mapping[Place, int], begin: Mapping[Place, int]
@@ -124,32 +146,45 @@ class Sink:
         log.info("passing what was deleted with its runs: %s", gaps)
 
     def _gather(self, chunk: Chunk) -> None:
+        if chunk.family == CLOCK:
+            self._newly_deleted |= {
+                record["run"] for _, name, record in chunk.cold
+                if name == "RunAborted" and record["reason"] == DELETED
+            }  # fmt: skip
+        if chunk.place not in self._followed:
+            return
         if not self._rows:
             self._since = time.monotonic()
         if chunk.defects and chunk.family != ORDERS:  # matching buries those of the orders
             self._undecodable.setdefault(chunk.family, []).extend(
                 (chunk.partition, int(chunk.offsets[i]), defect.name, chunk.values[i]) for i, defect in chunk.defects
             )
-        if chunk.family == CLOCK:
-            self._newly_deleted |= {
-                record["run"] for _, name, record in chunk.cold
-                if name == "RunAborted" and record["reason"] == DELETED
-            }  # fmt: skip
         # The bytes are not needed any more; a block of them would take hundreds of megabytes.
         chunk.values, chunk.keys = (), ()
         self._gathered.setdefault(chunk.place, []).append(chunk)
         self._rows += len(chunk.offsets)
 
     def _store(self) -> None:
-        if not self._rows:
-            return
         blocks = {
             place: (self.position[place], int(chunks[-1].offsets[-1]) + 1) for place, chunks in self._gathered.items()
         }
-        self.tables.note_offsets(self.namespace, blocks, stored=False)
+        if blocks:
+            self._check_alone(blocks)
+            self.tables.note_offsets(self.namespace, blocks, stored=False)
         self._insert(blocks)
 
+    def _check_alone(self, places: Iterable[Place]) -> None:
+        """Raise SetupError when the tables have moved under us: tokens cannot tell two sinks' records apart."""
+        noted = self.tables.offsets(self.namespace)
+        for place in places:
+            if noted.get(place, (0, -1, False))[1:] != (self.position[place], True):
+                raise SetupError(
+                    f"another sink stores {place[0]}[{place[1]}] as well",
+                    "give each of n sinks a part of its own: --partitions-of 0/n to n-1/n",
+                )
+
     def _insert(self, blocks: Mapping[Place, tuple[int, int]]) -> None:
+        """Store what was gathered, then delete what was stored of runs that have been deleted meanwhile."""
         began, rows = time.monotonic(), self._rows
         self._deleted |= self._newly_deleted
         for place, (first, behind) in blocks.items():
@@ -164,58 +199,45 @@ class Sink:
                 if chunk.defects:
                     log.warning("%s %d: %d records cannot be decoded", *place, len(chunk.defects))
                     self.tables.store_defects(self.namespace, chunk)
-            if place[0] == CLOCK:
-                self._clock(chunks)
+            if self._keeper and place == _CLOCK:
+                self._keeper.take(chunks)
         for family, letters in self._undecodable.items():
             deadletters.bury(self.bootstrap, self.namespace, family, letters)
         self._undecodable.clear()
         for run in self._newly_deleted:
             self.tables.forget(run)
-            self._waiting.pop(run, None)
+            if self._keeper:
+                self._keeper.forget(run)
         self._newly_deleted.clear()
-        self.tables.note_offsets(self.namespace, blocks, stored=True)
-        self.position |= {place: behind for place, (_, behind) in blocks.items()}
+        if blocks:
+            self.tables.note_offsets(self.namespace, blocks, stored=True)
+            self.position |= {place: behind for place, (_, behind) in blocks.items()}
+            log.info("%d records in %.0f ms", rows, 1000 * (time.monotonic() - began))
         self._rows = 0
         self._complete()
-        log.info("%d records in %.0f ms", rows, 1000 * (time.monotonic() - began))
-
-    def _clock(self, chunks: Sequence[Chunk]) -> None:
-        """Bring the rows of the runs up to the clock's records, in their order."""
-        records: list[tuple[int, str, dict[str, Any]]] = []
-        for chunk in chunks:
-            records += [(int(chunk.offsets[at]), name, record) for at, name, record in chunk.cold]
-            for name in _PAUSES:
-                for at, row in zip(chunk.index.get(name, ()), chunk.rows.get(name, ()), strict=True):
-                    records.append((int(chunk.offsets[at]), name, {"run": int(row[0])}))
-        before = {record["run"]: self.tables.run(self.namespace, record["run"]) for _, _, record in records}
-        after = dict(before)
-        for _, name, record in sorted(records, key=lambda found: found[0]):
-            after[record["run"]] = apply(after[record["run"]], name, record)
-        for run, row in after.items():
-            if row != before[run]:
-                self.tables.put_run(row)
-            if row["state"] in ("finished", "projected"):
-                self._waiting[run] = row
 
     def _complete(self) -> None:
-        """Mark finished runs whose every record is in the tables by now."""
-        for run, row in list(self._waiting.items()):
-            if reached(self.position, row):
-                del self._waiting[run]
-                newest = self.tables.run(self.namespace, run)
-                if newest["state"] in ("finished", "projected"):
-                    self.tables.put_run({**newest, "state": "stored"})
-                self.tables.merge(run)
+        self._looked = time.monotonic()
+        if self._keeper:
+            self._keeper.complete()
 
 
-def _leave_out(chunk: Chunk, runs: set[int]) -> None:
-    """Drop the records of some runs, whose number is the first field of every event."""
+def _leave_out(chunk: Chunk, runs: set[int], names: Collection[str] | None = None) -> None:
+    """Drop the records of some runs, whose number is the first field of every event; `names`: of these kinds alone."""
     if not runs:
         return
-    kept = {name: np.flatnonzero(~np.isin(rows[:, 0], list(runs))) for name, rows in chunk.rows.items()}
-    chunk.rows = {name: chunk.rows[name][at] for name, at in kept.items() if len(at)}
-    chunk.index = {name: chunk.index[name][at] for name, at in kept.items() if len(at)}
-    chunk.cold = [found for found in chunk.cold if found[2].get("run") not in runs]
+
+    def kept(name: str, rows: Rows) -> Rows:
+        left = ~np.isin(rows[:, 0], list(runs))
+        return np.flatnonzero(left if names is None or name in names else np.ones_like(left))
+
+    at = {name: kept(name, rows) for name, rows in chunk.rows.items()}
+    chunk.rows = {name: chunk.rows[name][places] for name, places in at.items() if len(places)}
+    chunk.index = {name: chunk.index[name][places] for name, places in at.items() if len(places)}
+    chunk.cold = [
+        (position, name, record) for position, name, record in chunk.cold
+        if record.get("run") not in runs or (names is not None and name not in names)
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -225,6 +247,9 @@ def main() -> None:
     parser.add_argument("--namespace", default="escape", help="prefix of the topics")
     parser.add_argument("--partitions", type=int, default=1, help="order and trade partitions of the namespace")
     parser.add_argument("--flow-partitions", type=int, default=1, help="flow and decision partitions")
+    parser.add_argument(
+        "--partitions-of", default="0/1", metavar="I/N", help="store the I-th of N parts of the partitions; I from 0"
+    )
     parser.add_argument("--clickhouse-url", required=True, help=f"HTTP address; the password is read from {PASSWORD}")
     parser.add_argument("--clickhouse-user", default="escape")
     parser.add_argument("--clickhouse-database", default="escape")
@@ -236,13 +261,13 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
+        followed = Share.parse(options.partitions_of).of(options.partitions, options.flow_partitions)
         tables = Tables(
             options.clickhouse_url,
             options.clickhouse_user,
             os.environ.get(PASSWORD, ""),
             options.clickhouse_database,
         )
-        followed = places(options.partitions, options.flow_partitions)
         Sink(options.bootstrap, options.namespace, followed, tables).run(stopping)
         tables.close()
     except KafkaException as error:

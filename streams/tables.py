@@ -14,6 +14,7 @@ from clickhouse_connect.driver.exceptions import Error, OperationalError
 from numpy.typing import NDArray
 
 from economy.errors import EscapeError, SetupError
+from economy.measures import LAST_MEASURED
 from schemas.clickhouse import TABLES, Table, native_block
 from schemas.log.reader import Chunk, Place
 from streams.runrows import EMPTY, Row
@@ -32,6 +33,7 @@ _DEFECTS: Final = (
     ("String", "String", "Int32", "Int64", "String"),
 )
 _EVENTS: Final = frozenset(table.name for table in TABLES.values())
+_BY_RUN: Final = _EVENTS | {"stream_indicators"}  # tables with a partition for each run
 _FULL: Final = re.compile(r"NOT_ENOUGH_SPACE|No space left|errno: 28")
 Column = NDArray[np.int64] | Sequence[Any]
 _retried = stamina.retry(on=OperationalError, attempts=None, timeout=PATIENCE_SECONDS, wait_max=2.0)
@@ -114,6 +116,17 @@ class Tables:
             )
         return stored + len(measured)
 
+    def held(self, name: str, runs: Sequence[int], partition: int, block: tuple[int, int]) -> set[int]:
+        """Those of the runs of which the table of an event holds records of a partition's block.
+
+        An insert makes one part of a run's records, so of a block all or none of them are there.
+        """
+        sql = f"""SELECT DISTINCT run FROM {TABLES[name].name} WHERE run IN {{runs:Array(Int64)}}
+            AND kafka_partition = {{partition:Int32}}
+            AND kafka_offset >= {{first:Int64}} AND kafka_offset < {{behind:Int64}}"""
+        bounds = {"partition": partition, "first": block[0], "behind": block[1]}
+        return {row["run"] for row in self._select(sql, {"runs": list(runs), **bounds})}
+
     def _store(self, table: Table, columns: list[Any], partition: int, offsets: NDArray[np.int64], token: str) -> int:
         columns += [np.full(len(offsets), partition), offsets]
         self._insert(table.name, table.names, native_block(table.names, table.types, columns), f"{token}:{table.name}")
@@ -138,10 +151,16 @@ class Tables:
             if row["table"] in _EVENTS:
                 self._client.command(f"OPTIMIZE TABLE {row['table']} PARTITION {run} FINAL")
 
+    def runs_with_records(self) -> set[int]:
+        """Runs of which some table holds records."""
+        sql = """SELECT DISTINCT partition, table FROM system.parts
+            WHERE active AND rows > 0 AND database = currentDatabase()"""
+        return {int(row["partition"]) for row in self._select(sql, {}) if row["table"] in _BY_RUN}
+
     @_retried
     def forget(self, run: int) -> None:
         """Delete a run's rows of all tables that the sink writes."""
-        for table in (*sorted(_EVENTS), "stream_indicators", "runs"):
+        for table in (*sorted(_BY_RUN), "runs"):
             if self._select(f"SELECT 1 AS one FROM {table} WHERE run = {{run:Int64}} LIMIT 1", {"run": run}):
                 self._client.command(f"ALTER TABLE {table} DELETE WHERE run = {int(run)} SETTINGS mutations_sync = 1")
 
@@ -152,6 +171,12 @@ class Tables:
         return {
             (row["family"], row["kafka_partition"]): (row["first"], row["next"], bool(row["stored"]))
             for row in self._select(sql, {"n": namespace})
+        }
+
+    def positions(self, namespace: str) -> dict[Place, int]:
+        """Per partition: offset behind the records that are stored."""
+        return {
+            place: behind if stored else first for place, (first, behind, stored) in self.offsets(namespace).items()
         }
 
     def note_offsets(self, namespace: str, blocks: Mapping[Place, tuple[int, int]], stored: bool) -> None:
@@ -170,8 +195,14 @@ class Tables:
 
     def finished_runs(self, namespace: str) -> list[Row]:
         """Runs that are complete on the log and not yet known to be complete in the tables."""
-        sql = "SELECT * FROM runs FINAL WHERE namespace = {n:String} AND state IN ('finished', 'projected')"
+        sql = "SELECT * FROM runs FINAL WHERE namespace = {n:String} AND state = 'finished'"
         return self._select(sql, {"n": namespace})
+
+    def measured(self, run: int, window: int) -> bool:
+        """True when the figures of a window are there."""
+        sql = """SELECT 1 AS one FROM stream_indicators WHERE run = {run:Int64} AND window = {window:Int32}
+            AND indicator = {last:String} LIMIT 1"""
+        return bool(self._select(sql, {"run": run, "window": window, "last": LAST_MEASURED}))
 
     @_retried
     def put_run(self, row: Row) -> None:

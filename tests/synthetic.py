@@ -62,7 +62,7 @@ def figures(windows: int) -> Iterator[tuple[int, str, int, int]]:
             yield w, "closing_price", j, price
 
 
-def synthetic_run(run: int = 7, windows: int = 8, state: str = "published", trades: int = 12) -> dict[str, list[Row]]:
+def synthetic_run(run: int = 7, windows: int = 8, state: str = "stored", trades: int = 12) -> dict[str, list[Row]]:
     """Table name -> rows. Trade k of instrument j: agent 6 + k % 20 buys k + 1 lots from agent 4 at price 10000 + k."""
     agents = [*ROLES, *["household"] * HOUSEHOLDS]
     tables: dict[str, list[Row]] = {

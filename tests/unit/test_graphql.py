@@ -272,7 +272,7 @@ def test_tape_lineage_and_runs(client: Client) -> None:
     query = "query ($a: String) { runs(after: $a) { nodes { id state } } }"
     rest = client.ask(query, a=page["pageInfo"]["endCursor"])["runs"]["nodes"]
     assert int(page["nodes"][0]["id"]) > int(rest[0]["id"])
-    assert {"id": "7", "state": "published"} in rest
+    assert {"id": "7", "state": "stored"} in rest
 
 
 def test_a_circle_of_agents_and_balances_does_not_multiply(client: Client, tables: LocalTables) -> None:

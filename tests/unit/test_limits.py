@@ -29,7 +29,7 @@ from queries.server import ApiConfig, create_app, listen
 from tests.serving import Client, serving
 
 RUN = {
-    "run": 1, "scenario": "village", "seed": 1, "state": "published", "digest": "d1", "root": "r", "epochs": 1,
+    "run": 1, "scenario": "village", "seed": 1, "state": "stored", "digest": "d1", "root": "r", "epochs": 1,
     "ticks": 20, "shards": 1, "partitions": 1, "flow_partitions": 1, "epoch_ticks": 20, "rules_version": 1,
     "digest_version": 1, "parent": 0, "parent_epoch": -1, "config": "{}", "environment": "{}", "start_offsets": "{}",
     "end_offsets": "{}", "reason": "", "started_at": "", "finished_at": "",
@@ -194,7 +194,7 @@ def test_websockets_of_other_pages_are_refused(client: Client) -> None:
     ):
         pass
     with client.subscribe("progress(run: 1) { state }", origin=f"http://{client.address}") as open_socket:
-        assert json.loads(open_socket.recv(5))["payload"]["data"] == {"progress": {"state": "published"}}
+        assert json.loads(open_socket.recv(5))["payload"]["data"] == {"progress": {"state": "stored"}}
 
 
 def test_subscriptions_are_masked_and_bounded(client: Client, tables: Tables) -> None:
