@@ -36,8 +36,9 @@ import psutil
 from bench.graphql_data import AGENTS, INSTRUMENTS, RUN, TICKS, WINDOWS, fill
 from economy.errors import EscapeError, SetupError
 from infra.clickhouse import EmbeddedClickHouse
-from queries.config import ClickHouseConfig
 from queries.migrate import migrate
+from queries.settings import ServerSettings
+from schemas.clickhouse_server import ClickHouseConfig
 
 NEW_SHARE: Final = 0.05  # of the mix: queries that nobody asked before
 NEW_TEXTS: Final = 0.5  # of the queries that nobody asked before: the text is new too, not only its variables
@@ -210,13 +211,11 @@ def _cpu(process: psutil.Process) -> float:
 
 def served(url: str, password: str, log: Path) -> tuple[subprocess.Popen[str], int]:
     """The server as a process of its own that reads as `reader`; its port."""
-    command = [
-        sys.executable, "-m", "queries.server", "--clickhouse-url", url, "--user", "reader",
-        "--copies", str(log.with_name("copies")),
-    ]  # fmt: skip
+    reader = ClickHouseConfig(url, "reader", password)
+    command = ServerSettings(clickhouse_url=reader.address, copies=log.with_name("copies")).command()
     with open(log, "wb") as errors:
         process = subprocess.Popen(
-            command, env={**os.environ, "CLICKHOUSE_PASSWORD": password}, stdout=subprocess.PIPE, stderr=errors,
+            command, env={**os.environ, **reader.environment}, stdout=subprocess.PIPE, stderr=errors,
             text=True,
         )  # fmt: skip
     assert process.stdout is not None

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from economy import measures
-from queries.config import ClickHouseConfig
 from queries.store import Store
+from schemas.clickhouse_server import ClickHouseConfig
 
 RUN: Final = 1
 AGENTS: Final = 1_000

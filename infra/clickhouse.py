@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import fcntl
 import http.client
@@ -13,13 +12,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
 
 from economy.errors import SetupError
 from infra.broker import free_port, port_taken
 from infra.child import end, ended_early
+from telemetry.process import ProcessSettings, run_process
 
 DATABASE = "escape"
 _LOCK_SECONDS = 15.0  # a server that is still closing the store gets this long
+
+
+class EngineSettings(ProcessSettings):
+    """The embedded ClickHouse."""
+
+    MODULE: ClassVar[str] = "infra.clickhouse"
+    data: Path = Field(description="folder of the tables, the passwords and the log")
+    port: int = Field(ge=0, le=65535, description="port of 127.0.0.1")
 
 
 class EmbeddedClickHouse:
@@ -55,7 +66,7 @@ class EmbeddedClickHouse:
             raise SetupError(
                 f"{self.folder} cannot be written: {error.strerror}", "choose another state folder"
             ) from error
-        command = [sys.executable, "-m", "infra.clickhouse", "--data", str(self.folder), "--port", str(self._port)]
+        command = EngineSettings(data=self.folder, port=self._port).command()
         with log:
             # A session of its own: Ctrl-C reaches the command line first, which then stops things in order.
             self.process = subprocess.Popen(
@@ -109,27 +120,23 @@ def _lock(folder: Path) -> int:
             time.sleep(0.1)
 
 
-def main() -> None:
-    """Parse the arguments and serve."""
-    parser = argparse.ArgumentParser(prog="python -m infra.clickhouse", description="ClickHouse of EscapeCapitalism")
-    parser.add_argument("--data", required=True, type=Path, help="folder of the tables, the passwords and the log")
-    parser.add_argument("--port", required=True, type=int, help="port of 127.0.0.1")
-    options = parser.parse_args()
+def serve(options: EngineSettings) -> None:
+    """Serve until SIGTERM. Raises SetupError when folder or port are another's."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     folder = options.data.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _lock(folder)
         # Only the server's process loads the engine: it takes hundreds of megabytes.
-        from infra.chserver import serve
+        from infra import chserver
 
-        serve(folder, options.port)
+        chserver.serve(folder, options.port)
         os.close(handle)
-    except SetupError as problem:
-        sys.exit(f"escape: {problem}")
     except OSError as error:
-        sys.exit(f"escape: {error.filename or folder} on port {options.port}: {error.strerror}")
+        raise SetupError(
+            f"{error.filename or folder} on port {options.port}: {error.strerror}", "set another state or port"
+        ) from error
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_process(EngineSettings, serve))

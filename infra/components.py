@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any
 
 from economy.errors import SetupError
 from infra.broker import free_port, port_taken
+from infra.clickhouse import EmbeddedClickHouse, EngineSettings
 from infra.settings import Settings
-
-if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
-    from queries.config import ClickHouseConfig
-
-PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment: passwords never stand in arguments
+from queries.settings import ServerSettings
+from schemas.clickhouse_server import ClickHouseConfig
+from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
 
 
 @dataclass(frozen=True)
@@ -28,27 +26,27 @@ class Child:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def _module(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", name, *arguments]
-
-
-def _log(bootstrap: str, namespace: str) -> list[str]:
-    return ["--bootstrap", bootstrap, "--namespace", namespace]
+def _followed(settings: Settings, bootstrap: str) -> dict[str, Any]:
+    """The log, for whoever follows it."""
+    return {
+        "bootstrap": bootstrap,
+        "namespace": settings.namespace,
+        "partitions": settings.partitions,
+        "flow_partitions": settings.flow_partitions,
+    }
 
 
 def matching(settings: Settings, bootstrap: str) -> Child:
     """The Faust worker that matches orders."""
-    where = _log(bootstrap, settings.namespace)
-    partitions = ["--partitions", str(settings.partitions), "--data", str(settings.state_folder / "faust")]
-    return Child("matching", _module("streams.worker", "matching", *where, *partitions))
+    told = MatchingSettings(**_followed(settings, bootstrap), data=settings.state_folder / "faust")
+    return Child("matching", told.command())
 
 
 def projection(settings: Settings, bootstrap: str) -> Child:
     """The Faust worker that computes balances and indicators."""
-    where = _log(bootstrap, settings.namespace)
-    partitions = ["--partitions", str(settings.partitions), "--flow-partitions", str(settings.flow_partitions)]
-    data = ["--data", str(settings.state_folder / "faust"), "--name", "projection"]
-    return Child("projection", _module("streams.worker", "projection", *where, *partitions, *data))
+    data = settings.state_folder / "faust"
+    told = ProjectionSettings(**_followed(settings, bootstrap), data=data, name="projection")
+    return Child("projection", told.command())
 
 
 def sinks(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> list[Child]:
@@ -60,18 +58,13 @@ def sinks(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> list[
 
 
 def _sink(name: str, part: str, settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:
-    command = _module(
-        "streams.sink", *_log(bootstrap, settings.namespace),
-        "--partitions", str(settings.partitions), "--flow-partitions", str(settings.flow_partitions),
-        "--clickhouse-url", tables.url, "--clickhouse-user", tables.user, "--clickhouse-database", tables.database,
-        "--partitions-of", part,
-    )  # fmt: skip
-    return Child(name, command, {PASSWORD: tables.password})
+    told = SinkSettings(**_followed(settings, bootstrap), partitions_of=part, clickhouse_url=tables.address)
+    return Child(name, told.command(), tables.environment)
 
 
 def clickhouse(folder: Path, port: int) -> Child:
     """The embedded ClickHouse."""
-    return Child("clickhouse", _module("infra.clickhouse", "--data", str(folder), "--port", str(port)))
+    return Child("clickhouse", EngineSettings(data=folder, port=port).command())
 
 
 def api(
@@ -79,14 +72,13 @@ def api(
     origins: Sequence[str], workers: int | None = None, proxies: Sequence[str] = (),
 ) -> Child:  # fmt: skip
     """The server of GraphQL and the reports, on a listening socket that it inherits."""
-    command = _module(
-        "queries.server", "--clickhouse-url", reader.url, "--user", reader.user, "--database", reader.database,
-        "--reports", str(folder / "reports"), "--copies", str(folder / "copies"), "--descriptor", str(descriptor),
-        *(["--production"] if production else []), *([] if workers is None else ["--workers", str(workers)]),
-        *(f"--allow-host={name}" for name in hosts), *(f"--allow-origin={name}" for name in origins),
-        *(f"--trust-proxy={name}" for name in proxies),
+    chosen: dict[str, Any] = {} if workers is None else {"query_workers": workers}
+    told = ServerSettings(
+        clickhouse_url=reader.address, reports=folder / "reports", copies=folder / "copies", descriptor=descriptor,
+        production=production, allow_host=tuple(hosts), allow_origin=tuple(origins), trust_proxy=tuple(proxies),
+        **chosen,
     )  # fmt: skip
-    return Child("api", command, {PASSWORD: reader.password})
+    return Child("api", told.command(), reader.environment)
 
 
 def clickhouse_port(settings: Settings) -> int:
@@ -99,8 +91,6 @@ def clickhouse_port(settings: Settings) -> int:
 
 def wait_for_clickhouse(folder: Path, port: int, log: Path, timeout: float = 60.0) -> None:
     """Return when the embedded ClickHouse answers to its own password."""
-    from infra.clickhouse import EmbeddedClickHouse
-
     server = EmbeddedClickHouse(folder, port)
     limit = time.monotonic() + timeout
     while not server.healthy():
@@ -119,9 +109,6 @@ def tables_of(settings: Settings, port: int) -> tuple[ClickHouseConfig | None, C
 
     `port` is the embedded one's.
     """
-    from infra.clickhouse import EmbeddedClickHouse
-    from queries.config import ClickHouseConfig
-
     if has_external_tables(settings):
         writer = ClickHouseConfig.from_dsn(settings.clickhouse_url) if settings.clickhouse_url else None
         return writer, ClickHouseConfig.from_dsn(settings.clickhouse_reader_url or settings.clickhouse_url)

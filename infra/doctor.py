@@ -99,8 +99,8 @@ def _broker(settings: Settings) -> str:
 def _clickhouse(settings: Settings) -> str:
     if not settings.clickhouse_url:
         return "embedded"
-    from queries.config import ClickHouseConfig
     from queries.store import Store
+    from schemas.clickhouse_server import ClickHouseConfig
 
     config = ClickHouseConfig.from_dsn(settings.clickhouse_url)
     with Store(config, database="") as store:

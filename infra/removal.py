@@ -8,11 +8,11 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from economy.errors import InputError, ProtocolError
-from queries.config import ClickHouseConfig
 from queries.store import Store
 from runs.kafka import mark_deleted
 from runs.log import find_run, list_runs
 from schemas.catalogue import topic
+from schemas.clickhouse_server import ClickHouseConfig
 from schemas.log.reader import LogReader, Place
 
 

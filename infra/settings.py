@@ -5,30 +5,23 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from economy.errors import InputError
+from queries.settings import ServerSettings
+from runs.settings import ClockSettings
+from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
+from telemetry.process import PREFIX, SEPARATOR, Names, variables
 
-PREFIX = "ESCAPE_"
 FILE = "escape.toml"
-_SEPARATOR: Final = ","
-
-
-def _several(given: Any) -> Any:
-    """A variable holds several names with commas between them, the file a list."""
-    return tuple(name.strip() for name in given.split(_SEPARATOR) if name.strip()) if isinstance(given, str) else given
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)]
 
 
 class Settings(BaseSettings):
@@ -96,7 +89,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """The variables that make another process load the same settings."""
-        told = {name: _SEPARATOR.join(v) if isinstance(v, tuple) else str(v) for name, v in self.model_dump().items()}
+        told = {name: SEPARATOR.join(v) if isinstance(v, tuple) else str(v) for name, v in self.model_dump().items()}
         return {PREFIX + name.upper(): value for name, value in told.items()}
 
     @property
@@ -107,6 +100,7 @@ class Settings(BaseSettings):
 def load_settings(**flags: Any) -> Settings:
     """Read the settings; flags that are None do not count. Raises InputError naming an unknown or wrong key."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known |= variables(MatchingSettings, ProjectionSettings, SinkSettings, ServerSettings, ClockSettings)
     for variable in os.environ:
         if variable.startswith(PREFIX) and variable not in known:
             raise InputError(variable, os.environ[variable], f"unset it; known are {', '.join(sorted(known))}")

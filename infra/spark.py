@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 from infra.jars import spark_jars
 from infra.java import file_logging, java_home
 from infra.settings import Settings
 from infra.stack import Attached, Stack
 from jobs.config import JobConfig
-from queries.config import ClickHouseConfig
-
-
-def dsn_of(tables: ClickHouseConfig) -> str:
-    """Address with user, password and database: a secret."""
-    parts = urlsplit(tables.url)
-    return f"{parts.scheme}://{quote(tables.user)}:{quote(tables.password)}@{parts.netloc}/{tables.database}"
 
 
 def job_config(settings: Settings, stack: Stack | Attached) -> JobConfig:
     """The configuration of jobs over a stack; publishes where the stack has tables."""
-    tables = dsn_of(stack.tables) if stack.tables else ""
+    tables = stack.tables.dsn if stack.tables else ""
     return _config(settings, stack.folder, stack.logs, stack.bootstrap, stack.namespace, tables)
 
 

@@ -34,7 +34,7 @@ from schemas.files import replacing
 from schemas.log import topics
 
 if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
-    from queries.config import ClickHouseConfig
+    from schemas.clickhouse_server import ClickHouseConfig
 
 log = logging.getLogger("escape.stack")  # not print: where the log is on the full disk too, that would end the stack
 _WATCH_SECONDS: Final = 0.5

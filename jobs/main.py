@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
-from economy.errors import AccountingError, EscapeError, InputError
+from economy.errors import AccountingError, InputError
 from jobs.config import JobConfig
 from jobs.files import FileRecords, file_range
 from jobs.landing import landed_range
 from jobs.postings import Booked
-from jobs.registry import JOBS, Job, job_of
+from jobs.registry import Job, job_of
 from jobs.session import spark_session, submitted
+from jobs.settings import JobSettings
 from jobs.source import KafkaRecords, Records, RunLog, RunRange, run_range
 from jobs.writer import publish
+from schemas.clickhouse_server import ClickHouseConfig
+from telemetry.process import run_process
 
 OnProgress = Callable[[str, int, int], None]  # (what, done, of)
-DSN: Final = "ESCAPE_CLICKHOUSE_URL"
 
 
 @dataclass(frozen=True)
@@ -142,38 +143,21 @@ def figures(outcomes: Iterable[Outcome]) -> list[Figure]:
     return [figure for outcome in outcomes for figure in outcome.figures]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the arguments, run the job, print what it shows as JSON. Returns the exit code of docs/exit-codes.md."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.main", description="Spark jobs over a run")
-    parser.add_argument("job", choices=sorted(JOBS))
-    parser.add_argument("--run", type=int, help="run id")
-    parser.add_argument("--bootstrap", default="", help="address of the broker")
-    parser.add_argument("--file", default="", help="exported run, instead of --run and --bootstrap")
-    parser.add_argument("--namespace", default="escape", help="prefix of the topics")
-    parser.add_argument("--master", default="", help="Spark master; else spark-submit's, else local[2]")
-    parser.add_argument("--jars", default="", help="connector jars, comma-separated; empty where Spark has them")
-    parser.add_argument("--incremental", default="", metavar="FOLDER", help="read what is new; shared by executors")
-    parser.add_argument("--partitions", type=int, default=4, help="partitions of a shuffle; about the cluster's cores")
-    options = parser.parse_args(arguments)
-    if bool(options.file) == (options.run is not None and bool(options.bootstrap)):
-        parser.error("give --run and --bootstrap, or --file")
-    master = options.master or ("" if submitted() else "local[2]")
+def serve(options: JobSettings) -> None:
+    """Run the job and print what it shows as JSON."""
+    job_of(options.job)
+    tables = ClickHouseConfig.from_dsn(options.clickhouse_url).dsn if options.clickhouse_url else ""
     config = JobConfig(
-        options.bootstrap, options.namespace, os.environ.get(DSN, ""), master, options.jars,
-        os.environ.get("JAVA_HOME", ""), shuffle_partitions=options.partitions,
+        options.bootstrap, options.namespace, tables, options.master or ("" if submitted() else "local[2]"),
+        options.jars, os.environ.get("JAVA_HOME", ""), shuffle_partitions=options.shuffle_partitions,
     )  # fmt: skip
-    try:
-        with spark_session(config, f"escape-{options.job}") as session:
-            if options.file:
-                (outcome,) = run_on_file([options.job], config, options.file, _say, session)
-            else:
-                (outcome,) = run_jobs([options.job], config, options.run, _say, session, options.incremental)
-        print(json.dumps(outcome.to_json()))
-        outcome.check()
-    except EscapeError as error:
-        print(f"escape: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    with spark_session(config, f"escape-{options.job}") as session:
+        if options.run is None:
+            (outcome,) = run_on_file([options.job], config, options.file, _say, session)
+        else:
+            (outcome,) = run_jobs([options.job], config, options.run, _say, session, options.incremental)
+    print(json.dumps(outcome.to_json()))
+    outcome.check()
 
 
 def _say(what: str, done: int, of: int) -> None:
@@ -181,4 +165,4 @@ def _say(what: str, done: int, of: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process(JobSettings, serve))

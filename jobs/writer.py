@@ -12,32 +12,17 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import clickhouse_connect
-from clickhouse_connect.driver.exceptions import Error, OperationalError
+from clickhouse_connect.driver.exceptions import Error
 from pyspark.sql import functions as sf
 
 from economy.errors import ProtocolError, SetupError
 from jobs.registry import Job
 from jobs.source import Extent
+from schemas.clickhouse_server import ClickHouseConfig, connect
 
 _BLOCKS: Final = 100_000  # insert tokens that a staging table remembers: more than one attempt sends
 _TASKS: Final = 2  # that write at once; each block is a part for ClickHouse to merge
-
-
-def connect(dsn: str) -> Any:
-    """A client for http://user:password@host:port/database. Raises SetupError without showing the password."""
-    parts = urlsplit(dsn)
-    try:
-        return clickhouse_connect.get_client(
-            host=parts.hostname, port=parts.port, secure=parts.scheme == "https", username=parts.username or "default",
-            password=parts.password or "", database=parts.path.strip("/") or "escape", autogenerate_session_id=False,
-        )  # fmt: skip
-    except (OperationalError, OSError) as error:
-        raise SetupError(
-            f"ClickHouse at {parts.hostname}:{parts.port} does not answer", "start it with `escape up`"
-        ) from error
 
 
 def with_lineage(rows: Any, extents: Sequence[Extent], job: Job) -> Any:
@@ -71,7 +56,7 @@ def publish(rows: Any, dsn: str, extents: Sequence[Extent], job: Job) -> int:
     staging, partition = f"{prefix}{uuid.uuid4().hex[:12]}", f"({run}, '{job.name}')"
     # In an order that a repeated task finds again, so that its blocks are the same.
     placed = with_lineage(rows, extents, job).repartition(_TASKS, *job.keys).sortWithinPartitions(*job.keys)
-    client = connect(dsn)
+    client = connect(ClickHouseConfig.from_dsn(dsn))
     try:
         left = client.query(
             "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})",
@@ -109,7 +94,7 @@ def inserting(dsn: str, staging: str) -> Any:
 
         context = TaskContext.get()
         task = context.partitionId() if context else 0
-        client, count = connect(dsn), 0
+        client, count = connect(ClickHouseConfig.from_dsn(dsn)), 0
         for block, batch in enumerate(batches):
             if batch.num_rows:
                 token = {"insert_deduplicate": 1, "insert_deduplication_token": f"{staging}:{task}:{block}"}

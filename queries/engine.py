@@ -16,7 +16,6 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types.graphql import OperationType
 
 from queries.cache import Fingerprint, Fingerprints
-from queries.config import ClickHouseConfig
 from queries.copies import OFTEN, Copies
 from queries.limits import SECONDS
 from queries.loaders import Loaders, fingerprint
@@ -25,6 +24,7 @@ from queries.paging import Context
 from queries.policy import EVERYTHING, Scope
 from queries.reader import Reader
 from queries.schema import build_schema
+from schemas.clickhouse_server import ClickHouseConfig
 
 _QUERIES: Final = (OperationType.QUERY,)
 

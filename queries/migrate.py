@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from economy.errors import EscapeError
-from queries.config import ClickHouseConfig
 from queries.store import Store
+from schemas.clickhouse_server import ClickHouseConfig
 
 FOLDER: Final = Path(__file__).parent / "migrations"
 _FILE: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from economy.errors import InputError
-from queries.config import ClickHouseConfig
 from queries.store import Store
+from schemas.clickhouse_server import ClickHouseConfig
 
 
 class Reader(Protocol):

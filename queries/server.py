@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import html
 import json
@@ -14,9 +13,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -34,7 +33,6 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from economy.errors import EscapeError, SetupError
 from queries import graphiql
 from queries.cache import ResponseCache, cache_key
-from queries.config import ClickHouseConfig
 from queries.connections import configured
 from queries.copies import emptied
 from queries.engine import Asked, Engine, EngineConfig, refusal, too_long
@@ -45,7 +43,10 @@ from queries.paging import Context
 from queries.places import ConnectionLimits
 from queries.policy import scope_of
 from queries.reader import Reader, connect
+from queries.settings import ServerSettings
 from queries.workers import Workers, quieten, tune
+from schemas.clickhouse_server import ClickHouseConfig
+from telemetry.process import run_process
 
 log = logging.getLogger("escape.queries")
 
@@ -55,7 +56,6 @@ REPORT_POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _REPORT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.html")
-PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment: passwords never stand in arguments
 
 
 @dataclass(frozen=True)
@@ -226,28 +226,6 @@ def create_app(config: ApiConfig, reader: Reader | None = None) -> Starlette:
     return Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m queries.server", description=f"Serve GraphQL and the reports; {PASSWORD} holds the password."
-    )
-    parser.add_argument("--clickhouse-url", required=True, help="http://host:port/database of ClickHouse")
-    parser.add_argument("--user", default="", help="user of ClickHouse")
-    parser.add_argument("--database", default="", help="database of the tables")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 = a free one")
-    parser.add_argument("--descriptor", type=int, default=None, help="listening socket to inherit instead of a port")
-    parser.add_argument("--reports", type=Path, default=None, help="folder of the reports")
-    parser.add_argument("--copies", type=Path, default=None, help="folder for copies of records; default: none")
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes that execute queries; 0 = this one does"
-    )
-    parser.add_argument("--production", action="store_true", help="no introspection, no GraphiQL")
-    parser.add_argument("--allow-host", action="append", default=[], help="further host name that clients may use")
-    parser.add_argument("--allow-origin", action="append", default=[], help="further origin that pages may ask from")
-    parser.add_argument("--trust-proxy", action="append", default=[], help="address or network of a proxy in front")
-    return parser.parse_args(argv)
-
-
 def listen(host: str, port: int) -> socket.socket:
     """A socket that takes connections; they wait until they are served.
 
@@ -282,38 +260,25 @@ def serve(config: ApiConfig, bound: socket.socket) -> None:
     uvicorn.Server(settings).run(sockets=[bound])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the server; returns the exit code."""
+def main(told: ServerSettings) -> None:
+    """Serve as the settings say, until SIGTERM or SIGINT."""
     quieten()
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again after it has shut down: then the process has only to return.
         signal.signal(number, lambda *_: None)
-    given = _arguments(argv)
-    try:
-        tables = ClickHouseConfig.from_dsn(given.clickhouse_url)
-        tables = replace(
-            tables,
-            user=given.user or tables.user,
-            password=os.environ.get(PASSWORD, tables.password),
-            database=given.database or tables.database,
-        )
-        config = ApiConfig(
-            clickhouse=tables, production=given.production, copies=given.copies, reports=given.reports,
-            allow_hosts=tuple(given.allow_host), allow_origins=tuple(given.allow_origin),
-            workers=max(0, given.workers), connections=ConnectionLimits(proxies=tuple(given.trust_proxy)),
-        )  # fmt: skip
-        if given.descriptor is None:
-            bound = listen(given.host, given.port)
-        else:
-            bound = socket.socket(fileno=given.descriptor)
-            threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-        with emptied(config.copies):
-            serve(config, bound)
-    except EscapeError as error:
-        print(f"escape: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    config = ApiConfig(
+        clickhouse=ClickHouseConfig.from_dsn(told.clickhouse_url), production=told.production, copies=told.copies,
+        reports=told.reports, allow_hosts=told.allow_host, allow_origins=told.allow_origin, workers=told.query_workers,
+        connections=ConnectionLimits(proxies=told.trust_proxy),
+    )  # fmt: skip
+    if told.descriptor is None:
+        bound = listen(told.host, told.port)
+    else:
+        bound = socket.socket(fileno=told.descriptor)
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    with emptied(config.copies):
+        serve(config, bound)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process(ServerSettings, main))

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import numpy as np
 from clickhouse_connect.driver.exceptions import Error, OperationalError
 from numpy.typing import NDArray
 from urllib3.exceptions import HTTPError
 
 from economy.errors import EscapeError, SetupError
-from queries.config import ClickHouseConfig
+from schemas.clickhouse_server import ClickHouseConfig, connect, first_line
 
 Columns = dict[str, NDArray[Any]]
 _PIECE: Final = 1 << 20
@@ -28,26 +26,8 @@ class Store:
     """One client. Statements of several threads need a store each."""
 
     def __init__(self, config: ClickHouseConfig, database: str | None = None) -> None:
-        parts = urlsplit(config.url)
         self.config = config
-        try:
-            self.client: Any = clickhouse_connect.get_client(
-                host=parts.hostname,
-                port=parts.port,
-                secure=parts.scheme == "https",
-                username=config.user,
-                password=config.password,
-                database=config.database if database is None else database,
-                autogenerate_session_id=False,
-                connect_timeout=5,
-                send_receive_timeout=300,
-            )
-        except (OperationalError, OSError) as error:
-            raise SetupError(
-                f"ClickHouse at {config.url} does not answer", "start it with `escape up`, or set clickhouse_url"
-            ) from error
-        except Error as error:
-            raise StoreError(f"ClickHouse at {config.url} refuses: {first_line(error)}") from error
+        self.client = connect(config, database)
 
     def __enter__(self) -> Store:
         return self
@@ -98,8 +78,3 @@ class Store:
                 self.client.insert, table, data, column_names=list(columns), column_oriented=True, settings=settings
             )
         return len(data[0]) if data else 0
-
-
-def first_line(error: BaseException) -> str:
-    """What ClickHouse said, without its address and version."""
-    return str(error).splitlines()[0].split(" (for url")[0].split(" (version")[0]

@@ -8,7 +8,6 @@ front does. Queries change nothing, so one that a dying worker held is asked aga
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import logging
@@ -18,7 +17,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any, Final
@@ -26,6 +25,8 @@ from typing import Any, Final
 from economy.errors import EscapeError
 from queries.engine import Answer, Asked, Engine, EngineConfig, refusal
 from queries.reader import Stores
+from queries.settings import WorkerSettings
+from telemetry.process import run_process
 
 log = logging.getLogger("escape.queries")
 
@@ -106,7 +107,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             descriptor = theirs.fileno()
-            command = [sys.executable, "-m", "queries.workers", "--descriptor", str(descriptor)]
+            command = WorkerSettings(descriptor=descriptor).command()
             process = await asyncio.create_subprocess_exec(
                 *command, pass_fds=[descriptor], stdin=asyncio.subprocess.DEVNULL
             )
@@ -244,16 +245,12 @@ async def work(end: socket.socket) -> None:
         task.add_done_callback(answering.discard)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a worker; its front starts it."""
-    parser = argparse.ArgumentParser("python -m queries.workers", description="One process behind queries.server.")
-    parser.add_argument("--descriptor", type=int, required=True, help="connected socket to inherit")
-    given = parser.parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGINT):  # its front tells it to end
+def serve(told: WorkerSettings) -> None:
+    """Run a worker; its front starts it, and tells it to end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     quieten()
-    asyncio.run(until_gone(work(socket.socket(fileno=given.descriptor))))
-    return 0
+    asyncio.run(until_gone(work(socket.socket(fileno=told.descriptor))))
 
 
 async def until_gone(working: Coroutine[Any, Any, None]) -> None:
@@ -264,4 +261,4 @@ async def until_gone(working: Coroutine[Any, Any, None]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process(WorkerSettings, serve))

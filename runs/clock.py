@@ -6,7 +6,6 @@ Pause, pace and interventions are records on the same partition, written by whoe
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import logging
@@ -17,7 +16,6 @@ import threading
 import time
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,12 +24,14 @@ from agents.model import model_of
 from economy import events as e
 from economy.digest import run_digest
 from runs.forking import open_fork
-from runs.protocol import CREDIT, RunSpec, by_family, close_run, open_run, places
+from runs.protocol import RunSpec, by_family, close_run, open_run, places
+from runs.settings import CREDIT, ClockSettings
 from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.clocklog import ClockLog, read_clock
 from schemas.log.follower import Follower
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets
 from schemas.log.writer import LogWriter
+from telemetry.process import run_process
 
 log = logging.getLogger("escape.clock")
 TICKS_PER_SECOND = 60  # at 1x
@@ -202,16 +202,8 @@ def _end_with_parent() -> None:
     os._exit(2)
 
 
-def main() -> None:
+def serve(options: ClockSettings) -> None:
     """Run the clock of the run that the spec file describes."""
-    parser = argparse.ArgumentParser(prog="python -m runs.clock", description="Clock of one run")
-    parser.add_argument("spec", type=Path, help="JSON file with the run's specification")
-    parser.add_argument("--bootstrap", required=True, help="address of the broker")
-    parser.add_argument("--namespace", default="escape", help="prefix of the topics")
-    parser.add_argument("--credit", type=int, default=CREDIT, help="epochs that may be granted ahead of matching")
-    parser.add_argument("--pace", type=int, default=0, help="speed relative to real time, 0 = as fast as possible")
-    parser.add_argument("--follow-parent", action="store_true", help="end when standard input does, with the parent")
-    options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     spec = RunSpec.from_json(options.spec.read_text())
     clock = Clock(ClockConfig(options.bootstrap, options.namespace, options.credit, options.pace), spec)
@@ -228,4 +220,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_process(ClockSettings, serve))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from agents.actor import ShardConfig, start_actor
 from economy.errors import EscapeError, InterruptionError, ProtocolError
 from runs.local import RunResult
 from runs.protocol import RunSpec, close_run
+from runs.settings import ClockSettings
 from schemas.log.clocklog import DELETED, read_clock
 from schemas.log.writer import LogWriter
 
@@ -62,12 +62,13 @@ class StreamRun:
     def _start_clock(self) -> subprocess.Popen[bytes]:
         path = self._folder / "spec.json"
         path.write_text(json.dumps(asdict(self.spec)))
-        command = [
-            sys.executable, "-m", "runs.clock", str(path), "--bootstrap", self.bootstrap, "--namespace", self.namespace,
-            "--pace", str(self._pace), "--follow-parent",
-        ]  # fmt: skip
+        told = ClockSettings(
+            spec=path, bootstrap=self.bootstrap, namespace=self.namespace, pace=self._pace, follow_parent=True
+        )
         with open(self._folder / "clock.log", "ab") as log:
-            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                told.command(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            )
 
     def _close_pipe(self) -> None:
         if self.clock.stdin is not None:

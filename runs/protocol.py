@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from schemas.log.assembly import OPENING, STARTER
 from schemas.log.reader import Place, end_offsets
 from schemas.log.writer import LogWriter
 
-CREDIT: Final = 8  # epochs that a clock may grant ahead of matching
 _LOCK = Path(__file__).parent.parent / "requirements.lock"
 
 

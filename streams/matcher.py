@@ -7,7 +7,6 @@ input offset of an acknowledged snapshot is committed. Any exception ends the pr
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import logging
@@ -36,6 +35,7 @@ from streams.burial import Found
 from streams.matching import PartitionMatching, output_order
 from streams.process import check, end, stage
 from streams.restore import Readback, Restored
+from streams.settings import MatchingSettings
 from streams.tail import Tail
 from streams.transport import BATCHES, SCHEME, Consumer
 
@@ -95,7 +95,7 @@ codecs.register("batch", _Raw())
 class MatchingWorker:
     """One member of the group that shares the order partitions of a namespace."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: MatchingSettings) -> None:
         self.bootstrap: str = options.bootstrap
         self.orders, self.trades = (topic(options.namespace, family) for family in (ORDERS, TRADES))
         self.books = topic(options.namespace, BOOK_SNAPSHOTS)

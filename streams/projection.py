@@ -8,7 +8,6 @@ Failures of the log itself end the process: the supervisor restarts it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -35,6 +34,7 @@ from schemas.log.history import Segment, history, read_epochs
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets, read_range
 from schemas.log.writer import LogWriter, WriteError
 from streams.process import end
+from streams.settings import ProjectionSettings
 
 log = logging.getLogger("escape.projection")
 _POLL_SECONDS: Final = 0.2
@@ -280,7 +280,7 @@ def village_of(clock: ClockLog) -> Scenario | None:
 class ProjectionWorker:
     """The service under a Faust app of its own, which neither consumes nor keeps tables."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: ProjectionSettings) -> None:
         self.app: Any = faust.App(
             f"{options.namespace}-projection",
             broker=f"kafka://{options.bootstrap}",

@@ -15,9 +15,7 @@ will store no more of the run: whoever is last leaves nothing behind.
 
 from __future__ import annotations
 
-import argparse
 import logging
-import os
 import signal
 import sys
 import threading
@@ -29,22 +27,24 @@ import numpy as np
 from clickhouse_connect.driver.exceptions import Error
 from confluent_kafka import KafkaException
 
-from economy.errors import EscapeError, ProtocolError, SetupError
+from economy.errors import ProtocolError, SetupError
 from economy.events import Rows
 from schemas.catalogue import CLOCK, ORDERS, topic
 from schemas.clickhouse import TABLES
+from schemas.clickhouse_server import ClickHouseConfig
 from schemas.log import deadletters
 from schemas.log.clocklog import DELETED, ClockLog, read_clocks
 from schemas.log.reader import Chunk, LogReader, Place, read_range
 from streams.runkeeper import RunKeeper
+from streams.settings import SinkSettings
 from streams.share import Share
 from streams.tables import Tables
+from telemetry.process import run_process
 
 log = logging.getLogger("escape.sink")
 BLOCK_ROWS: Final = 200_000
 BLOCK_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 1.0  # between looks whether all sinks have stored all of a finished run
-PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # environment variable
 _CLOCK: Final = (CLOCK, 0)
 
 
@@ -240,43 +240,25 @@ def _leave_out(chunk: Chunk, runs: set[int], names: Collection[str] | None = Non
     ]  # fmt: skip
 
 
-def main() -> None:
-    """Parse the arguments and follow the log until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m streams.sink", description="Copies the log into ClickHouse")
-    parser.add_argument("--bootstrap", required=True, help="address of the broker")
-    parser.add_argument("--namespace", default="escape", help="prefix of the topics")
-    parser.add_argument("--partitions", type=int, default=1, help="order and trade partitions of the namespace")
-    parser.add_argument("--flow-partitions", type=int, default=1, help="flow and decision partitions")
-    parser.add_argument(
-        "--partitions-of", default="0/1", metavar="I/N", help="store the I-th of N parts of the partitions; I from 0"
-    )
-    parser.add_argument("--clickhouse-url", required=True, help=f"HTTP address; the password is read from {PASSWORD}")
-    parser.add_argument("--clickhouse-user", default="escape")
-    parser.add_argument("--clickhouse-database", default="escape")
-    options = parser.parse_args()
+def serve(options: SinkSettings) -> None:
+    """Follow the log until SIGTERM. Raises SetupError when the broker or ClickHouse is away for long."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("urllib3", "clickhouse_connect"):  # while ClickHouse restarts, one line per attempt is enough
         logging.getLogger(noisy).setLevel(logging.ERROR)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    config = ClickHouseConfig.from_dsn(options.clickhouse_url)
     try:
         followed = Share.parse(options.partitions_of).of(options.partitions, options.flow_partitions)
-        tables = Tables(
-            options.clickhouse_url,
-            options.clickhouse_user,
-            os.environ.get(PASSWORD, ""),
-            options.clickhouse_database,
-        )
+        tables = Tables(config)
         Sink(options.bootstrap, options.namespace, followed, tables).run(stopping)
         tables.close()
     except KafkaException as error:
-        sys.exit(f"escape: {SetupError(f'the broker at {options.bootstrap} failed: {error}', 'is it up?')}")
+        raise SetupError(f"the broker at {options.bootstrap} failed: {error}", "is it up?") from error
     except Error as error:
-        sys.exit(f"escape: {SetupError(f'ClickHouse at {options.clickhouse_url} failed: {error}', 'is it up?')}")
-    except EscapeError as problem:
-        sys.exit(f"escape: {problem}")
+        raise SetupError(f"ClickHouse at {config.url} failed: {error}", "is it up?") from error
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_process(SinkSettings, serve))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import clickhouse_connect
 import numpy as np
 import stamina
 from clickhouse_connect.driver.exceptions import Error, OperationalError
 from numpy.typing import NDArray
 
-from economy.errors import EscapeError, SetupError
+from economy.errors import EscapeError
 from economy.measures import LAST_MEASURED
 from schemas.clickhouse import TABLES, Table, native_block
+from schemas.clickhouse_server import ClickHouseConfig, connect, first_line
 from schemas.log.reader import Chunk, Place
 from streams.runrows import EMPTY, Row
 
@@ -39,10 +38,6 @@ Column = NDArray[np.int64] | Sequence[Any]
 _retried = stamina.retry(on=OperationalError, attempts=None, timeout=PATIENCE_SECONDS, wait_max=2.0)
 
 
-def _said(error: Error) -> str:
-    return str(error).splitlines()[0].split(" (for url")[0]
-
-
 class SinkError(EscapeError):
     """ClickHouse refused a block of the log."""
 
@@ -50,25 +45,8 @@ class SinkError(EscapeError):
 class Tables:
     """The tables that the sink writes. Every insert may be repeated: its token, or its key, makes it happen once."""
 
-    def __init__(self, url: str, user: str, password: str, database: str) -> None:
-        parts = urlsplit(url)
-        self.url = url
-        try:
-            self._client: Any = clickhouse_connect.get_client(
-                host=parts.hostname,
-                port=parts.port,
-                secure=parts.scheme == "https",
-                username=user,
-                password=password,
-                database=database,
-                autogenerate_session_id=False,
-                connect_timeout=5,
-                send_receive_timeout=300,
-            )
-        except (OperationalError, OSError) as error:
-            raise SetupError(f"ClickHouse at {url} does not answer", "start it with `escape up`") from error
-        except Error as error:
-            raise SetupError(f"ClickHouse at {url} refuses: {_said(error)}", "check user and password") from error
+    def __init__(self, config: ClickHouseConfig) -> None:
+        self._client = connect(config)
 
     def close(self) -> None:
         """Close the connections."""
@@ -87,7 +65,7 @@ class Tables:
         except Error as error:
             if _FULL.search(str(error)):
                 raise OperationalError(str(error)) from error  # as when it is away: tried again
-            raise SinkError(f"{table} was not written: {_said(error)}", "are the migrations applied?") from error
+            raise SinkError(f"{table} was not written: {first_line(error)}", "are the migrations applied?") from error
 
     @_retried
     def _select(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:

@@ -1,36 +1,36 @@
-"""The Faust worker process: `python -m streams.worker matching --bootstrap … --namespace … --partitions …`."""
+"""The Faust worker processes: `python -m streams.worker matching --bootstrap …`, or projection."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import logging
 import os
 import signal
 import sys
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import uvloop
 
+from economy.errors import InputError
 from streams.process import end, stage, wait_for_broker
+from streams.settings import FaustSettings, MatchingSettings, ProjectionSettings
+from telemetry.process import run_process
 
 log = logging.getLogger("escape.worker")
 
 
-async def serve(options: argparse.Namespace) -> None:
-    """Run until SIGTERM or SIGINT; a Faust service that crashed ends the process."""
+def _stopping() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    if options.service == "projection":
-        await _run_projection(options, stopping)
-    else:
-        await _run_matching(options, stopping)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
 
 
-async def _run_matching(options: argparse.Namespace, stopping: asyncio.Event) -> None:
+async def _run_matching(options: MatchingSettings) -> None:
+    stopping = _stopping()
     from streams.matcher import MatchingWorker
     from streams.warmup import warm_up
 
@@ -52,7 +52,8 @@ async def _run_matching(options: argparse.Namespace, stopping: asyncio.Event) ->
     await worker.app.stop()
 
 
-async def _run_projection(options: argparse.Namespace, stopping: asyncio.Event) -> None:
+async def _run_projection(options: ProjectionSettings) -> None:
+    stopping = _stopping()
     from streams.projection import ProjectionWorker
 
     worker = ProjectionWorker(options)
@@ -75,27 +76,34 @@ async def _until(stopping: asyncio.Event, app: Any) -> None:
     crashed.cancel()
 
 
-def main() -> None:
-    """Parse the arguments and serve."""
-    parser = argparse.ArgumentParser(prog="python -m streams.worker", description="Faust worker of EscapeCapitalism")
-    parser.add_argument("service", choices=["matching", "projection"])
-    parser.add_argument("--bootstrap", required=True, help="address of the broker")
-    parser.add_argument("--namespace", default="escape", help="prefix of the topics")
-    parser.add_argument("--partitions", type=int, default=1, help="order partitions of the namespace")
-    parser.add_argument("--flow-partitions", type=int, default=1, help="flow partitions of the namespace")
-    parser.add_argument("--data", default=".escape", help="folder for Faust's own files")
-    parser.add_argument("--name", default="w0", help="name of this worker in its folder")
-    parser.add_argument(
-        "--session-timeout", type=float, default=3.0, help="seconds after which a dead worker is noticed"
-    )
-    options = parser.parse_args()
+def _serve(options: FaustSettings, body: Coroutine[Any, Any, None]) -> None:
     os.makedirs(options.data, exist_ok=True)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("faust", "mode", "aiokafka"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # for the loop of Faust's own thread as well
-    asyncio.run(serve(options))
+    asyncio.run(body)
+
+
+def _matching(arguments: list[str]) -> int:
+    return run_process(MatchingSettings, lambda options: _serve(options, _run_matching(options)), arguments)
+
+
+def _projection(arguments: list[str]) -> int:
+    return run_process(ProjectionSettings, lambda options: _serve(options, _run_projection(options)), arguments)
+
+
+_SERVICES: Final[dict[str, Callable[[list[str]], int]]] = {"matching": _matching, "projection": _projection}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the service that the first argument names until a signal, or the crash of one of Faust's, ends it."""
+    service = next(iter(arguments), "")
+    if service not in _SERVICES:
+        print(f"escape: {InputError('service', service, 'known are ' + ', '.join(_SERVICES))}", file=sys.stderr)
+        return InputError.exit_code
+    return _SERVICES[service](arguments[1:])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,6 @@ import platform
 import re
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from infra.jars import broker_classpath
 from infra.java import java_home
 from infra.settings import load_settings
 from schemas.log import topics
+from streams.settings import MatchingSettings
 
 PATIENCE: Final = 120.0  # seconds that any one step may take
 _RESTORED: Final = re.compile(r"^(\S+ \S+),(\d+) .*partition \d+: offset", re.MULTILINE)
@@ -68,11 +68,11 @@ class Worker:
         session_timeout: float = 3.0,
     ) -> None:  # fmt: skip
         self._log = folder / f"{namespace}-{name}.log"
-        self._command = [
-            sys.executable, "-m", "streams.worker", "matching", "--bootstrap", bootstrap, "--namespace", namespace,
-            "--partitions", str(partitions), "--data", str(folder), "--name", f"{namespace}-{name}",
-            "--session-timeout", str(session_timeout),
-        ]  # fmt: skip
+        told = MatchingSettings(
+            bootstrap=bootstrap, namespace=namespace, partitions=partitions, data=folder, name=f"{namespace}-{name}",
+            session_timeout=session_timeout,
+        )  # fmt: skip
+        self._command = told.command()
         self.start()
 
     def start(self) -> None:

@@ -87,7 +87,8 @@ def show(
     """Show balances, books and contracts as they stood at a cut, or where a run comes from."""
     from runs import show as shown
     from runs.checkpoint import Checkpoints, world_at
-    from runs.protocol import CREDIT, cut_at
+    from runs.protocol import cut_at
+    from runs.settings import CREDIT
     from schemas.log.history import read_history
 
     chosen = settings(state, namespace)

@@ -10,7 +10,7 @@ from rich.table import Table
 from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, settings, tell, using_stack
 
 if TYPE_CHECKING:
-    from queries.config import ClickHouseConfig
+    from schemas.clickhouse_server import ClickHouseConfig
 
 
 @guarded

@@ -23,7 +23,7 @@ from economy.errors import EscapeError
 from infra.settings import load_settings
 from infra.stack import Attached, running
 from infra.supervisor import alive as same_process
-from runs.protocol import CREDIT
+from runs.settings import CREDIT
 from schemas.log.clocklog import read_clock
 from schemas.log.writer import LogWriter
 from tests.integration import commands

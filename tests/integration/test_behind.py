@@ -19,12 +19,12 @@ from economy.events import Events, RunMode
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from infra.clickhouse import EmbeddedClickHouse
-from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
 from runs.local import run_local
 from runs.protocol import RunSpec, open_run
 from schemas.catalogue import ORDERS, TRADES, topic
+from schemas.clickhouse_server import ClickHouseConfig
 from schemas.log import topics
 from schemas.log.reader import Chunk, LogReader, read_all
 from schemas.log.writer import BULK, LogWriter

@@ -22,8 +22,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from economy.errors import SetupError
 from infra.clickhouse import EmbeddedClickHouse
-from queries.config import ClickHouseConfig
 from queries.store import Store, StoreError
+from schemas.clickhouse_server import ClickHouseConfig
 
 pytestmark = pytest.mark.integration
 ROWS = 200_000

@@ -12,10 +12,10 @@ import pyarrow.parquet
 import pytest
 
 from infra.clickhouse import EmbeddedClickHouse
-from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
 from schemas.clickhouse import TABLES
+from schemas.clickhouse_server import ClickHouseConfig
 
 pytestmark = pytest.mark.integration
 PAGE = Path(__file__).parents[2] / "docs" / "cookbook.md"

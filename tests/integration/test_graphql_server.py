@@ -20,9 +20,9 @@ import pytest
 
 from infra.clickhouse import EmbeddedClickHouse
 from queries import graphiql
-from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
+from schemas.clickhouse_server import ClickHouseConfig
 from tests.integration.commands import until
 from tests.serving import Client
 from tests.synthetic import figures, synthetic_run
@@ -57,7 +57,7 @@ def _start(*arguments: str, password: str) -> subprocess.Popen[str]:
 def test_served_as_a_reader_and_ended_by_sigterm(clickhouse: EmbeddedClickHouse, tmp_path: Path) -> None:
     (tmp_path / "run-7.html").write_text("<p>seven</p>")
     server = _start(
-        "--clickhouse-url", clickhouse.url, "--user", "reader", "--reports", str(tmp_path),
+        "--clickhouse-url", clickhouse.url.replace("//", "//reader@"), "--reports", str(tmp_path),
         password=clickhouse.password("reader"),
     )  # fmt: skip
     try:
@@ -99,7 +99,7 @@ def test_workers_that_are_killed_are_replaced_and_none_outlives_the_server(
 ) -> None:
     copies = tmp_path / "copies"
     server = _start(
-        "--clickhouse-url", clickhouse.url, "--user", "reader", "--copies", str(copies), "--workers", "2",
+        "--clickhouse-url", clickhouse.url.replace("//", "//reader@"), "--copies", str(copies), "--query-workers", "2",
         password=clickhouse.password("reader"),
     )  # fmt: skip
     try:
@@ -148,7 +148,11 @@ def test_workers_that_are_killed_are_replaced_and_none_outlives_the_server(
 
 def test_workers_end_when_the_server_is_killed(clickhouse: EmbeddedClickHouse) -> None:
     server = _start(
-        "--clickhouse-url", clickhouse.url, "--user", "reader", "--workers", "2", password=clickhouse.password("reader")
+        "--clickhouse-url",
+        clickhouse.url.replace("//", "//reader@"),
+        "--query-workers",
+        "2",
+        password=clickhouse.password("reader"),
     )
     try:
         assert server.stdout is not None

@@ -32,18 +32,18 @@ from infra.jars import spark_jars
 from infra.java import java_home
 from infra.settings import load_settings
 from jobs.config import JobConfig
-from jobs.main import DSN, Figure, Outcome, figures, run_jobs
+from jobs.main import Figure, Outcome, figures, run_jobs
 from jobs.main import __file__ as main_file
 from jobs.registry import JOBS
 from jobs.session import spark_session
 from jobs.source import run_range
 from jobs.writer import inserting, publish
-from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
 from runs.accounts import windows_of
 from runs.log import epochs_of, find_run
 from schemas.catalogue import CLOCK, FLOWS, INDICATORS, ORDERS, TRADES, topic
+from schemas.clickhouse_server import ClickHouseConfig
 from schemas.log import topics
 from schemas.log.founding import founding
 from schemas.log.reader import LogReader, read_all
@@ -259,7 +259,7 @@ def _submit(finished: Finished, dsn: str, *command: str) -> subprocess.Popen[byt
     config = finished.config
     options = ["--bootstrap", config.bootstrap, "--namespace", NAMESPACE, "--run", str(finished.run)]
     environment = {
-        **os.environ, DSN: dsn, "JAVA_HOME": config.java_home, "SPARK_LOCAL_IP": "127.0.0.1",
+        **os.environ, "ESCAPE_CLICKHOUSE_URL": dsn, "JAVA_HOME": config.java_home, "SPARK_LOCAL_IP": "127.0.0.1",
         "JDK_JAVA_OPTIONS": QUICK, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable,
     }  # fmt: skip
     return subprocess.Popen(

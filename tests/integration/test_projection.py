@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections import Counter
 from decimal import Decimal
@@ -32,6 +31,7 @@ from schemas.log.founding import founding
 from schemas.log.reader import read_all
 from schemas.log.topics import create
 from schemas.log.writer import LogWriter
+from streams.settings import ProjectionSettings
 from tests import toy_model
 
 pytestmark = pytest.mark.integration
@@ -72,12 +72,12 @@ def send_epoch(writer: LogWriter, run: int, epoch: int, events: Events, last: in
 
 
 def start_worker(broker: Broker, namespace: str, folder: Path) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable, "-m", "streams.worker", "projection", "--bootstrap", broker.bootstrap, "--namespace", namespace,
-        "--partitions", str(PARTITIONS), "--flow-partitions", str(FLOW_PARTITIONS), "--data", str(folder),
-    ]  # fmt: skip
+    told = ProjectionSettings(
+        bootstrap=broker.bootstrap, namespace=namespace, partitions=PARTITIONS, flow_partitions=FLOW_PARTITIONS,
+        data=folder,
+    )  # fmt: skip
     with open(folder / "projection.log", "ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(told.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def figures(broker: Broker, namespace: str, run: int) -> list[tuple[int, str, int, int]]:

@@ -19,16 +19,17 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from economy import events as e
 from infra.broker import Broker
 from infra.clickhouse import EmbeddedClickHouse
-from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
 from schemas.catalogue import BALANCES, CLOCK, DECISIONS, FLOWS, INDICATORS, ORDERS, TRADES, dead_letter, topic
 from schemas.clickhouse import TABLES
+from schemas.clickhouse_server import ClickHouseConfig
 from schemas.codec import encode_record
 from schemas.log import topics
 from schemas.log.clocklog import DELETED
 from schemas.log.reader import end_offsets
 from schemas.log.writer import LogWriter
+from streams.settings import SinkSettings
 
 pytestmark = pytest.mark.integration
 PARTITIONS, FLOW_PARTITIONS = 2, 2
@@ -93,14 +94,14 @@ class Process:
     def __init__(
         self, broker: Broker, namespace: str, server: EmbeddedClickHouse, log: Path, part: str = "0/1"
     ) -> None:
-        command = [
-            sys.executable, "-m", "streams.sink", "--bootstrap", broker.bootstrap, "--namespace", namespace,
-            "--partitions", str(PARTITIONS), "--flow-partitions", str(FLOW_PARTITIONS),
-            "--clickhouse-url", server.url, "--clickhouse-database", namespace, "--partitions-of", part,
-        ]  # fmt: skip
-        environment = {**os.environ, "CLICKHOUSE_PASSWORD": server.password()}
+        tables = ClickHouseConfig(server.url, "escape", server.password(), namespace)
+        told = SinkSettings(
+            bootstrap=broker.bootstrap, namespace=namespace, partitions=PARTITIONS, flow_partitions=FLOW_PARTITIONS,
+            clickhouse_url=tables.address, partitions_of=part,
+        )  # fmt: skip
+        environment = {**os.environ, **tables.environment}
         with open(log, "ab") as output:
-            self.child = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            self.child = subprocess.Popen(told.command(), env=environment, stdout=output, stderr=output)
         CHILDREN.append(self.child)
 
     def end(self, number: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from queries.config import ClickHouseConfig
 
 from agents.village import VillageModel
 from economy import events as e
@@ -16,7 +17,6 @@ from economy.measures import LAST_MEASURED
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from infra.clickhouse import EmbeddedClickHouse
-from queries.config import ClickHouseConfig
 from queries.migrate import migrate
 from queries.store import Store
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from schemas.catalogue import ORDERS, TRADES
 from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import LogReader, read_all
 from schemas.log.writer import LogWriter
+from streams.settings import MatchingSettings
 
 L, SHARDS, SEED = 20, 2, 11
 INSTRUMENTS = [
@@ -103,10 +103,8 @@ def equal(a: Events, b: Events) -> bool:
 def start_worker(
     bootstrap: str, namespace: str, partitions: int, folder: Path, name: str = "w0", options: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable, "-m", "streams.worker", "matching", "--bootstrap", bootstrap, "--namespace", namespace,
-        "--partitions", str(partitions), "--data", str(folder), "--name", name, *options,
-    ]  # fmt: skip
+    told = MatchingSettings(bootstrap=bootstrap, namespace=namespace, partitions=partitions, data=folder, name=name)
+    command = [*told.command(), *options]
     with open(folder / f"{name}.log", "ab") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from infra.settings import Settings
+from infra.settings import Settings, load_settings
+from queries.settings import ServerSettings
+from schemas.clickhouse_server import ClickHouseConfig
+from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests" / "data" / "compose-spec.json").read_text())
@@ -51,6 +55,35 @@ def test_settings_and_entry_points_exist(composed: dict[str, Any]) -> None:
             assert importlib.util.find_spec(command[2]) is not None
         elif command[:1] == ["escape"]:
             assert command[1] in commands
+
+
+def _plain(text: str) -> str:
+    """As compose reads it where no variable is set but those that must be."""
+    return re.sub(r"\$\{\w+:?[-?]([^}]*)\}", r"\1", text)
+
+
+def test_our_processes_are_told_what_their_models_say(
+    composed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command line is read by the model that the process reads, and says what the deployment's settings do."""
+    known = {model.MODULE: model for model in (MatchingSettings, ProjectionSettings, SinkSettings, ServerSettings)}
+    found = {}
+    for service in composed["services"].values():
+        if service.get("command", [])[:2] != ["python", "-m"]:
+            continue
+        words = [_plain(word) for word in service["command"][2:]]
+        model = known.get(" ".join(words[:2])) or known[words[0]]
+        with monkeypatch.context() as patched:
+            for name, value in service.get("environment", {}).items():
+                patched.setenv(name, _plain(value))
+            told, settings = model.parse(words[len(model.MODULE.split()) :]), load_settings()
+            tables = ClickHouseConfig.from_dsn(settings.clickhouse_url)
+        found[model] = told
+        for name in model.model_fields.keys() & Settings.model_fields.keys():
+            assert getattr(told, name) == getattr(settings, name), name
+        assert tables.password
+        assert tables.password not in " ".join(words)
+    assert {MatchingSettings, ProjectionSettings, SinkSettings} <= found.keys()
 
 
 def test_no_secret_has_a_default(composed: dict[str, Any]) -> None:

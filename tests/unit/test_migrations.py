@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from queries.config import ClickHouseConfig
 from queries.migrate import MigrationError, load
 from schemas.catalogue import EVENTS, MARKERS
 from schemas.clickhouse import native_block
+from schemas.clickhouse_server import ClickHouseConfig
 
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n\(\n(.*?)\n\)\n(.*)", re.DOTALL)
 _CHANGE = re.compile(

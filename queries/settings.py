@@ -1,0 +1,37 @@
+"""What the processes of queries/ are told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from telemetry.process import Names, ProcessSettings
+
+
+class ServerSettings(ProcessSettings):
+    """Serves GraphQL and the reports."""
+
+    MODULE: ClassVar[str] = "queries.server"
+    clickhouse_url: str = Field(description="http[s]://user@host:port/database; the password by CLICKHOUSE_PASSWORD")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=0, ge=0, le=65535, description="port to listen on; 0 = a free one")
+    descriptor: int | None = Field(default=None, description="listening socket to inherit instead of a port")
+    reports: Path | None = Field(default=None, description="folder of the reports")
+    copies: Path | None = Field(default=None, description="folder for copies of records; default: none")
+    query_workers: int = Field(
+        default=os.cpu_count() or 1, ge=0, description="processes that execute queries; 0 = this one does"
+    )
+    production: bool = Field(default=False, description="no introspection, no GraphiQL")
+    allow_host: Names = Field(default=(), description="further host name that clients may use")
+    allow_origin: Names = Field(default=(), description="further origin that pages may ask from")
+    trust_proxy: Names = Field(default=(), description="address or network of a proxy in front")
+
+
+class WorkerSettings(ProcessSettings):
+    """One process behind queries.server."""
+
+    MODULE: ClassVar[str] = "queries.workers"
+    descriptor: int = Field(description="connected socket to inherit")

@@ -1,0 +1,47 @@
+"""What the processes of streams/ are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from telemetry.process import ProcessSettings
+
+
+class LogSettings(ProcessSettings):
+    """The log that a process follows."""
+
+    bootstrap: str = Field(description="address of the broker")
+    namespace: str = Field(default="escape", description="prefix of the topics")
+    partitions: int = Field(default=1, ge=1, description="order and trade partitions of the namespace")
+    flow_partitions: int = Field(default=1, ge=1, description="flow and decision partitions of the namespace")
+
+
+class FaustSettings(LogSettings):
+    """A Faust worker."""
+
+    data: Path = Field(default=Path(".escape"), description="folder for Faust's own files")
+    name: str = Field(default="w0", description="name of this worker in its folder")
+
+
+class MatchingSettings(FaustSettings):
+    """The Faust worker that matches orders."""
+
+    MODULE: ClassVar[str] = "streams.worker matching"
+    session_timeout: float = Field(default=3.0, gt=0, description="seconds after which a dead worker is noticed")
+
+
+class ProjectionSettings(FaustSettings):
+    """The Faust worker that computes balances and indicators."""
+
+    MODULE: ClassVar[str] = "streams.worker projection"
+
+
+class SinkSettings(LogSettings):
+    """Copies the log into ClickHouse."""
+
+    MODULE: ClassVar[str] = "streams.sink"
+    partitions_of: str = Field(default="0/1", description="I/N: store the I-th of N parts of the partitions; I from 0")
+    clickhouse_url: str = Field(description="http[s]://user@host:port/database; the password by CLICKHOUSE_PASSWORD")
