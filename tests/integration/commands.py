@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+
+from schemas.log.clocklog import read_clock, read_clocks
+from schemas.log.writer import LogWriter
+from tests.processes import PATIENCE, until
 
 ESCAPE = str(Path(sys.executable).with_name("escape"))
 
@@ -22,7 +25,9 @@ def environment(**settings: str) -> dict[str, str]:
     return kept | {f"ESCAPE_{name.upper()}": value for name, value in settings.items()}
 
 
-def escape(*arguments: str, cwd: Path | None = None, timeout: float = 280, **settings: str) -> tuple[int, str, str]:
+def escape(
+    *arguments: str, cwd: Path | None = None, timeout: float = 3 * PATIENCE, **settings: str
+) -> tuple[int, str, str]:
     """Exit code, stdout, stderr."""
     done = subprocess.run(
         [ESCAPE, *arguments], env=environment(**settings), cwd=cwd, capture_output=True, text=True, timeout=timeout,
@@ -71,11 +76,19 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(condition: Callable[[], Any], trouble: Callable[[], str] = str, seconds: float = 120.0) -> Any:
-    """What a condition gives once it gives something; fails with the trouble that there is."""
-    limit = time.monotonic() + seconds
-    while not (found := condition()):
-        assert not trouble(), trouble()
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.05)
-    return found
+def going_on(bootstrap: str, namespace: str = "escape", epoch: int = 5) -> int:
+    """Number of the one run that goes on, once it has got so far."""
+
+    def found() -> int | None:
+        clocks = read_clocks(bootstrap, namespace)
+        return next((clock.run for clock in clocks if not clock.ended and clock.granted >= epoch), None)
+
+    return int(until(found))
+
+
+def hurry(bootstrap: str, namespace: str, run: int) -> None:
+    """Let a run that was started slowly, to be met on its way, go on as fast as it can."""
+    clock = read_clock(bootstrap, namespace, run)
+    writer = LogWriter(bootstrap, namespace)
+    writer.send_rows("PaceChanged", np.array([[run, clock.incarnation, 0]], np.int64), 0)
+    writer.flush()

@@ -23,7 +23,7 @@ from queries import graphiql
 from queries.migrate import migrate
 from queries.store import Store
 from schemas.clickhouse_server import ClickHouseConfig
-from tests.integration.commands import until
+from tests.processes import until
 from tests.serving import Client
 from tests.synthetic import figures, synthetic_run
 

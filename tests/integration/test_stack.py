@@ -15,7 +15,8 @@ from economy.errors import SetupError
 from infra.clickhouse import EmbeddedClickHouse
 from infra.settings import load_settings
 from infra.stack import Attached
-from tests.integration.commands import alive, answer, escape, listening, refused, until
+from tests.integration.commands import alive, answer, escape, listening, refused
+from tests.processes import until
 
 pytestmark = pytest.mark.integration
 

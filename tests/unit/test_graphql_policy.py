@@ -10,7 +10,7 @@ import pytest
 
 from queries.policy import EVERYTHING, Scope
 from queries.server import ApiConfig, create_app
-from tests.integration.commands import until
+from tests.processes import until
 from tests.serving import Client, serving
 from tests.synthetic import synthetic_run
 from tests.tables import LocalTables, local_tables
