@@ -19,7 +19,7 @@ from pyspark.sql import functions as sf
 from economy.errors import ProtocolError, SetupError
 from jobs.registry import Job
 from jobs.source import Extent
-from schemas.clickhouse_server import ClickHouseConfig, connect
+from schemas.clickhouse_server import ClickHouseConfig, connect, denial, denied
 
 _BLOCKS: Final = 100_000  # insert tokens that a staging table remembers: more than one attempt sends
 _TASKS: Final = 2  # that write at once; each block is a part for ClickHouse to merge
@@ -56,7 +56,8 @@ def publish(rows: Any, dsn: str, extents: Sequence[Extent], job: Job) -> int:
     staging, partition = f"{prefix}{uuid.uuid4().hex[:12]}", f"({run}, '{job.name}')"
     # In an order that a repeated task finds again, so that its blocks are the same.
     placed = with_lineage(rows, extents, job).repartition(_TASKS, *job.keys).sortWithinPartitions(*job.keys)
-    client = connect(ClickHouseConfig.from_dsn(dsn))
+    config = ClickHouseConfig.from_dsn(dsn)
+    client = connect(config)
     try:
         left = client.query(
             "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})",
@@ -80,6 +81,8 @@ def publish(rows: Any, dsn: str, extents: Sequence[Extent], job: Job) -> int:
         client.command(f"DROP TABLE {staging}")
         return sent
     except Error as error:
+        if denied(error):
+            raise denial(config, error) from error
         raise SetupError(f"ClickHouse refuses the rows of {job.name}: {error}", "see its log") from error
     finally:
         client.close()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from urllib3.exceptions import HTTPError
 
 from economy.errors import EscapeError, SetupError
-from schemas.clickhouse_server import ClickHouseConfig, connect, first_line
+from schemas.clickhouse_server import ClickHouseConfig, connect, denial, denied, first_line
 
 Columns = dict[str, NDArray[Any]]
 _PIECE: Final = 1 << 20
@@ -44,9 +44,11 @@ class Store:
     def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(*args, **kwargs)
-        except (OperationalError, HTTPError) as error:
-            raise SetupError(f"ClickHouse at {self.config.url} does not answer", "is it still running?") from error
-        except Error as error:
+        except (Error, HTTPError) as error:
+            if denied(error):
+                raise denial(self.config, error) from error
+            if isinstance(error, OperationalError | HTTPError):
+                raise SetupError(f"ClickHouse at {self.config.url} does not answer", "is it still running?") from error
             raise StoreError(first_line(error)) from error
 
     def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Columns:

@@ -13,6 +13,8 @@ from economy.errors import InputError, SetupError
 
 PASSWORD: Final = "CLICKHOUSE_PASSWORD"  # variable: passwords never stand in arguments, which every user can see
 PASSWORD_FILE: Final = "CLICKHOUSE_PASSWORD_FILE"  # variable: a file with the password, before the variable itself
+# ClickHouse's codes of a wrong user or password, and of what a user may not do.
+_DENIED: Final = frozenset((192, 193, 194, 195, 291, 492, 497, 516))
 _WRITTEN: Final = "write it as http://user@host:port/database"
 
 
@@ -78,10 +80,26 @@ def _password(environment: Mapping[str, str]) -> str:
         raise InputError(PASSWORD_FILE, named, f"the password cannot be read from it: {error}") from error
 
 
+class DeniedError(SetupError):
+    """ClickHouse refuses who asks: only another user, password or grant helps, asking again does not."""
+
+
+def denied(error: BaseException) -> bool:
+    """Whether ClickHouse said no to who asks, not to what is asked."""
+    return getattr(error, "code", None) in _DENIED
+
+
+def denial(config: ClickHouseConfig, error: BaseException) -> DeniedError:
+    """The error for a denial."""
+    return DeniedError(
+        f"ClickHouse at {config.url} refuses the user {config.user}: {first_line(error)}", "check user and password"
+    )
+
+
 def connect(config: ClickHouseConfig, database: str | None = None) -> Any:
     """A client of clickhouse-connect, one for each thread. `database` "" is for statements that name theirs.
 
-    Raises SetupError when the server does not answer, or refuses.
+    Raises SetupError when the server does not answer, or refuses; DeniedError when it refuses the user.
     """
     # Not with the module: it takes half a second, and whoever only needs an address would pay for it.
     import clickhouse_connect
@@ -100,13 +118,15 @@ def connect(config: ClickHouseConfig, database: str | None = None) -> Any:
             connect_timeout=5,
             send_receive_timeout=300,
         )
-    except (OperationalError, OSError) as error:
+    except (Error, OSError) as error:
+        if denied(error):
+            raise denial(config, error) from error
+        if isinstance(error, Error) and not isinstance(error, OperationalError):
+            raise SetupError(
+                f"ClickHouse at {config.url} refuses: {first_line(error)}", "check user, password and database"
+            ) from error
         raise SetupError(
             f"ClickHouse at {config.url} does not answer", "start it with `escape up`, or set clickhouse_url"
-        ) from error
-    except Error as error:
-        raise SetupError(
-            f"ClickHouse at {config.url} refuses: {first_line(error)}", "check user, password and database"
         ) from error
 
 

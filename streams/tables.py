@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from economy.errors import EscapeError
 from economy.measures import LAST_MEASURED
 from schemas.clickhouse import TABLES, Table, native_block
-from schemas.clickhouse_server import ClickHouseConfig, connect, first_line
+from schemas.clickhouse_server import ClickHouseConfig, connect, denial, denied, first_line
 from schemas.log.reader import Chunk, Place
 from streams.runrows import EMPTY, Row
 
@@ -35,7 +35,10 @@ _EVENTS: Final = frozenset(table.name for table in TABLES.values())
 _BY_RUN: Final = _EVENTS | {"stream_indicators"}  # tables with a partition for each run
 _FULL: Final = re.compile(r"NOT_ENOUGH_SPACE|No space left|errno: 28")
 Column = NDArray[np.int64] | Sequence[Any]
-_retried = stamina.retry(on=OperationalError, attempts=None, timeout=PATIENCE_SECONDS, wait_max=2.0)
+_retried = stamina.retry(
+    on=lambda error: isinstance(error, OperationalError) and not denied(error), attempts=None,
+    timeout=PATIENCE_SECONDS, wait_max=2.0,
+)  # fmt: skip
 
 
 class SinkError(EscapeError):
@@ -46,6 +49,7 @@ class Tables:
     """The tables that the sink writes. Every insert may be repeated: its token, or its key, makes it happen once."""
 
     def __init__(self, config: ClickHouseConfig) -> None:
+        self._config = config
         self._client = connect(config)
 
     def close(self) -> None:
@@ -60,16 +64,23 @@ class Tables:
         columns = [f"`{name}`" for name in names]
         try:
             self._client.raw_insert(table, columns, block, settings=settings, fmt="Native")
-        except OperationalError:
-            raise
         except Error as error:
+            if denied(error):
+                raise denial(self._config, error) from error
+            if isinstance(error, OperationalError):
+                raise
             if _FULL.search(str(error)):
                 raise OperationalError(str(error)) from error  # as when it is away: tried again
             raise SinkError(f"{table} was not written: {first_line(error)}", "are the migrations applied?") from error
 
     @_retried
     def _select(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        return list(self._client.query(sql, parameters=dict(parameters)).named_results())
+        try:
+            return list(self._client.query(sql, parameters=dict(parameters)).named_results())
+        except Error as error:
+            if denied(error):
+                raise denial(self._config, error) from error
+            raise
 
     # ---- events
     def store(self, chunks: Sequence[Chunk], token: str) -> int:

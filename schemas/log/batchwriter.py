@@ -20,6 +20,7 @@ from schemas import rows as hot
 from schemas.catalogue import EVENTS, topic
 from schemas.log import recordbatch, wire
 from schemas.log.recordbatch import Bytes, Ints
+from schemas.log.refusal import denied, refusal
 from schemas.log.requests import Place, Produce
 from schemas.log.writer import WriteError
 
@@ -126,6 +127,7 @@ class BatchWriter:
         """Wait until all that was posted is acknowledged.
 
         Raises WriteError on a refusal or after `timeout` seconds; the process must then restart from its snapshot.
+        Raises RefusedError for what this user may not do.
         """
         limit = time.monotonic() + timeout
         backoff = wire.Backoff()
@@ -182,6 +184,8 @@ class BatchWriter:
 
 
 def _check(what: str, code: int) -> None:
+    if denied(code):
+        raise refusal(what, code)
     if code in wire.RETRIABLE:
         raise ConnectionError(f"{what} cannot be written now: Kafka's error {code}")
     raise _failed(f"{what} was refused with Kafka's error {code}")

@@ -15,6 +15,7 @@ from economy.errors import SetupError
 from schemas.catalogue import CLOCK, topic
 from schemas.log import recordbatch, wire
 from schemas.log.reader import Chunk, Place, chunk_of_records
+from schemas.log.refusal import denied, refusal
 from schemas.log.requests import Fetch
 
 _WAIT_MS: Final = 500  # that a fetch may wait at the broker for the first record
@@ -105,6 +106,8 @@ class Follower:
         return [chunk]
 
     def _refused(self, what: str, code: int) -> None:
+        if denied(code):
+            raise refusal(what, code)
         if code in wire.RETRIABLE:
             raise ConnectionError(f"{what} cannot be read now: Kafka's error {code}")
         remedy = "restore the topic" if code == _OUT_OF_RANGE else "see the broker's log"

@@ -17,6 +17,7 @@ from economy.errors import ProtocolError, SetupError
 from economy.events import Events
 from schemas.catalogue import topic
 from schemas.codec import UndecodableRecordError, decode_record
+from schemas.log import refusal
 from schemas.log.recordbatch import Records
 from schemas.rows import DecodedBatch, Defect, decode, decode_values
 
@@ -163,6 +164,7 @@ class LogReader:
                 raise ProtocolError(
                     f"records were deleted before they were read: {error.str()}", "restore the topic, or read it anew"
                 )
+            refusal.check("the log cannot be read", error)
             if not error.retriable():
                 raise KafkaException(error)
         return [message for message in messages if message.error() is None] if errors else messages
@@ -182,6 +184,7 @@ class LogReader:
             try:
                 low, high = self._consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=5)
             except KafkaException as error:
+                refusal.check(f"topic {name} cannot be read", error)
                 if time.monotonic() > limit:
                     raise SetupError(f"topic {name} cannot be read: {error}", "is the broker up?") from error
                 time.sleep(0.1)

@@ -53,6 +53,8 @@ def _topic(name: str, partitions: int) -> bytes:
 def _topic_at(body: bytes, at: int) -> tuple[str, int, int]:
     """(name, number of partitions, place behind them) of a topic in an answer."""
     (size,) = _SHORT.unpack_from(body, at)
+    if size < 0:  # it would lead backwards, for ever
+        raise ValueError(f"the name of a topic has {size} bytes")
     at += _SHORT.size
     return body[at : at + size].decode(), _INT.unpack_from(body, at + size)[0], at + size + _INT.size
 
@@ -81,7 +83,7 @@ class Fetch:
 
     @staticmethod
     def decode(body: bytes) -> tuple[int, list[Found]]:
-        """(error, what each partition has)."""
+        """(error, what each partition has). Raises ValueError or struct.error for what is no such answer."""
         _, error, _, topics = _FETCHED.unpack_from(body)
         at, found = _FETCHED.size, []
         for _ in range(topics):
@@ -93,6 +95,8 @@ class Fetch:
                 aborted = list(_ABORTED.iter_unpack(body[at:upto]))
                 (size,) = _INT.unpack_from(body, upto)
                 at = upto + _INT.size + max(size, 0)
+                if at > len(body):
+                    raise ValueError(f"{size} bytes of {name}[{number}] do not fit into the answer")
                 found.append(Found((name, number), code, begins, aborted, body[at - max(size, 0) : at]))
         return error, found
 
@@ -116,7 +120,7 @@ class Produce:
 
     @staticmethod
     def decode(body: bytes) -> list[tuple[Place, int]]:
-        """The error code of each partition."""
+        """The error code of each partition. Raises ValueError or struct.error for what is no such answer."""
         (topics,) = _INT.unpack_from(body)
         at, found = _INT.size, []
         for _ in range(topics):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -26,6 +28,12 @@ CHUNK: Final = 8 << 20
 FORMAT: Final = 2  # of the states of shards, markets and the world: raise it with any change to what their arrays mean
 _FORMAT: Final = "snapshot/format"
 _HEAD: Final = struct.Struct(">qqii")  # owner, version, part, parts
+MOST: Final = 8 << 30  # bytes of a state, as numpy lays it out
+_PIECE: Final = 64 << 20
+_BROKEN: Final = (
+    RuntimeError, ValueError, LookupError, EOFError, MemoryError, NotImplementedError, OSError, SyntaxError,
+    struct.error, zlib.error, zipfile.BadZipFile,
+)  # what lz4, zip and numpy raise for bytes that are none of theirs  # fmt: skip
 
 
 class SnapshotFormatError(ProtocolError):
@@ -56,9 +64,45 @@ def packed(state: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def unpacked(data: bytes) -> State:
-    """What `packed` took. Raises SnapshotFormatError, and ValueError or zipfile.BadZipFile for what is no state."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return checked({name: stored[name] for name in stored.files})
+    """What `packed` took. Raises SnapshotFormatError, and ValueError for what is no state."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for member in archive.infolist():
+                _check_array(archive, member)
+            if sum(member.file_size for member in archive.infolist()) > MOST:
+                raise ValueError(f"it holds more than {MOST:,} bytes")
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            state = {name: stored[name] for name in stored.files}
+    except _BROKEN as error:
+        raise ValueError(f"it is no state: {error!r}") from error
+    return checked(state)
+
+
+def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raise ValueError for an array whose head claims another size than it has: numpy would make room for it."""
+    with archive.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
+            raise ValueError(f"{member.filename} has another format")
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+        behind = member.file_size - file.tell()
+        if math.prod(shape) * kind.itemsize != behind:
+            raise ValueError(f"{member.filename} claims the shape {shape} and has {behind} bytes")
+
+
+def _decompressed(data: bytes) -> bytes:
+    """The lz4 frame, in pieces: what it claims of its size is not believed."""
+    frame, pieces, size = lz4.frame.LZ4FrameDecompressor(), [], 0
+    piece = frame.decompress(data, _PIECE)
+    while True:
+        pieces.append(piece)
+        size += len(piece)
+        if size > MOST:
+            raise ValueError(f"it holds more than {MOST:,} bytes")
+        if frame.eof:
+            return b"".join(pieces)
+        if frame.needs_input:
+            raise ValueError("it is cut off")
+        piece = frame.decompress(b"", _PIECE)
 
 
 def pack(owner: int, version: int, state: Mapping[str, NDArray[Any]]) -> list[tuple[bytes, bytes]]:
@@ -81,6 +125,9 @@ def newest(values: Iterable[bytes], owner: int) -> tuple[int, State] | None:
     found: dict[int, dict[int, bytes]] = {}
     needed: dict[int, int] = {}
     for value in values:
+        if len(value) < _HEAD.size:
+            log.warning("a snapshot of %d bytes is passed over", len(value))
+            continue
         who, version, part, parts = _HEAD.unpack_from(value)
         if who == owner:
             found.setdefault(version, {})[part] = value[_HEAD.size :]
@@ -89,10 +136,9 @@ def newest(values: Iterable[bytes], owner: int) -> tuple[int, State] | None:
         chunks = found[version]
         if len(chunks) == needed[version]:
             try:
-                data = lz4.frame.decompress(b"".join(chunks[part] for part in range(needed[version])))
-                return version, unpacked(data)
+                return version, unpacked(_decompressed(b"".join(chunks[part] for part in range(needed[version]))))
             except SnapshotFormatError as error:
                 log.warning("snapshot %d of %d is passed over: %s", version, owner, error.message)
-            except (RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            except _BROKEN as error:
                 log.warning("snapshot %d of %d cannot be read: %r", version, owner, error)
     return None

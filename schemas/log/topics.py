@@ -26,6 +26,7 @@ from schemas.catalogue import (
     dead_letter,
     topic,
 )
+from schemas.log import refusal
 
 # Facts are kept for ever: a run is its log.
 _KEEP = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
@@ -91,6 +92,7 @@ def create(
         if replicas.min_insync:
             _check_min_insync(admin, known, replicas.min_insync, timeout)
     except KafkaException as error:
+        refusal.check("the topics cannot be listed", error)
         raise SetupError(f"no Kafka broker answers at {bootstrap}", "start one with `escape up`") from error
     compacted = {topic(namespace, family) for family in SNAPSHOTS}
     new = [
@@ -104,6 +106,7 @@ def create(
         try:
             future.result(timeout)
         except KafkaException as error:
+            refusal.check(f"topic {name} cannot be created", error)
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 remedy = "see the broker's log, and the settings replication and min_insync"
                 raise SetupError(f"topic {name} cannot be created: {error}", remedy) from error

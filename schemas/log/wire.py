@@ -17,15 +17,24 @@ from typing import Any, Final, Protocol
 
 from aiokafka.protocol.metadata import MetadataRequest_v4
 
+from economy.errors import SetupError
+from schemas.log.refusal import denied, refusal
 from schemas.log.requests import CLIENT, Place
 
 CONNECT_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 30.0  # without an answer the connection counts as dead
 _SIZE: Final = struct.Struct(">i")  # of a message, and the number of its request behind that
 _FIRST: Final = 1 << 16  # bytes that are read at once
+MOST: Final = 128 << 20  # bytes of an answer: a fetch asks for 64 MiB, which one record of 32 MiB may exceed
+# What other servers begin an answer with. A TLS record: alert or handshake, then version 3.
+_OTHERS: Final = ((b"\x15\x03", "TLS"), (b"\x16\x03", "TLS"), (b"HTTP", "HTTP"))
 _CLOSED: Final = "the broker closed the connection"
 # Leaders that move, starting brokers, replicas that lag, timeouts: asking again, perhaps somebody else, helps.
 RETRIABLE: Final = frozenset((3, 5, 6, 7, 8, 9, 13, 14, 15, 19, 20, 51, 56, 74, 75, 76, 78, 89))
+
+
+class ForeignError(SetupError):
+    """Whoever answers is no Kafka broker that speaks without TLS; asking again does not help."""
 
 
 class Request(Protocol):
@@ -53,9 +62,13 @@ class Rare:
 
 
 class Connection:
-    """One connection to a broker with at most one request on its way. Raises OSError when it is no longer usable."""
+    """One connection to a broker with at most one request on its way.
+
+    Raises OSError when it is no longer usable, ForeignError for an answer that no broker gives.
+    """
 
     def __init__(self, host: str, port: int) -> None:
+        self._name = f"{host}:{port}"
         self._socket = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The kernel's timeouts: Python's would ask before each call whether the socket is ready.
@@ -95,8 +108,11 @@ class Connection:
         assert request is not None
         (number,) = _SIZE.unpack_from(body)
         if number != self._number:
-            raise ConnectionError(f"the broker answered request {number}, not {self._number}")
-        return request.decode(body[_SIZE.size :])
+            raise self._foreign(body, f"request {self._number} is answered as {number}")
+        try:
+            return request.decode(body[_SIZE.size :])
+        except (ValueError, LookupError, TypeError, OverflowError, MemoryError, struct.error) as error:
+            raise self._foreign(body, f"an answer of {len(body)} bytes cannot be read ({error!r})") from error
 
     def ask(self, request: Request) -> Any:
         """Send and wait for the answer."""
@@ -109,6 +125,8 @@ class Connection:
         while len(data) < _SIZE.size:
             data += self._more(_FIRST)
         (size,) = _SIZE.unpack_from(data)
+        if not _SIZE.size <= size <= MOST or len(data) > _SIZE.size + size:
+            raise self._foreign(data, f"an answer of {size} bytes is announced and {len(data) - _SIZE.size} are there")
         if len(data) == _SIZE.size + size:
             return data[_SIZE.size :]
         whole = bytearray(size)
@@ -121,6 +139,15 @@ class Connection:
                 raise ConnectionError(_CLOSED)
             at += got
         return bytes(whole)
+
+    def _foreign(self, data: bytes, what: str) -> ForeignError:
+        spoken = next((name for begin, name in _OTHERS if data.startswith(begin)), None)
+        if spoken is None:
+            return ForeignError(f"what answers at {self._name} is no Kafka broker: {what}", "correct bootstrap")
+        return ForeignError(
+            f"what answers at {self._name} speaks {spoken}: {what}",
+            "name the broker's plaintext listener in bootstrap",
+        )
 
     def _more(self, size: int) -> bytes:
         data = self._socket.recv(size)
@@ -136,7 +163,7 @@ class Connection:
 class Cluster:
     """The brokers that lead partitions, each with one connection. Not thread-safe.
 
-    Whatever raises OSError leaves it to the caller to `forget` and ask again.
+    Whatever raises OSError leaves it to the caller to `forget` and ask again. RefusedError and ForeignError are final.
     """
 
     def __init__(self, bootstrap: str) -> None:
@@ -188,7 +215,9 @@ class Cluster:
     def _learn(self, topics: set[str]) -> None:
         told = self.ask_any(MetadataRequest_v4(sorted(topics), False))
         self._addresses = {node: (host, port) for node, host, port, _ in told.brokers}
-        for _, name, _, partitions in told.topics:
+        for error, name, _, partitions in told.topics:
+            if denied(error):
+                raise refusal(f"topic {name}", error)
             for _, number, leader, _, _ in partitions:
                 if leader in self._addresses:
                     self._leaders[name, number] = leader

@@ -15,6 +15,7 @@ from economy.events import Rows
 from schemas import rows as hot
 from schemas.catalogue import EVENTS, partition_of, topic
 from schemas.codec import encode_record
+from schemas.log.refusal import denied
 
 _KEY: Final = struct.Struct(">qq")
 MESSAGE_LIMIT: Final = 32 << 20
@@ -52,7 +53,7 @@ class LogWriter:
         )
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if error.fatal() or denied(error.code()):  # the records would wait for a login that cannot succeed
             self._failure = str(error)
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:

@@ -14,7 +14,8 @@ from infra.broker import free_port
 from infra.clickhouse import EmbeddedClickHouse
 from queries.migrate import MigrationError, load, migrate
 from queries.store import Store, StoreError
-from schemas.clickhouse_server import ClickHouseConfig
+from schemas.clickhouse_server import ClickHouseConfig, DeniedError
+from streams.tables import Tables
 
 pytestmark = pytest.mark.integration
 
@@ -91,7 +92,9 @@ def test_a_jobs_figures_replace_its_older_ones_as_a_whole(config: ClickHouseConf
 def test_what_is_wrong_is_said_in_one_line(config: ClickHouseConfig) -> None:
     with Store(config) as store, pytest.raises(StoreError, match="nope"):
         store.rows("SELECT nope")
-    with pytest.raises(SetupError, match="refuses"):
+    with pytest.raises(DeniedError, match="refuses the user escape"):
         Store(replace(config, password="wrong"))
+    with pytest.raises(DeniedError, match="refuses the user escape"):
+        Tables(replace(config, password="wrong"))
     with pytest.raises(SetupError, match="does not answer"):
         Store(replace(config, url=f"http://127.0.0.1:{free_port()}"))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.exceptions import OperationalError
 
 from economy.errors import InputError
 from infra import components
@@ -14,9 +15,11 @@ from infra.clickhouse import EngineSettings
 from infra.settings import Settings, load_settings
 from jobs.settings import JobSettings
 from queries.settings import ServerSettings, WorkerSettings
+from queries.store import Store
 from runs.settings import ClockSettings
-from schemas.clickhouse_server import ClickHouseConfig
+from schemas.clickhouse_server import ClickHouseConfig, DeniedError
 from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
+from streams.tables import Tables
 from telemetry.process import ProcessSettings, run_process
 
 TABLES = ClickHouseConfig("http://127.0.0.1:8123", "re ader", "p@ss/word", "escape")
@@ -115,3 +118,30 @@ def test_every_process_tells_its_flags() -> None:
     assert done.returncode == 0
     for name in MatchingSettings.model_fields:
         assert f"--{name.replace('_', '-')}" in done.stdout
+
+
+@pytest.mark.parametrize("code", [516, 497, 192])
+def test_whoever_clickhouse_refuses_is_told_at_once_by_reader_and_writer(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Also in mid-work, when the password has changed: as no failure that passes, however the client calls it."""
+    asked = []
+
+    class Client:
+        def raw_insert(self, *_: object, **__: object) -> None:
+            asked.append(code)
+            raise OperationalError(f"Code: {code}. DB::Exception: no (for url x)", code=code)
+
+        query = raw_insert
+
+    monkeypatch.setattr("streams.tables.connect", lambda _: Client())
+    monkeypatch.setattr("queries.store.connect", lambda *_: Client())
+    tables, store = Tables(TABLES), Store(TABLES)
+    for statement in (
+        lambda: tables._insert("t", ["a"], b""),
+        lambda: tables._select("SELECT 1", {}),
+        lambda: store.rows("SELECT 1"),
+    ):
+        with pytest.raises(DeniedError, match="refuses the user re ader"):
+            statement()
+    assert len(asked) == 3
