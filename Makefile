@@ -12,7 +12,7 @@ ARGS ?=
 # What a run needs, the data of the demo's tape, and the tools of development, each locked by itself; the image has the first.
 LOCKS ?= requirements.lock requirements-tapes.lock requirements-dev.lock
 
-.PHONY: help setup check test soak demo lock clean
+.PHONY: help setup check test soak demo lock clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -25,7 +25,12 @@ $(STAMP)/uv:
 	@command -v uv >/dev/null || { $(PYTHON) -m venv $(VENV)/.bootstrap && $(VENV)/.bootstrap/bin/pip install -q uv; }
 	@touch $@
 
-$(STAMP)/environment: $(STAMP)/uv $(LOCKS)
+# Other locks than last time are another environment.
+$(STAMP)/locks: FORCE
+	@mkdir -p $(STAMP)
+	@test "$$(cat $@ 2>/dev/null)" = "$(LOCKS)" || echo "$(LOCKS)" > $@
+
+$(STAMP)/environment: $(STAMP)/uv $(STAMP)/locks $(LOCKS)
 	@echo "Installing the locked environment into $(VENV)" >&2
 	@test -x $(BIN)/python || $(UV) venv -q --allow-existing --python $$($(PYTHON) -c 'import sys; print(sys.executable)') $(VENV)
 	@VIRTUAL_ENV=$(VENV) $(UV) pip sync -q --compile-bytecode --require-hashes $(LOCKS)

@@ -111,7 +111,10 @@ def _tape(_: Settings) -> str:
     try:
         return f"ob-analytics {metadata.version('ob-analytics')}"
     except metadata.PackageNotFoundError as error:
-        raise SetupError("the market data package ob-analytics is not installed", "run `make setup`") from error
+        raise SetupError(
+            "the data of the demo's tape, ob-analytics, is not installed",
+            "run `make setup` with all its locks, or bring a tape of your own: `escape ingest tape FILE`",
+        ) from error
 
 
 _CHECKS: Final[dict[str, Callable[[Settings], str]]] = {

@@ -81,7 +81,10 @@ def folder() -> Path:
     try:
         files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError as error:
-        raise SetupError(f"the market data package {PACKAGE} is not installed", "run `make setup`") from error
+        raise SetupError(
+            f"the tape's data, the package {PACKAGE}, are not installed",
+            "run `make setup` with all its locks, or bring a tape of your own: `escape ingest tape FILE`",
+        ) from error
     for file in files:
         if file.name == ORDERS_FILE:
             return Path(str(file.locate())).parent

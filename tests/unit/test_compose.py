@@ -92,3 +92,11 @@ def test_no_secret_has_a_default(composed: dict[str, Any]) -> None:
     assert composed["services"]["clickhouse"]["environment"]["CLICKHOUSE_PASSWORD"].startswith(
         "${CLICKHOUSE_PASSWORD:?"
     )
+
+
+def test_the_image_has_what_a_run_needs_and_no_more() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert "RUN make setup LOCKS=requirements.lock\n" in text
+    assert re.search(r"^ARG BASE=\S+@sha256:[0-9a-f]{64}\nFROM \$\{BASE\}$", text, re.MULTILINE)
+    locked = (ROOT / "requirements.lock").read_text()
+    assert not re.search(r"^(pytest|mypy|ruff|hypothesis|ob-analytics)==", locked, re.MULTILINE)
