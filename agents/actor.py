@@ -342,5 +342,6 @@ def start_actor(config: ShardConfig, log_file: str) -> Any:
     import ray
 
     untyped: Any = ray.remote
-    remote = untyped(num_cpus=0, max_restarts=-1, max_concurrency=4)(ShardActor)
+    # They ask for no processor, so Ray would put all of them on the first node.
+    remote = untyped(num_cpus=0, max_restarts=-1, max_concurrency=4, scheduling_strategy="SPREAD")(ShardActor)
     return remote.remote(asdict(config), log_file)

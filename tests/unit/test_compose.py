@@ -86,12 +86,37 @@ def test_our_processes_are_told_what_their_models_say(
     assert {MatchingSettings, ProjectionSettings, SinkSettings} <= found.keys()
 
 
-def test_no_secret_has_a_default(composed: dict[str, Any]) -> None:
+def test_no_secret_has_a_default_and_none_stands_in_a_command(composed: dict[str, Any]) -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     assert "PASSWORD:-" not in text
     assert composed["services"]["clickhouse"]["environment"]["CLICKHOUSE_PASSWORD"].startswith(
         "${CLICKHOUSE_PASSWORD:?"
     )
+    for service in composed["services"].values():
+        words = [*service.get("command", []), *service.get("healthcheck", {}).get("test", [])]
+        assert not [word for word in words if re.search("password|token", word, re.IGNORECASE)], words
+
+
+def test_who_serves_queries_has_no_password_but_the_readers(composed: dict[str, Any]) -> None:
+    given = composed["services"]["api"]["environment"]
+    assert "ESCAPE_CLICKHOUSE_URL" not in given
+    assert given["CLICKHOUSE_PASSWORD"].startswith("${CLICKHOUSE_READER_PASSWORD:?")
+    assert not [value for value in given.values() if "${CLICKHOUSE_PASSWORD" in value]
+    assert given["ESCAPE_PRODUCTION"] == "${ESCAPE_PRODUCTION:-true}"
+
+
+def test_every_node_of_ray_and_whoever_starts_runs_has_the_token(composed: dict[str, Any]) -> None:
+    for name, service in composed["services"].items():
+        if service.get("command", [""])[0] == "ray":
+            assert service["environment"]["RAY_AUTH_MODE"] == "token", name
+            assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token", name
+            assert service["secrets"] == ["ray_token"], name
+    assert composed["secrets"] == {"ray_token": {"environment": "RAY_TOKEN"}}
+
+
+def test_reports_are_served_from_where_they_are_written(composed: dict[str, Any]) -> None:
+    written, served = (set(composed["services"][name]["volumes"]) for name in ("ray-head", "api"))
+    assert "reports:/data/reports" in written & served
 
 
 def test_the_image_has_what_a_run_needs_and_no_more() -> None:
