@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +34,7 @@ from schemas.log.follower import Follower
 from schemas.log.reader import Place, end_offsets, read_all
 from schemas.log.recordbatch import HEAD
 from schemas.log.writer import LogWriter
+from telemetry.logs import DailyFile, JsonLines
 
 log = logging.getLogger("escape.shard")
 _FAMILIES: Final = (
@@ -300,24 +302,24 @@ def split(events: Events, column: int, partition: int, partitions: int) -> Event
     return parts
 
 
-def _handler(log_file: str) -> logging.Handler:
+def _handler(log_file: str, run: int) -> logging.Handler:
     """The run's folder where it is on this machine too, else stderr, which Ray keeps among its node's logs.
 
     An actor that cannot be made is made again for ever, so a log that cannot be written must not stop it.
     """
     try:
-        return logging.FileHandler(log_file)
+        handler: logging.Handler = DailyFile(Path(log_file))
     except OSError:
-        return logging.StreamHandler()
+        handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines("shard", run))
+    return handler
 
 
 class ShardActor:
     """What Ray runs: the loop in a thread, so that calls are answered meanwhile. Wrapped by `start_actor`."""
 
     def __init__(self, config: Mapping[str, Any], log_file: str) -> None:
-        logging.basicConfig(
-            handlers=[_handler(log_file)], level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        )
+        logging.basicConfig(handlers=[_handler(log_file, config["run"])], level=logging.INFO)
         self.loop = ShardLoop(ShardConfig(**config))
         threading.Thread(target=self._guarded, daemon=True).start()
 

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from economy.errors import SetupError
 from infra.child import end, ended_early
 from infra.java import file_logging
+from telemetry.logs import bound
 
 _PROPERTIES: Final = """process.roles=broker,controller
 node.id=1
@@ -122,10 +123,11 @@ class Broker:
                 self._archive.parent.mkdir(parents=True, exist_ok=True)
                 options.append(f"-XX:ArchiveClassesAtExit={self._archive}")
         command = [
-            str(self._java), *_HEAP, *options, "-Djava.awt.headless=true",
+            str(self._java), *_HEAP, *options, "-Djava.awt.headless=true", "-Duser.timezone=UTC",
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
             "-cp", self._classpath, "kafka.Kafka", str(self.folder / "server.properties"),
         ]  # fmt: skip
+        bound(self.folder / "console.log")
         with open(self.folder / "console.log", "ab") as console:
             # A session of its own: Ctrl-C reaches the command line first, which then stops things in order.
             self.process = subprocess.Popen(

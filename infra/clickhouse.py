@@ -6,7 +6,6 @@ import base64
 import fcntl
 import http.client
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pydantic import Field
 from economy.errors import SetupError
 from infra.broker import free_port, port_taken
 from infra.child import end, ended_early
+from telemetry.logs import bound
 from telemetry.process import ProcessSettings, run_process
 
 DATABASE = "escape"
@@ -29,6 +29,7 @@ class EngineSettings(ProcessSettings):
     """The embedded ClickHouse."""
 
     MODULE: ClassVar[str] = "infra.clickhouse"
+    SERVICE: ClassVar[str] = "clickhouse"
     data: Path = Field(description="folder of the tables, the passwords and the log")
     port: int = Field(ge=0, le=65535, description="port of 127.0.0.1")
 
@@ -61,6 +62,7 @@ class EmbeddedClickHouse:
             raise SetupError(f"port {self._port} is taken", "stop what listens there, or set clickhouse_port = 0")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            bound(self.folder / "clickhouse.log")
             log = open(self.folder / "clickhouse.log", "ab")  # noqa: SIM115  (closed below, the child keeps its own)
         except OSError as error:
             raise SetupError(
@@ -122,7 +124,6 @@ def _lock(folder: Path) -> int:
 
 def serve(options: EngineSettings) -> None:
     """Serve until SIGTERM. Raises SetupError when folder or port are another's."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     folder = options.data.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

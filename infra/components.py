@@ -15,6 +15,7 @@ from infra.settings import Settings
 from queries.settings import ServerSettings
 from schemas.clickhouse_server import ClickHouseConfig
 from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
+from telemetry.logs import Level, LogOptions
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,26 @@ def _followed(settings: Settings, bootstrap: str) -> dict[str, Any]:
     }
 
 
+def _logged(settings: Settings, name: str, level: Level | None = None) -> dict[str, Any]:
+    """The log of a child. `level`: of those who tell little, when the settings ask for nothing else."""
+    chosen = level if level is not None and "log_level" not in settings.model_fields_set else settings.log_level
+    return LogOptions(name, settings.state_folder / "logs", name, settings.log_format, chosen).settings()
+
+
 def matching(settings: Settings, bootstrap: str) -> Child:
     """The Faust worker that matches orders."""
-    told = MatchingSettings(**_followed(settings, bootstrap), data=settings.state_folder / "faust")
+    told = MatchingSettings(
+        **_followed(settings, bootstrap), data=settings.state_folder / "faust", **_logged(settings, "matching")
+    )
     return Child("matching", told.command())
 
 
 def projection(settings: Settings, bootstrap: str) -> Child:
     """The Faust worker that computes balances and indicators."""
     data = settings.state_folder / "faust"
-    told = ProjectionSettings(**_followed(settings, bootstrap), data=data, name="projection")
+    told = ProjectionSettings(
+        **_followed(settings, bootstrap), data=data, name="projection", **_logged(settings, "projection")
+    )
     return Child("projection", told.command())
 
 
@@ -58,21 +69,25 @@ def sinks(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> list[
 
 
 def _sink(name: str, part: str, settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:
-    told = SinkSettings(**_followed(settings, bootstrap), partitions_of=part, clickhouse_url=tables.address)
+    told = SinkSettings(
+        **_followed(settings, bootstrap), **_logged(settings, name), partitions_of=part, clickhouse_url=tables.address
+    )
     return Child(name, told.command(), tables.environment)
 
 
-def clickhouse(folder: Path, port: int) -> Child:
+def clickhouse(settings: Settings, port: int) -> Child:
     """The embedded ClickHouse."""
-    return Child("clickhouse", EngineSettings(data=folder, port=port).command())
+    told = EngineSettings(data=settings.state_folder / "clickhouse", port=port, **_logged(settings, "clickhouse"))
+    return Child("clickhouse", told.command())
 
 
 def api(
-    reader: ClickHouseConfig, folder: Path, descriptor: int, production: bool, hosts: Sequence[str],
+    settings: Settings, reader: ClickHouseConfig, descriptor: int, production: bool, hosts: Sequence[str],
     origins: Sequence[str], workers: int | None = None, proxies: Sequence[str] = (),
 ) -> Child:  # fmt: skip
     """The server of GraphQL and the reports, on a listening socket that it inherits."""
-    chosen: dict[str, Any] = {} if workers is None else {"query_workers": workers}
+    chosen = _logged(settings, "api", "WARN") | ({} if workers is None else {"query_workers": workers})
+    folder = settings.state_folder
     told = ServerSettings(
         clickhouse_url=reader.address, reports=folder / "reports", copies=folder / "copies", descriptor=descriptor,
         production=production, allow_host=tuple(hosts), allow_origin=tuple(origins), trust_proxy=tuple(proxies),

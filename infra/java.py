@@ -14,15 +14,33 @@ from typing import Final
 
 from economy.errors import SetupError
 from schemas.files import replacing
+from telemetry.logs import FILE_BYTES, KEPT_BYTES, KEPT_DAYS
 
 SUPPORTED: Final = (17, 21)
 _TRUST_PASSWORD: Final = "changeit"  # Java's customary one: the store holds public certificates only
 
 
 _FILE_LOGGING: Final = """status = error
-appender.file.type = File
+appender.file.type = RollingFile
 appender.file.name = file
 appender.file.fileName = {file}
+appender.file.filePattern = {file}.%d{{yyyy-MM-dd}}.%i.gz
+appender.file.policies.type = Policies
+appender.file.policies.day.type = TimeBasedTriggeringPolicy
+appender.file.policies.day.modulate = true
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = {megabytes}MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 4
+appender.file.strategy.delete.type = Delete
+appender.file.strategy.delete.basePath = {file.parent}
+appender.file.strategy.delete.name.type = IfFileName
+appender.file.strategy.delete.name.glob = {file.name}.*.gz
+appender.file.strategy.delete.name.any.type = IfAny
+appender.file.strategy.delete.name.any.age.type = IfLastModified
+appender.file.strategy.delete.name.any.age.age = P{days}D
+appender.file.strategy.delete.name.any.sum.type = IfAccumulatedFileSize
+appender.file.strategy.delete.name.any.sum.exceeds = {kept_megabytes}MB
 appender.file.layout.type = PatternLayout
 appender.file.layout.pattern = %d %p %c %m%n
 rootLogger.level = warn
@@ -31,8 +49,8 @@ rootLogger.appenderRef.file.ref = file
 
 
 def file_logging(file: Path) -> str:
-    """Properties of log4j2 that write warnings and errors to a file."""
-    return _FILE_LOGGING.format(file=file)
+    """Properties of log4j2 that write warnings and errors to a file, kept and bounded as `telemetry.logs` does."""
+    return _FILE_LOGGING.format(file=file, megabytes=FILE_BYTES >> 20, days=KEPT_DAYS, kept_megabytes=KEPT_BYTES >> 20)
 
 
 def version_of(java: Path) -> int | None:

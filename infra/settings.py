@@ -19,6 +19,7 @@ from economy.errors import InputError
 from queries.settings import ServerSettings
 from runs.settings import ClockSettings
 from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
+from telemetry.logs import Format, Level
 from telemetry.process import PREFIX, SEPARATOR, Names, variables
 
 FILE = "escape.toml"
@@ -70,6 +71,8 @@ class Settings(BaseSettings):
     )
     ray_address: str = Field("", description="address of a Ray cluster; auto = this node's, empty = one for the run")
     spark_master: str = Field("local[2]", description="Spark master of the jobs")
+    log_format: Format = Field("text", description="of what processes write to stderr, text or json; files hold JSON")
+    log_level: Level = Field("INFO", description="least level that processes log: DEBUG, INFO, WARN, ERROR or FATAL")
     java_home: str = Field("", description="Java 17 or 21; empty = JAVA_HOME, PATH, then the bundled runtime")
 
     @classmethod

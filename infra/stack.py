@@ -32,6 +32,8 @@ from infra.settings import Settings, load_settings
 from infra.supervisor import Registry, Supervisor, alive, check
 from schemas.files import replacing
 from schemas.log import topics
+from telemetry import logs
+from telemetry.logs import LogOptions
 
 if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes half a second
     from schemas.clickhouse_server import ClickHouseConfig
@@ -124,7 +126,7 @@ class Stack:
                     Store(tables, database="").close()  # does it answer?
             return 0
         port = components.clickhouse_port(self.settings)
-        self._spawn(components.clickhouse(self.folder / "clickhouse", port))
+        self._spawn(components.clickhouse(self.settings, port))
         return port
 
     def _open_tables(self, port: int) -> None:
@@ -279,6 +281,7 @@ def up(settings: Settings, timeout: float = 90.0) -> dict[str, Any]:
     folder = prepare(settings)
     _file(settings).unlink(missing_ok=True)
     environment = {**os.environ, **settings.environment()}
+    logs.bound(folder / "logs" / "stack.log")
     with open(folder / "logs" / "stack.log", "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "infra.stack"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -316,6 +319,7 @@ def serve() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    logs.start(LogOptions("stack", prepare(settings) / "logs", "", settings.log_format, settings.log_level))
     with Stack(settings) as stack:
         path = _file(settings)
         while not stopping.is_set():
@@ -332,4 +336,5 @@ if __name__ == "__main__":
     try:
         serve()
     except EscapeError as problem:
+        logs.note(str(problem))
         sys.exit(f"escape: {problem}")

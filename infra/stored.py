@@ -25,6 +25,6 @@ def wait_until_stored(stack: Stack | Attached, run: int, timeout: float = 180.0)
                 return
             stack.check()
             if time.monotonic() > limit:
-                logs = f"sink*.log and projection.log in {stack.logs}"
+                logs = f"sink*.jsonl and projection.jsonl in {stack.logs}"
                 raise SetupError(f"run {run} is not complete in ClickHouse", f"see {logs}")
             time.sleep(0.1)

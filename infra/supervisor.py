@@ -24,6 +24,7 @@ import psutil
 
 from economy.errors import InterruptionError, SetupError
 from schemas.files import replacing
+from telemetry.logs import bound
 
 log = logging.getLogger("escape.supervisor")
 _LOOK_SECONDS = 0.1  # between looks at the children
@@ -32,6 +33,7 @@ _SETTLED_SECONDS = 60.0  # of life after which a child has not failed at its sta
 _LONGEST_PAUSE = 2.0  # seconds before a child that failed is started again, from 0.1 doubling up to this
 _GIVEN_UP_PAUSE = 15.0  # seconds between the starts of one that was given up: who mends the cause need do nothing else
 _LAST_BYTES, _LAST_WIDTH = 4096, 200
+_BOUND_SECONDS = 10.0  # between looks at the size of what the children write
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
@@ -166,6 +168,7 @@ class Supervisor:
         self._registry = registry
         self._children: dict[str, _Child] = {}
         self._stopping = threading.Event()
+        self._bounded = time.monotonic()
         self._lock = threading.RLock()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="supervisor")
 
@@ -176,7 +179,10 @@ class Supervisor:
         environment: dict[str, str] | None = None,
         descriptors: Sequence[int] = (),
     ) -> None:
-        """Start a child that shall keep running; its output goes to <name>.log. It inherits the `descriptors`."""
+        """Start a child that shall keep running; what it writes goes to <name>.log, bounded.
+
+        It inherits the `descriptors`.
+        """
         with self._lock:
             process = self._start(name, list(command), environment or {}, descriptors)
             self._children[name] = _Child(list(command), environment or {}, process, descriptors=tuple(descriptors))
@@ -189,6 +195,7 @@ class Supervisor:
     def _start(
         self, name: str, command: list[str], environment: dict[str, str], descriptors: Sequence[int]
     ) -> subprocess.Popen[bytes]:
+        bound(self._log(name))
         with open(self._log(name), "ab") as output:
             process = subprocess.Popen(
                 command,
@@ -210,11 +217,19 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
             with self._lock:
+                self._bound()
                 for name, child in self._children.items():
                     if child.process.poll() is not None:
                         self._try_to_revive(name, child)
                     elif child.failed and time.monotonic() - child.began > _GIVEN_UP_PAUSE:
                         child.failed = ""
+
+    def _bound(self) -> None:
+        """Keep what the children write past their logs from filling the disk."""
+        if time.monotonic() - self._bounded > _BOUND_SECONDS:
+            self._bounded = time.monotonic()
+            for name in self._children:
+                bound(self._log(name))
 
     def _try_to_revive(self, name: str, child: _Child) -> None:
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
+from telemetry.logs import Level
 from telemetry.process import ProcessSettings
 
 
@@ -14,6 +16,9 @@ class JobSettings(ProcessSettings):
     """One Spark job over a run: give --run and --bootstrap, or --file."""
 
     MODULE: ClassVar[str] = "jobs.main"
+    SERVICE: ClassVar[str] = "job"
+    QUIET: ClassVar[Mapping[str, Level]] = {"py4j": "ERROR"}
+    log_level: Level = Field(default="WARN", description="least level that is logged")
     job: CliPositionalArg[str] = Field(description="name of the job; `escape job list` tells all")
     run: int | None = Field(default=None, description="run id")
     bootstrap: str = Field(default="", description="address of the broker")

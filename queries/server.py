@@ -44,7 +44,7 @@ from queries.places import ConnectionLimits
 from queries.policy import scope_of
 from queries.reader import Reader, connect
 from queries.settings import ServerSettings
-from queries.workers import Workers, quieten, tune
+from queries.workers import Workers, tune
 from schemas.clickhouse_server import ClickHouseConfig
 from telemetry.process import run_process
 
@@ -262,7 +262,6 @@ def serve(config: ApiConfig, bound: socket.socket) -> None:
 
 def main(told: ServerSettings) -> None:
     """Serve as the settings say, until SIGTERM or SIGINT."""
-    quieten()
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again after it has shut down: then the process has only to return.
         signal.signal(number, lambda *_: None)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import Field
 
+from telemetry.logs import Level
 from telemetry.process import Names, ProcessSettings
+
+# What the libraries tell of ClickHouse stands in our own errors.
+_QUIET: Final[Mapping[str, Level]] = {"urllib3": "FATAL", "clickhouse_connect": "FATAL"}
 
 
 class ServerSettings(ProcessSettings):
     """Serves GraphQL and the reports."""
 
     MODULE: ClassVar[str] = "queries.server"
+    SERVICE: ClassVar[str] = "api"
+    QUIET: ClassVar[Mapping[str, Level]] = _QUIET
+    log_level: Level = Field(default="WARN", description="least level that is logged")
     clickhouse_url: str = Field(description="http[s]://user@host:port/database; the password by CLICKHOUSE_PASSWORD")
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=0, ge=0, le=65535, description="port to listen on; 0 = a free one")
@@ -34,4 +42,7 @@ class WorkerSettings(ProcessSettings):
     """One process behind queries.server."""
 
     MODULE: ClassVar[str] = "queries.workers"
+    SERVICE: ClassVar[str] = "api-worker"
+    QUIET: ClassVar[Mapping[str, Level]] = _QUIET
+    log_level: Level = Field(default="WARN", description="least level that is logged")
     descriptor: int = Field(description="connected socket to inherit")

@@ -26,6 +26,7 @@ from economy.errors import EscapeError
 from queries.engine import Answer, Asked, Engine, EngineConfig, refusal
 from queries.reader import Stores
 from queries.settings import WorkerSettings
+from telemetry import logs
 from telemetry.process import run_process
 
 log = logging.getLogger("escape.queries")
@@ -52,13 +53,6 @@ def tune() -> None:
     sys.setswitchinterval(_SWITCH)
     gc.freeze()  # the schema and the libraries stay
     gc.set_threshold(*_CYCLES)
-
-
-def quieten() -> None:
-    """Our log alone: what the libraries tell of ClickHouse stands in our own errors."""
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    for noisy in ("urllib3", "clickhouse_connect"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 class Channel:
@@ -102,12 +96,14 @@ class Worker:
         self.ended = asyncio.ensure_future(self._receive())
 
     @classmethod
-    async def start(cls, config: EngineConfig) -> Worker:
+    async def start(cls, config: EngineConfig, number: int = 0) -> Worker:
         """A process with an engine of these settings."""
         ours, theirs = socket.socketpair()
         with theirs:
             descriptor = theirs.fileno()
-            command = WorkerSettings(descriptor=descriptor).command()
+            own = logs.started()
+            of_log = {} if own is None else own.of_child(WorkerSettings.SERVICE, number).settings()
+            command = WorkerSettings(descriptor=descriptor, **of_log).command()
             process = await asyncio.create_subprocess_exec(
                 *command, pass_fds=[descriptor], stdin=asyncio.subprocess.DEVNULL
             )
@@ -170,7 +166,7 @@ class Workers:
         self._keeping: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Workers:
-        self._keeping = [asyncio.create_task(self._keep()) for _ in range(self._number)]
+        self._keeping = [asyncio.create_task(self._keep(number)) for number in range(self._number)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -200,10 +196,10 @@ class Workers:
         told = await asyncio.gather(*asked, return_exceptions=True)
         return [one for one in told if not isinstance(one, BaseException)]
 
-    async def _keep(self) -> None:
+    async def _keep(self, number: int) -> None:
         while True:
             try:
-                worker = await Worker.start(self._config)
+                worker = await Worker.start(self._config, number)
             except OSError:
                 log.exception("a worker cannot be started; it is tried again")
             else:
@@ -249,7 +245,6 @@ def serve(told: WorkerSettings) -> None:
     """Run a worker; its front starts it, and tells it to end."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    quieten()
     asyncio.run(until_gone(work(socket.socket(fileno=told.descriptor))))
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from schemas.log.clocklog import ClockLog, read_clock
 from schemas.log.follower import Follower
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets
 from schemas.log.writer import LogWriter
+from telemetry import logs
 from telemetry.process import run_process
 
 log = logging.getLogger("escape.clock")
@@ -204,8 +205,8 @@ def _end_with_parent() -> None:
 
 def serve(options: ClockSettings) -> None:
     """Run the clock of the run that the spec file describes."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     spec = RunSpec.from_json(options.spec.read_text())
+    logs.start(replace(options.log(), run=spec.run))
     clock = Clock(ClockConfig(options.bootstrap, options.namespace, options.credit, options.pace), spec)
     signal.signal(signal.SIGTERM, clock.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle, which aborts the run

@@ -92,7 +92,7 @@ class _Ingestion:
                 if time.monotonic() > self._limit:
                     raise ProtocolError(
                         f"matching of run {self.run} stands still since {self._patience:.0f} s",
-                        "see matching.log in the logs folder",
+                        "see matching.jsonl in the logs folder",
                     )
             self._finish()
         return self.told

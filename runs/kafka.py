@@ -19,6 +19,7 @@ from runs.protocol import RunSpec, close_run
 from runs.settings import ClockSettings
 from schemas.log.clocklog import DELETED, read_clock
 from schemas.log.writer import LogWriter
+from telemetry.logs import bound
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class StreamRun:
         self.actors = [
             start_actor(
                 ShardConfig(bootstrap, namespace, spec.run, shard, snapshot_every),
-                str(self._folder / f"shard-{shard}.log"),
+                str(self._folder / f"shard-{shard}.jsonl"),
             )
             for shard in range(spec.shards)
         ]
@@ -63,8 +64,14 @@ class StreamRun:
         path = self._folder / "spec.json"
         path.write_text(json.dumps(asdict(self.spec)))
         told = ClockSettings(
-            spec=path, bootstrap=self.bootstrap, namespace=self.namespace, pace=self._pace, follow_parent=True
+            spec=path,
+            bootstrap=self.bootstrap,
+            namespace=self.namespace,
+            pace=self._pace,
+            follow_parent=True,
+            log_folder=self._folder,
         )
+        bound(self._folder / "clock.log")
         with open(self._folder / "clock.log", "ab") as log:
             return subprocess.Popen(
                 told.command(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True

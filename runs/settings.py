@@ -17,6 +17,7 @@ class ClockSettings(ProcessSettings):
     """The clock of one run."""
 
     MODULE: ClassVar[str] = "runs.clock"
+    SERVICE: ClassVar[str] = "clock"
     spec: CliPositionalArg[Path] = Field(description="JSON file with the run's specification")
     bootstrap: str = Field(description="address of the broker")
     namespace: str = Field(default="escape", description="prefix of the topics")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
+from telemetry.logs import Level
 from telemetry.process import ProcessSettings
 
 
@@ -22,6 +24,7 @@ class LogSettings(ProcessSettings):
 class FaustSettings(LogSettings):
     """A Faust worker."""
 
+    QUIET: ClassVar[Mapping[str, Level]] = {"faust": "ERROR", "mode": "ERROR", "aiokafka": "ERROR"}
     data: Path = Field(default=Path(".escape"), description="folder for Faust's own files")
     name: str = Field(default="w0", description="name of this worker in its folder")
 
@@ -30,6 +33,7 @@ class MatchingSettings(FaustSettings):
     """The Faust worker that matches orders."""
 
     MODULE: ClassVar[str] = "streams.worker matching"
+    SERVICE: ClassVar[str] = "matching"
     session_timeout: float = Field(default=3.0, gt=0, description="seconds after which a dead worker is noticed")
 
 
@@ -37,11 +41,15 @@ class ProjectionSettings(FaustSettings):
     """The Faust worker that computes balances and indicators."""
 
     MODULE: ClassVar[str] = "streams.worker projection"
+    SERVICE: ClassVar[str] = "projection"
 
 
 class SinkSettings(LogSettings):
     """Copies the log into ClickHouse."""
 
     MODULE: ClassVar[str] = "streams.sink"
+    SERVICE: ClassVar[str] = "sink"
+    # While ClickHouse restarts, one line per attempt is enough.
+    QUIET: ClassVar[Mapping[str, Level]] = {"urllib3": "ERROR", "clickhouse_connect": "ERROR"}
     partitions_of: str = Field(default="0/1", description="I/N: store the I-th of N parts of the partitions; I from 0")
     clickhouse_url: str = Field(description="http[s]://user@host:port/database; the password by CLICKHOUSE_PASSWORD")

@@ -242,9 +242,6 @@ def _leave_out(chunk: Chunk, runs: set[int], names: Collection[str] | None = Non
 
 def serve(options: SinkSettings) -> None:
     """Follow the log until SIGTERM. Raises SetupError when the broker or ClickHouse is away for long."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for noisy in ("urllib3", "clickhouse_connect"):  # while ClickHouse restarts, one line per attempt is enough
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -76,21 +76,18 @@ async def _until(stopping: asyncio.Event, app: Any) -> None:
     crashed.cancel()
 
 
-def _serve(options: FaustSettings, body: Coroutine[Any, Any, None]) -> None:
+def _serve(options: FaustSettings, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
     os.makedirs(options.data, exist_ok=True)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for noisy in ("faust", "mode", "aiokafka"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # for the loop of Faust's own thread as well
-    asyncio.run(body)
+    asyncio.run(body())
 
 
 def _matching(arguments: list[str]) -> int:
-    return run_process(MatchingSettings, lambda options: _serve(options, _run_matching(options)), arguments)
+    return run_process(MatchingSettings, lambda options: _serve(options, lambda: _run_matching(options)), arguments)
 
 
 def _projection(arguments: list[str]) -> int:
-    return run_process(ProjectionSettings, lambda options: _serve(options, _run_projection(options)), arguments)
+    return run_process(ProjectionSettings, lambda options: _serve(options, lambda: _run_projection(options)), arguments)
 
 
 _SERVICES: Final[dict[str, Callable[[list[str]], int]]] = {"matching": _matching, "projection": _projection}

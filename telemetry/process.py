@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliPositionalArg, CliSettingsSource, NoDecode, SettingsConfigDict
 
 from economy.errors import EscapeError, InputError
+from telemetry import logs
+from telemetry.logs import Format, Level, LogOptions
 
 PREFIX: Final = "ESCAPE_"  # a variable that the deployment's settings have as well means the same
 SEPARATOR: Final = ","
@@ -32,10 +35,21 @@ class ProcessSettings(BaseSettings):
     """
 
     MODULE: ClassVar[str]  # after `python -m`; a second word tells services of one module apart
+    SERVICE: ClassVar[str]  # in its log
+    QUIET: ClassVar[Mapping[str, Level]] = {}  # least level of libraries that tell too much
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", cli_kebab_case=True, cli_implicit_flags=True,
         cli_hide_none_type=True, cli_avoid_json=True, cli_ignore_unknown_args=False,
     )  # fmt: skip
+
+    log_folder: Path | None = Field(default=None, description="folder of its log; without one it goes to stderr")
+    log_name: str = Field(default="", description="name of its log in that folder; default: that of the service")
+    log_format: Format = Field(default="text", description="of what goes to stderr; files hold JSON lines")
+    log_level: Level = Field(default="INFO", description="least level that is logged")
+
+    def log(self) -> LogOptions:
+        """How the process logs."""
+        return LogOptions(self.SERVICE, self.log_folder, self.log_name, self.log_format, self.log_level)
 
     @classmethod
     def parse(cls, arguments: Sequence[str] | None = None) -> Self:
@@ -80,10 +94,16 @@ Chosen = TypeVar("Chosen", bound=ProcessSettings)
 
 
 def run_process(settings: type[Chosen], body: Callable[[Chosen], None], arguments: Sequence[str] | None = None) -> int:
-    """Run a process with its settings; returns its exit code. What the body raises of our errors is one line."""
+    """Run a process with its settings and its log; returns its exit code.
+
+    What the body raises of our errors is one line on stderr.
+    """
     try:
-        body(settings.parse(arguments))
+        chosen = settings.parse(arguments)
+        logs.start(chosen.log(), settings.QUIET)
+        body(chosen)
     except EscapeError as error:
+        logs.note(str(error))
         print(f"escape: {error}", file=sys.stderr)
         return error.exit_code
     return 0

@@ -55,7 +55,7 @@ def serve_stack(
         signal.signal(number, lambda *_: stopping.set())
     supervisor = Supervisor(stack.logs, Registry(stack.folder))
     try:
-        child = api(stack.reader, stack.folder, bound.fileno(), production, hosts, origins, workers, proxies)
+        child = api(stack.settings, stack.reader, bound.fileno(), production, hosts, origins, workers, proxies)
         supervisor.spawn(child.name, child.command, child.environment, [bound.fileno()])
         address = "http://{}:{}".format(*bound.getsockname()[:2])
         print(json.dumps({"url": address, "pid": os.getpid()}), flush=True)

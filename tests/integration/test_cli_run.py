@@ -16,6 +16,7 @@ import pytest
 
 from infra.supervisor import end_processes
 from tests.integration.commands import ESCAPE, alive, answer, environment, escape, going_on, hurry, listening, refused
+from tests.loglines import check_lines
 from tests.processes import PATIENCE, child, until
 
 pytestmark = pytest.mark.integration
@@ -39,7 +40,7 @@ def _met(state: Path, process: subprocess.Popen[Any], errors: Path) -> int:
     def trouble() -> str:
         return "" if process.poll() is None else errors.read_text()
 
-    until(lambda: list(state.glob("logs/run-*/shard-0.log")), trouble)
+    until(lambda: list(state.glob("logs/run-*/shard-0.jsonl")), trouble)
     return going_on(until(lambda: _bootstrap(state), trouble))
 
 
@@ -91,6 +92,9 @@ def test_a_run_goes_on_after_kill_9_of_the_command_line(tmp_path: Path) -> None:
         assert (run["state"], run["digest"]) == ("finished", whole["digest"])
     finally:
         answer("down", "--json", **where)
+    told_of = {line["service"]: line.get("run") for line in check_lines(state / "logs")}
+    assert (told_of["clock"], told_of["shard"]) == (number, number)
+    assert {"matching", "stack"} <= told_of.keys()
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from infra.clickhouse import EmbeddedClickHouse
 from infra.settings import load_settings
 from infra.stack import Attached
 from tests.integration.commands import alive, answer, escape, listening, refused
+from tests.loglines import check_lines
 from tests.processes import until
 
 pytestmark = pytest.mark.integration
@@ -41,6 +42,8 @@ def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
     finally:
         assert answer("down", "--json", state=state) == {"stopped": True}
     assert not [p for p in tree if alive(p.pid)]
+    services = {line["service"] for line in check_lines(Path(state) / "logs")}
+    assert services >= {"stack", "matching", "projection", "clickhouse"}  # all of which were killed once
     assert escape("status", state=state)[0] == 1
     assert answer("down", "--json", state=state) == {"stopped": False}
 
@@ -53,7 +56,7 @@ def _keeps_secrets(state: Path, tree: list[psutil.Process]) -> None:
     for user in ("escape", "reader"):
         secret = server.password(user)
         assert len(secret) >= 20
-        for file in [state / "stack.json", state / "processes.json", *(state / "logs").glob("*.log")]:
+        for file in [state / "stack.json", state / "processes.json", *(state / "logs").glob("*.*")]:
             assert secret not in file.read_text()
         for process in tree:
             assert secret not in " ".join(process.cmdline())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -59,10 +60,11 @@ def test_a_cluster_that_refuses_is_one_line(joining: dict[str, Any]) -> None:
 
 
 def test_a_shard_starts_where_the_folder_of_its_run_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    there = actor._handler(str(tmp_path / "shard-0.log"))
-    elsewhere = actor._handler(str(tmp_path / "of another node" / "shard-0.log"))
+    there = actor._handler(str(tmp_path / "shard-0.jsonl"), 7)
+    elsewhere = actor._handler(str(tmp_path / "of another node" / "shard-0.jsonl"), 7)
     for handler in (there, elsewhere):
-        handler.handle(logging.makeLogRecord({"msg": "a word"}))
+        handler.handle(logging.makeLogRecord({"name": "x", "levelno": logging.INFO, "msg": "a word"}))
         handler.close()
-    assert (tmp_path / "shard-0.log").read_text() == "a word\n"
-    assert capsys.readouterr().err == "a word\n"
+    for line in ((tmp_path / "shard-0.jsonl").read_text(), capsys.readouterr().err):
+        told = json.loads(line)
+        assert (told["service"], told["run"], told["message"]) == ("shard", 7, "a word")

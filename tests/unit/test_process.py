@@ -86,8 +86,8 @@ def test_children_of_the_stack_get_passwords_by_environment_alone(
         components.matching(settings, "b:1"),
         components.projection(settings, "b:1"),
         *components.sinks(settings, "b:1", TABLES),
-        components.api(TABLES, tmp_path, 3, True, ["h"], [], 2),
-        components.clickhouse(tmp_path, 1),
+        components.api(settings, TABLES, 3, True, ["h"], [], 2),
+        components.clickhouse(settings, 1),
     ]
     assert not any(TABLES.password in word for child in children for word in child.command)
     for child in children[2:4]:
