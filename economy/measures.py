@@ -23,9 +23,14 @@ class Measure:
     doc: str
     item: str = ""  # what `item` counts, "" = always 0
 
+    @property
+    def scale(self) -> int:
+        """Decimals of its integers; 0 where they count things, or lots, whose decimals are their instrument's."""
+        return {MONEY: 8, RATIO: 9, PRICE_STEP: 4}.get(self.unit, 0)
+
     def text(self, value: int) -> str:
         """A value for people: exact, in the currency, as a ratio, or as it is."""
-        return decimal_text(value, {MONEY: 8, RATIO: 9, PRICE_STEP: 4}.get(self.unit, 0))
+        return decimal_text(value, self.scale)
 
 
 MEASURES: Final[tuple[Measure, ...]] = (
@@ -57,6 +62,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
 )
 
 
+MEASURE: Final = {measure.name: measure for measure in MEASURES}
 LAST_MEASURED: Final = "gdp_production"  # the figure behind which a window lacks none: it is written last
 
 

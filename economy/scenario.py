@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from economy.calendar import Calendar
 from economy.errors import ScenarioError
+from economy.tomltext import parse_toml
 
 RULES_VERSION: Final = 1  # of the behaviour: a change of any rule needs a new one
 RECIPE_SCALE: Final = 1_000_000  # recipes are fixed-point numbers of 1e-6
@@ -300,17 +301,20 @@ def load_scenario(name_or_path: str, overrides: Mapping[str, str] | None = None)
     Errors: ScenarioError for an unknown scenario, bad TOML, an unknown key, a wrong type, a value out of range.
     """
     if name_or_path in scenario_names():
-        text = (resources.files("economy") / "scenarios" / f"{name_or_path}.toml").read_text(encoding="utf-8")
+        content = (resources.files("economy") / "scenarios" / f"{name_or_path}.toml").read_bytes()
     else:
         path = Path(name_or_path)
         if not path.is_file():
             known = ", ".join(scenario_names())
             raise ScenarioError("scenario", name_or_path, f"give the path of a TOML file or one of: {known}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ScenarioError("scenario", name_or_path, f"it cannot be read: {error.strerror}") from error
     try:
-        data: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError("scenario", name_or_path, f"correct the TOML: {error}") from None
+        data = parse_toml(content)
+    except ValueError as error:
+        raise ScenarioError("scenario", name_or_path, str(error)) from None
     for key, value in (overrides or {}).items():
         _override(data, key, value)
     return build_scenario(data)

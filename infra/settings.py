@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,30 @@ from pydantic_settings import (
 )
 
 from economy.errors import InputError
+from economy.tomltext import parse_toml
 from queries.settings import ServerSettings
 from runs.settings import ClockSettings
+from schemas.files import head
 from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
 from telemetry.logs import Format, Level
 from telemetry.process import PREFIX, SEPARATOR, Names, variables
 
 FILE = "escape.toml"
+
+
+class _File(TomlConfigSettingsSource):
+    """The file; one that is there and cannot be read is told instead of passed over."""
+
+    @staticmethod
+    def _existing_files(files: Any) -> list[Any]:
+        return [Path(files)] if os.path.lexists(files) else []
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        head(file_path, 1, "settings file")
+        try:
+            return parse_toml(file_path.read_bytes())
+        except ValueError as error:
+            raise InputError("settings file", str(file_path), str(error)) from None
 
 
 class Settings(BaseSettings):
@@ -84,7 +100,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _File(settings_cls)
 
     @property
     def state_folder(self) -> Path:
@@ -115,8 +131,6 @@ def load_settings(**flags: Any) -> Settings:
         known_keys = ", ".join(sorted(Settings.model_fields))
         remedy = f"known settings are {known_keys}" if first["type"] == "extra_forbidden" else first["msg"]
         raise InputError(name, first.get("input"), remedy) from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError("settings file", FILE, f"correct the TOML: {error}") from error
 
 
 def _checked(settings: Settings) -> Settings:

@@ -94,7 +94,9 @@ class Engine:
                 )
         except TimeoutError:
             return too_long()
-        except InvalidOperationTypeError:
+        except InvalidOperationTypeError as error:
+            if error.operation_type is OperationType.MUTATION:
+                return refusal(400, "there are no mutations: send a query")
             return refusal(400, "subscriptions are served by websocket, protocol graphql-transport-ws")
         except (MissingQueryError, CannotGetOperationTypeError):
             return refusal(400, "send one query, and its name as operationName where the text has several")

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from economy.accounts import Approach
-from economy.errors import InputError
+from economy.errors import InputError, ScenarioError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
-from economy.scenario import scenario_from_json
+from economy.scenario import Scenario, scenario_from_json
+from economy.units import decimal_text
 from runs.log import RunInfo, epochs_of
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.founding import Founding, founding
@@ -21,15 +22,23 @@ Epochs = Iterable[tuple[int, Mapping[str, Events]]]
 def windows_of(epochs: Epochs, info: RunInfo, founded: Founding) -> Iterator[Window]:
     """Every closed window of a run; `epochs` as runs.log.epochs_of yields them.
 
-    Raises AccountingError where the books do not close, ScenarioError for a run without a village's scenario.
+    Raises AccountingError where the books do not close, InputError for a run that is not one of the village.
     """
-    scenario = scenario_from_json(info.started["scenario"])
+    scenario = _scenario(info)
     projection = WindowProjection(info.run, scenario, founded.roles, founded.instruments)
     for epoch, families in epochs:
         events: Events = {name: rows for part in families.values() for name, rows in part.items()}
         window = projection.feed(epoch, events)
         if window is not None:
             yield window
+
+
+def _scenario(info: RunInfo) -> Scenario:
+    try:
+        return scenario_from_json(info.started["scenario"])
+    except (ScenarioError, ValueError, TypeError) as error:
+        what = "a tape" if info.last_epoch < 0 else "no run of the village"
+        raise InputError("run", info.run, f"it is {what} and has no national accounts: choose another") from error
 
 
 def accounts_of(epochs: Epochs, info: RunInfo, founded: Founding, window: int | None = None) -> Window:
@@ -47,6 +56,7 @@ def accounts_of(epochs: Epochs, info: RunInfo, founded: Founding, window: int | 
 
 def read_accounts(bootstrap: str, namespace: str, info: RunInfo, window: int | None = None) -> Window:
     """The same, read from the log."""
+    _scenario(info)  # before anything is read
     eldest = read_history(bootstrap, namespace, info.run)[0]
     founded = founding(bootstrap, namespace, eldest.started)
     return accounts_of(epochs_of(bootstrap, namespace, info, (FLOWS, TRADES)), info, founded, window)
@@ -64,10 +74,10 @@ def to_json(window: Window) -> dict[str, Any]:
 def render(window: Window) -> str:
     """Both matrices and GDP for people."""
     figures = window.figures
-    gdp = ", ".join(f"{a.value} {figures[f'gdp_{a.value}', 0]}" for a in Approach)
+    gdp = ", ".join(f"{a.value} {decimal_text(figures[f'gdp_{a.value}', 0])}" for a in Approach)
     return "\n\n".join(
         [
-            f"window {window.window}: GDP in 1e-8 of the currency by {gdp}",
+            f"window {window.window}: GDP by {gdp}",
             window.balance_sheet.render(),
             window.transaction_flows.render(),
         ]

@@ -13,7 +13,7 @@ from economy.calendar import QUARTERS
 from economy.errors import InputError
 from economy.events import Events, InstrumentClass, Role
 from economy.indicators import WindowProjection
-from economy.measures import MEASURES
+from economy.measures import MEASURE
 from economy.scenario import Scenario
 from economy.units import decimal_text
 from runs.divergence import ORDER, Sides, first_difference
@@ -29,7 +29,6 @@ HEADLINES: Final = (
     "gdp_production", "gdp_real", "consumer_price_index", "unemployment", "gini_income", "gini_wealth",
     "government_debt", "bankruptcies",
 )  # fmt: skip
-_MEASURES: Final = {measure.name: measure for measure in MEASURES}
 
 
 @dataclass(frozen=True)
@@ -203,10 +202,10 @@ def render(found: Comparison) -> str:
     lines += ["", f"{'mean of the last year':<28}{'a':>24}{'b':>24}{'difference':>12}"]
     for name in HEADLINES:
         a, b = (sum(values[-QUARTERS:]) // max(1, len(values[-QUARTERS:])) for values in found.series(name))
-        told = [_MEASURES[name].text(value) for value in (a, b)]
+        told = [MEASURE[name].text(value) for value in (a, b)]
         lines.append(f"{name:<28}{told[0]:>24}{told[1]:>24}{_percent(a, b):>12}")
     lines += ["", f"{'closing price':<28}{'a':>24}{'b':>24}{'difference':>12}"]
-    price = _MEASURES["closing_price"].text
+    price = MEASURE["closing_price"].text
     lines += [f"{symbol:<28}{price(a):>24}{price(b):>24}{_percent(a, b):>12}" for symbol, a, b in found.prices()]
     lines += ["", f"{'net worth by role':<28}{'a':>24}{'b':>24}{'difference':>12}"]
     lines += [

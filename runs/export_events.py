@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from economy import events as e
 from economy.errors import InputError
 from economy.events import Rows
 from economy.instruments import Instrument
-from economy.units import MONEY_SCALE
+from runs.event_scales import EventScales
 from runs.extsort import ExternalSort
 from runs.formats import write_table
 from runs.tapes.columns import texts_of
@@ -36,11 +37,12 @@ OnProgress = Callable[[int, int], None]  # (records read, records to read)
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     e.TradeExecuted.name: (
         "instrument", "seq", "tick", "price", "quantity", "maker_order", "taker_order", "maker_agent", "taker_agent",
-        "taker_side",
+        "taker_side", "use", "tax",
     )
 }  # fmt: skip
 _SUBMITTED: Final = canonical.DECISION_TYPES + canonical.ORDER_TYPES + canonical.FLOW_TYPES
 _TEXTS: Final = 4096  # records with texts in a block
+_EXACT: Final = Context(prec=60)  # figures have up to 38 digits
 
 
 def export_events(
@@ -155,22 +157,16 @@ class EventTable:
         )
 
     def _is_text(self, field: Field) -> bool:
-        whole = field.type in ("long", "int") and self._scale(field) is None
+        whole = field.type in ("long", "int") and not self._scales.counts(field)
         return not whole or (field.name == "instrument" and self._of_market)
 
     @property
     def _of_market(self) -> bool:
         return any(field.name == "instrument" for field in self.event.fields)
 
-    def _scale(self, field: Field) -> str | None:
-        """Which scale a count has: of prices, of quantities, of money, or none."""
-        if field.unit == "1e-8 of the currency":
-            return "money"
-        if not self._of_market:
-            return None
-        return {"price steps (10^-price_scale)": "price_scale", "lots (10^-quantity_scale)": "quantity_scale"}.get(
-            field.unit
-        )
+    @cached_property
+    def _scales(self) -> EventScales:
+        return EventScales(self.event, self.instruments)
 
     def of_rows(self, rows: Rows) -> Any:
         """A record batch of integer records."""
@@ -182,20 +178,12 @@ class EventTable:
         if field.symbols:
             return pa.array(field.symbols).take(pa.array(values))
         if field.name == "instrument" and self._of_market:
-            return self._of_instrument(values, lambda number, i: str(number) if i is None else i.symbol, pa.string())
-        scale = self._scale(field)
-        if scale == "money":
-            return texts_of(values, np.full(len(values), MONEY_SCALE, np.int64))
-        if scale is not None:
-            # An order for an instrument that is not listed keeps its counts: nothing tells their scale.
-            number = rows[:, self.event.column("instrument")]
-            scales = self._of_instrument(number, lambda _, i: 0 if i is None else getattr(i, scale), pa.int64())
-            return texts_of(values, scales.to_numpy())
+            there, at = np.unique(values, return_inverse=True)
+            names = [self.instruments[n].symbol if n in self.instruments else str(n) for n in there.tolist()]
+            return pa.array(names, pa.string()).take(pa.array(at))
+        if self._scales.counts(field):
+            return texts_of(values, self._scales.of_rows(field, rows))
         return pa.array(values)
-
-    def _of_instrument(self, numbers: Rows, what: Callable[[int, Instrument | None], Any], kind: Any) -> Any:
-        there, at = np.unique(numbers, return_inverse=True)
-        return pa.array([what(n, self.instruments.get(n)) for n in there.tolist()], kind).take(pa.array(at))
 
     def of_records(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
         """Record batches of records with texts, in the order of the log; equal ones in a row are one."""
@@ -218,10 +206,7 @@ class EventTable:
             return record.get("symbol", str(value))
         if isinstance(value, str) or (isinstance(value, int) and not self._is_text(field)):
             return value
-        if isinstance(value, Decimal):
-            return f"{value:f}"
-        scale = self._scale(field)
-        if scale is not None:
-            places = MONEY_SCALE if scale == "money" else record[scale]
-            return f"{Decimal(value).scaleb(-places):.{places}f}"
+        if self._scales.counts(field):
+            places = self._scales.of_record(field, record)
+            return f"{Decimal(value).scaleb(-places, _EXACT):.{places}f}"
         return json.dumps(value)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from economy import events as e
+from economy.errors import InputError
 from economy.events import Account, Role
 from economy.units import decimal_text
 from economy.world import NOBODY, World
@@ -16,6 +17,13 @@ from schemas.log.founding import Founding
 from schemas.log.history import Segment, interventions
 
 _DEPTH = 3  # levels that people are shown
+
+
+def check_cuts(segment: Segment) -> None:
+    """Raises InputError for a tape: it has neither epochs nor accounts."""
+    if segment.started["last_epoch"] < 0:
+        remedy = "it is a tape and has no cuts to be shown at: see --provenance, or `escape export RUN --events NAME`"
+        raise InputError("run", segment.run, remedy)
 
 
 def world_json(world: World, founded: Founding, run: int, tick: int) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
 
+from economy.measures import MEASURE
 from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, progress, settings, using_stack
 from infra.cli.data import report_of
 from infra.cli.ingest import ingest_bitstamp
@@ -71,6 +73,18 @@ def _last_quarter(stream: dict[tuple[int, str, int], int], batch: list[Figure]) 
     ]
 
 
+def _both(figures: Sequence[Mapping[str, str]]) -> Table:
+    """The main figures for people, in the currency and as shares."""
+    table = Table("last quarter")
+    for head in ("by the stream", "by the batch job"):
+        table.add_column(head, overflow="fold", justify="right")
+    table.add_column()
+    for row in figures:
+        stream, batch = (MEASURE[row["indicator"]].text(int(row[by])) for by in ("stream", "batch"))
+        table.add_row(row["indicator"], stream, batch, "equal" if row["stream"] == row["batch"] else "NOT")
+    return table
+
+
 def _show(told: dict[str, Any], seconds: float) -> None:
     """The summary, on stdout."""
     from runs.report import money
@@ -84,10 +98,7 @@ def _show(told: dict[str, Any], seconds: float) -> None:
         shares = [f"{y.gini_income / 1e9:.3f}", f"{y.gini_wealth / 1e9:.3f}", f"{y.unemployment / 1e7:.1f} %"]
         table.add_row(str(y.year), *gdp, *shares)
     out.print(table)
-    both = Table("last quarter", "by the stream", "by the batch job", "")
-    for row in told["gdp"]:
-        both.add_row(row["indicator"], row["stream"], row["batch"], "equal" if row["stream"] == row["batch"] else "NOT")
-    out.print(both)
+    out.print(_both(told["gdp"]))
     run, tape = told["run"], told["tape"]
     out.print(f"stream and batch agree in all {told['figures_equal']:,} figures")
     out.print(f"tape     {tape['matched']} of {tape['prints']} trades of the exchange reproduced, run {tape['run']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from rich.table import Table
 
 from economy.errors import InputError
+from economy.measures import MEASURE
 from infra.cli.common import Json, Namespace, State, emit, guarded, out, progress, settings, using_stack
 
 if TYPE_CHECKING:  # Spark is imported by those who need it
@@ -17,6 +19,7 @@ if TYPE_CHECKING:  # Spark is imported by those who need it
     from jobs.main import OnProgress, Outcome
 
 _LIST = "list"
+_NUMBER = re.compile(r"-?[0-9][0-9,]*(\.[0-9]+)?")
 
 
 @guarded
@@ -84,17 +87,23 @@ def job(
         emit(told)
     else:
         if told["shown"]:
-            out.print(table_of_rows(told["shown"]))
+            out.print(table_of_rows([_for_people(row) for row in told["shown"]]))
         where = f"published to {told['table']}" if told["published"] else "not published"
         print(f"{name}: {told['rows']} rows, {where}")
     outcome.check()
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the value of a known indicator in the currency, as a share or as it is."""
+    measure = MEASURE.get(row.get("indicator", ""))
+    return row if measure is None or "value" not in row else row | {"value": measure.text(int(row["value"]))}
 
 
 def table_of_rows(rows: Sequence[dict[str, Any]]) -> Table:
     """Rows for people: numbers to the right."""
     table = Table(box=None, pad_edge=False)
     for column, value in rows[0].items():
-        numeric = isinstance(value, int) or (isinstance(value, str) and value.removeprefix("-").isdigit())
+        numeric = isinstance(value, int) or (isinstance(value, str) and _NUMBER.fullmatch(value) is not None)
         table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))

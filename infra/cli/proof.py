@@ -99,6 +99,7 @@ def show(
             told = shown.provenance(segments)
             tell(told, json_)
             return
+        shown.check_cuts(own)
         ticks = own.started["epoch_ticks"]
         newest = own.last if own.clock.finished else max(-1, own.clock.granted - CREDIT - 1)
         tick = (newest + 1) * ticks if at_tick is None else at_tick

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -18,7 +19,7 @@ from runs.export_events import export_events
 from runs.ingest import ingest
 from runs.log import find_run
 from runs.tapes.flow import Batch
-from runs.tapes.table import Scales, TableTape
+from runs.tapes.table import COLUMNS, Scales, TableTape
 from schemas.log import topics
 from tests.integration.commands import answer, escape, refused
 from tests.lobster import synthetic, write
@@ -115,7 +116,8 @@ def test_the_trades_of_a_tape_come_out_as_the_facade_makes_them(
             row[f"{side}_order"] = names[int(row[f"{side}_order"])]
             row[f"{side}_agent"] = agents[int(row[f"{side}_agent"])]
     expected, _ = facade_trades(ROWS)
-    assert list(rows[0]) == list(expected[0])
+    assert list(rows[0]) == [*expected[0], "use", "tax"]
+    assert {(row.pop("use"), row.pop("tax")) for row in rows} == {("none", "0.00000000")}
     assert _trades(rows) == expected
     assert count == len(expected)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -159,6 +161,51 @@ def test_the_command_line_of_exports(state: str, told: dict[str, object], tmp_pa
     refused(escape("export", run, "run.csv"), 2, "run.csv", "--events")
     refused(escape("export", run, str(file), "--events", "TradeExecuted"), 2, "--events")
     refused(escape("import", str(table)), 2, "no Avro container")
+
+
+def test_what_is_no_file_is_written_into_and_never_read(state: str, told: dict[str, object], tmp_path: Path) -> None:
+    run, table, fifo = str(told["run"]), tmp_path / "trades.csv", tmp_path / "fifo"
+    answer("export", run, "--events", "TradeExecuted", "--out", str(table), "--json", **settings(state))
+    for name in ("-", "/dev/stdout"):
+        code, out, err = escape("export", run, "--events", "TradeExecuted", "--out", name, "--json", **settings(state))
+        assert (code, out) == (0, table.read_text())
+        assert f'"file": "{name}"' in err
+    refused(escape("export", run, "--out", "-", **settings(state)), 2, "--out", "--events")
+    os.mkfifo(fifo)
+    for command in (
+        ("ingest", "tape", str(fifo)),
+        ("ingest", "lobster", str(fifo)),
+        ("import", str(fifo)),
+        ("job", "gdp", "--file", str(fifo)),
+    ):
+        refused(escape(*command, **settings(state)), 2, "it is a pipe")
+    refused(escape("run", str(fifo), "--carrier", "local", **settings(state)), 2, "TOML file")
+
+
+def test_a_tape_is_told_from_a_simulation(state: str, told: dict[str, object]) -> None:
+    run = str(told["run"])
+    refused(escape("accounts", run, **settings(state)), 2, f"run = {run}", "it is a tape")
+    refused(escape("show", run, "--at-tick", "0", **settings(state)), 2, f"run = {run}", "it is a tape")
+    refused(escape("show", run, **settings(state)), 2, f"run = {run}", "it is a tape")
+    assert answer("show", run, "--provenance", "--json", **settings(state))["run"] == told["run"]
+
+
+@pytest.mark.parametrize("name", ["per_agent", "unique"])
+def test_ids_of_each_agent_give_the_trades_of_ids_of_the_file(name: str, state: str, tmp_path: Path) -> None:
+    rows = []
+    for n in range(300):  # ids fall for every agent, and are those of all others where they are theirs alone
+        agent, price, side = n % 7, 97 + (n * 5) % 7, "buy" if n % 2 else "sell"
+        order = 500 - n // 7 if name == "per_agent" else n
+        row = (n, agent, order, "XYZ", "submit", side, "limit", "gtc", "false", price, 1 + n % 3)
+        rows.append(dict(zip(COLUMNS, map(str, row), strict=True)))
+    path = write_csv(tmp_path / "tape.csv", rows)
+    done = answer("ingest", "tape", str(path), "--no-store", "--json", **settings(state))
+    assert (done["rejected"], done["trades"]) == (0, _naive_trades(rows))
+
+
+def _naive_trades(rows: list[dict[str, str]]) -> int:
+    found, _ = facade_trades([row | {"instrument": "DOGE", "order": str(n)} for n, row in enumerate(rows)])
+    return len(found)
 
 
 def test_an_interrupted_tape_is_an_aborted_run(broker: Broker, namespace: str, tmp_path: Path) -> None:

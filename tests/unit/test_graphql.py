@@ -292,6 +292,16 @@ def test_every_example_of_graphiql_is_answered(client: Client) -> None:
             client.ask(example["query"], run="7")
 
 
+def test_what_a_post_does_not_serve_is_told_for_what_it_is(client: Client) -> None:
+    for query, word in (
+        ("mutation { delete(run: 7) { id } }", "no mutations"),
+        ("subscription { progress(run: 7) { state } }", "by websocket"),
+    ):
+        answer = client.post(query)
+        assert answer.status_code == 400
+        assert word in answer.json()["errors"][0]["message"]
+
+
 def test_subscriptions_follow_a_run_to_its_end(client: Client, tables: LocalTables) -> None:
     progress, windows = "progress(run: 8) { state windows digest }", "windows(run: 8) { number }"
     with client.subscribe(progress, windows) as socket:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from economy.errors import InputError
+from economy.scenario import load_scenario
 from infra.components import tables_of
 from infra.settings import Settings, load_settings
 from schemas.log.topics import Replicas
@@ -93,3 +95,46 @@ def test_who_only_reads_needs_no_password_of_the_writer() -> None:
     assert (writer.user, reader.user) == ("w", "r")
     writer, reader = tables_of(load_settings(clickhouse_reader_url="http://r:2@h:8123/d"), 0)
     assert (writer, reader.user) == (None, "r")
+
+
+BROKEN = [
+    (b"\xef\xbb\xbfyears = 1\n", "byte order mark"),
+    ("years = 1\n".encode("utf-16"), "UTF-16"),
+    (b"years = 1\n# H\xe4ndler\n", "line 2 is not UTF-8"),
+    (b"years = \x00\n", "correct the TOML"),
+    (b"years = " + b"[" * 100_000, "nested too deeply"),
+    (b"years = " + b"9" * 5_000, "correct the TOML"),
+]
+
+
+@pytest.mark.parametrize(("content", "word"), BROKEN)
+@pytest.mark.parametrize("name", ["escape.toml", "scenario.toml"])
+def test_a_file_that_cannot_be_toml_says_why(name: str, content: bytes, word: str) -> None:
+    Path(name).write_bytes(content)
+    read = load_settings if name == "escape.toml" else lambda: load_scenario(name)
+    with pytest.raises(InputError, match=word) as raised:
+        read()
+    assert name in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_settings_file_that_cannot_be_read_is_not_passed_over() -> None:
+    path = Path("escape.toml")
+    for make, word in (
+        (path.mkdir, "a folder"),
+        (lambda: os.mkfifo(path), "a pipe"),
+        (lambda: path.symlink_to("nowhere"), "No such file"),
+        (lambda: path.symlink_to("/dev/null"), "a device"),
+    ):
+        make()
+        with pytest.raises(InputError, match=f"settings file.*{word}"):
+            load_settings()
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert load_settings().shards == 2
+
+
+def test_a_scenario_that_is_no_regular_file_is_refused_at_once() -> None:
+    os.mkfifo("scenario.toml")
+    for name in ("scenario.toml", ".", "/dev/null", "nowhere"):
+        with pytest.raises(InputError, match=r"give the path of a TOML file or one of: .*village"):
+            load_scenario(name)
