@@ -131,23 +131,27 @@ class OrderBook:
     `breaker_bp` from it starts a call of `halt_ticks` instead, and trading opens behind a call of `open_ticks`. A call
     takes in limit orders (good till cancelled or to a tick) and cancels, and rejects everything else as halted. When
     its last tick is over (see `advance`), an auction ends it, whose price is the new reference; where nothing traded,
-    the midpoint of the book is. 0 switches each off.
+    the midpoint of the book is. 0 switches each off. With `auction_pressure` the side of the surplus decides between
+    equal prices of an auction before the reference price does.
     Raises InputError for parameters that cannot be.
     """
 
     def __init__(
         self, *, reference_price: int = 0, band_bp: int = 0, breaker_bp: int = 0, halt_ticks: int = 0,
-        open_ticks: int = 0,
+        open_ticks: int = 0, auction_pressure: bool = False,
     ) -> None:  # fmt: skip
         check_protection(reference_price, band_bp, breaker_bp, halt_ticks, open_ticks)
-        self._protection = (band_bp, breaker_bp, halt_ticks)
         self._books = Books(1)
         self._books.set_reference(0, reference_price)
-        self._books.protect(0, *self._protection, tick_size=1)
+        self._protect(band_bp, breaker_bp, halt_ticks, auction_pressure)
         if open_ticks:
             self._books.begin_call(0, open_ticks - 1)
         self._order_ids = OrderIds()
         self._now = 0
+
+    def _protect(self, band_bp: int, breaker_bp: int, halt_ticks: int, pressure: int) -> None:
+        self._protection = (band_bp, breaker_bp, halt_ticks, int(pressure))
+        self._books.protect(0, band_bp, breaker_bp, halt_ticks, tick_size=1, pressure=bool(pressure))
 
     def add(
         self, *, order: int, agent: int, side: Side, quantity: int, price: int | None = None,
@@ -246,8 +250,7 @@ class OrderBook:
     def restore(cls, snapshot: Snapshot) -> OrderBook:
         """A book that goes on exactly as the one that was saved."""
         book = cls()
-        band_bp, breaker_bp, halt_ticks = book._protection = tuple(snapshot["protection"].tolist())
-        book._books.protect(0, band_bp, breaker_bp, halt_ticks, tick_size=1)
+        book._protect(*snapshot["protection"].tolist())
         book._now = int(snapshot["now"][0])
         book._order_ids.load(snapshot["ids"])
         book._books.restore(0, snapshot["head"], snapshot["bids"], snapshot["asks"])

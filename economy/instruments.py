@@ -33,7 +33,9 @@ class Instrument:
     `item` is the product of a good or service and the issuer of an equity. `fixing_ticks` is the interval of PriceFixed
     (0 = never), `band_bp` the half-width of the price band around the reference price in 0.0001 (0 = none). A trade
     that would print more than `breaker_bp` from the reference halts trading for `halt_ticks` instead (0 = never).
-    Trading opens with an auction behind `open_ticks` ticks (0 = at once). Raises InputError for what cannot be.
+    Trading opens with an auction behind `open_ticks` ticks (0 = at once). `auction_pressure`: 1 = the side of the
+    surplus decides between equal prices of an auction before the reference price does. Raises InputError for what
+    cannot be.
     """
 
     instrument: int
@@ -51,6 +53,7 @@ class Instrument:
     breaker_bp: int = 0
     halt_ticks: int = 0
     open_ticks: int = 0
+    auction_pressure: int = 0
 
     def __post_init__(self) -> None:
         if self.price_scale < 0 or self.quantity_scale < 0 or self.price_scale + self.quantity_scale > MONEY_SCALE:
@@ -65,6 +68,8 @@ class Instrument:
         for name in ("fixing_ticks", "instrument"):
             if getattr(self, name) < 0:
                 raise InputError(name, getattr(self, name), "use zero or a positive number")
+        if self.auction_pressure not in (0, 1):
+            raise InputError("auction_pressure", self.auction_pressure, "use 0 or 1")
         check_protection(self.reference_price, self.band_bp, self.breaker_bp, self.halt_ticks, self.open_ticks)
 
     @property

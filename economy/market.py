@@ -72,7 +72,7 @@ class Market:
         self._turnover = np.zeros((len(ids), 4), np.int64)
         for slot, i in enumerate(self.instruments):
             self._books.set_reference(slot, i.reference_price)
-            self._books.protect(slot, i.band_bp, i.breaker_bp, i.halt_ticks, i.tick_size)
+            self._books.protect(slot, i.band_bp, i.breaker_bp, i.halt_ticks, i.tick_size, bool(i.auction_pressure))
             if i.open_ticks:
                 self._books.begin_call(slot, i.open_ticks - 1)
 

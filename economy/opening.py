@@ -165,6 +165,7 @@ class Opening:
                     len(products) + k, symbol, InstrumentClass.EQUITY, item=issuer, quantity_scale=0,
                     fixing_ticks=self.scenario.time.round_ticks, reference_price=price, band_bp=stocks.band_bp,
                     breaker_bp=stocks.breaker_bp, halt_ticks=stocks.halt_ticks, open_ticks=stocks.open_ticks,
+                    auction_pressure=int(stocks.auction_pressure),
                 )
             )  # fmt: skip
         return found

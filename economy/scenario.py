@@ -171,6 +171,7 @@ class StockConfig(_Frozen):
     breaker_bp: int = Field(default=0, ge=0, le=10_000, description="a trade further away halts the share, 0.0001")
     halt_ticks: int = Field(default=0, ge=0, le=10_000, description="length of the call behind a halt")
     open_ticks: int = Field(default=0, ge=0, le=10_000, description="length of the call before a share opens")
+    auction_pressure: bool = Field(default=False, description="auctions weigh the side of the surplus, as exchanges do")
 
 
 class Scenario(_Frozen):

@@ -46,7 +46,8 @@ AGENT_COLUMNS: Final = "run, agent, name, toString(role) AS role"
 BALANCE_COLUMNS: Final = "run, window, agent, toString(account) AS account, item, quantity"
 INSTRUMENT_COLUMNS: Final = (
     "run, instrument, symbol, toString(instrument_class) AS instrument_class, item, currency, price_scale, "
-    "quantity_scale, tick_size, lot_size, reference_price, fixing_ticks, band_bp, breaker_bp, halt_ticks, open_ticks"
+    "quantity_scale, tick_size, lot_size, reference_price, fixing_ticks, band_bp, breaker_bp, halt_ticks, open_ticks, "
+    "auction_pressure"
 )
 
 

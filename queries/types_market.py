@@ -42,6 +42,9 @@ class Instrument(Record):
     )
     halt_ticks: BigInt = column("Length of the call auction that such a halt begins; unit: ticks")
     open_ticks: BigInt = column("Length of the call auction with which trading opens, 0 = none; unit: ticks")
+    auction_pressure: BigInt = column(
+        "1 = the side of the surplus decides between equal prices of an auction before the reference price does"
+    )
 
 
 @strawberry.type(description="A stock of an agent at the end of a window.")

@@ -49,7 +49,9 @@ class Books:
         self._views()
         self.order_room = self.node_room = 0
         self.reserve(orders, 2 * instruments + 16)
-        self._rules = np.zeros((instruments, 3), np.int64)  # band and breaker in 0.0001, tick size
+        self._rules = np.zeros(
+            (instruments, 4), np.int64
+        )  # band and breaker in 0.0001, tick size, pressure in auctions
         self._rules[:, 2] = 1
         for slot in range(instruments):
             line = slot * HW
@@ -114,10 +116,12 @@ class Books:
         return np.concatenate(out) if out else _NO_EVENTS
 
     # ---- bands, breakers and calls
-    def protect(self, slot: int, band_bp: int, breaker_bp: int, halt_ticks: int, tick_size: int) -> None:
+    def protect(
+        self, slot: int, band_bp: int, breaker_bp: int, halt_ticks: int, tick_size: int, pressure: bool = False
+    ) -> None:
         """Width of the price band and of the range in which trades print, in 0.0001 of the reference (0 = unbounded),
-        length of a halt, and the grid of auction prices."""
-        self._rules[slot] = band_bp, breaker_bp, tick_size
+        length of a halt, the grid of auction prices, and whether the side of the surplus decides between them."""
+        self._rules[slot] = band_bp, breaker_bp, tick_size, pressure
         self.heads[slot * HW + 15] = halt_ticks
         self.set_reference(slot, self.reference(slot))
 
@@ -128,7 +132,7 @@ class Books:
     def set_reference(self, slot: int, price: int) -> None:
         """Set the reference price, and with it the band and the range in which trades print."""
         line = slot * HW
-        band_bp, breaker_bp, _ = self._rules[slot].tolist()
+        band_bp, breaker_bp, _, _ = self._rules[slot].tolist()
         self.heads[line + 23] = price
         # The two outermost prices at each end mean other things to the kernel.
         self.heads[line + 6 : line + 8] = price_range(price, band_bp) if band_bp else (MIN + 2, MAX - 2)
@@ -163,9 +167,9 @@ class Books:
         stays = np.ones(len(rows), np.bool_)
         stays[gone] = False
         bids, asks = (rows[stays & (side == k)][:, [0, 3]] for k in (0, 1))
-        return np.ascontiguousarray(rows[gone][:, 1:3]), clearing(
-            bids, asks, self.reference(slot), int(self._rules[slot, 2])
-        )
+        _, _, grid, pressure = self._rules[slot].tolist()
+        cleared = clearing(bids, asks, self.reference(slot), grid, bool(pressure))
+        return np.ascontiguousarray(rows[gone][:, 1:3]), cleared
 
     def indicative(self, slot: int) -> Clearing | None:
         """Where the book would clear if a call ended now; None when no bid reaches an ask."""

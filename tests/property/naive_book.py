@@ -27,6 +27,7 @@ class NaiveBook:
     band_bp: int = 0
     breaker_bp: int = 0
     halt_ticks: int = 0
+    pressure: bool = False
     orders: list[Resting] = field(default_factory=list)  # in order of arrival
     out: list[tuple[object, ...]] = field(default_factory=list)
     highest: dict[int, int] = field(default_factory=dict)  # agent -> its highest order id
@@ -70,6 +71,8 @@ class NaiveBook:
 
     def clearing(self, candidates: list[int]) -> tuple[int, int] | None:
         """(price, volume) by trying every candidate."""
+        if self.pressure:
+            return self.pressed(candidates)
         found = []
         for price in candidates:
             demand = sum(o.left for o in self.orders if o.side == 0 and o.price >= price)
@@ -78,6 +81,27 @@ class NaiveBook:
         if not found or min(found)[0] == 0:
             return None
         return min(found)[3], -min(found)[0]
+
+    def pressed(self, grid: list[int]) -> tuple[int, int] | None:
+        """The same with the side of the surplus before the reference price, step by step as exchanges tell it."""
+        left = {}
+        for limit in sorted({o.price for o in self.orders}):
+            demand = sum(o.left for o in self.orders if o.side == 0 and o.price >= limit)
+            supply = sum(o.left for o in self.orders if o.side == 1 and o.price <= limit)
+            left[limit] = (min(demand, supply), demand - supply)
+        most = max((volume for volume, _ in left.values()), default=0)
+        if not most:
+            return None
+        left = {limit: surplus for limit, (volume, surplus) in left.items() if volume == most}
+        least = min(map(abs, left.values()))
+        left = {limit: surplus for limit, surplus in left.items() if abs(surplus) == least}
+        if all(surplus > 0 for surplus in left.values()):
+            return max(left), most
+        if all(surplus < 0 for surplus in left.values()):
+            return min(left), most
+        low = max((limit for limit, surplus in left.items() if surplus > 0), default=min(left))
+        high = min((limit for limit, surplus in left.items() if surplus < 0), default=max(left))
+        return min((abs(price - self.reference), price) for price in grid if low <= price <= high)[1], most
 
     def end_call(self) -> None:
         self.until = None

@@ -3,31 +3,79 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from economy.auction import clearing, price_range, self_crossing
 from economy.book import OrderBook
-from economy.events import Side
+from economy.events import InstrumentClass, OrderCancelRequested, OrderSubmitted, Side, TradingResumed
+from economy.instruments import Instrument
+from economy.market import Market
 from tests.property.naive_book import NaiveBook, Resting
 
 orders = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 40), st.integers(1, 9)), max_size=30)
 
 
 @settings(max_examples=500, deadline=None)
-@given(orders, st.integers(0, 45), st.sampled_from((1, 5)))
-def test_the_price_is_the_best_of_all_prices(found, reference, tick_size):
-    naive = NaiveBook(reference=reference)
+@given(orders, st.integers(0, 45), st.sampled_from((1, 5)), st.booleans())
+def test_the_price_is_the_best_of_all_prices(found, reference, tick_size, pressure):
+    naive = NaiveBook(reference=reference, pressure=pressure)
     for n, (side, price, quantity) in enumerate(found):
         naive.orders.append(Resting(n, n, side, price * tick_size, quantity, 0, 0, 0))
     sides = [np.array([(o.price, o.left) for o in naive.best_first(side)], np.int64).reshape(-1, 2) for side in (0, 1)]
     expected = naive.clearing([price * tick_size for price in range(1, 42)])
-    cleared = clearing(*sides, reference, tick_size)
+    cleared = clearing(*sides, reference, tick_size, pressure)
     assert (None if cleared is None else (cleared.price, cleared.volume)) == expected
     if cleared is not None:
         demand = sum(o.left for o in naive.orders if o.side == 0 and o.price >= cleared.price)
         supply = sum(o.left for o in naive.orders if o.side == 1 and o.price <= cleared.price)
         assert cleared.imbalance == demand - supply
+
+
+# "Price determination in auctions" of Xetra's market model: bids and asks, then (reference price, auction price). What
+# is at market there stands here far beyond all limits. Where the reference lies between two limits, editions differ.
+XETRA = {
+    "one limit": ([(202, 200), (201, 200), (200, 300)], [(197, 400), (198, 200), (200, 100)], [(0, 200), (300, 200)]),
+    "surplus of bids": ([(202, 400), (201, 200)], [(198, 200), (199, 300)], [(0, 201), (199, 201), (300, 201)]),
+    "surplus of asks": ([(202, 300), (201, 200)], [(198, 200), (199, 400)], [(0, 199), (201, 199), (300, 199)]),
+    "surplus on both sides": ([(9999, 100), (199, 100)], [(1, 100), (202, 100)], [(199, 199), (202, 202), (203, 202)]),
+    "no surplus": ([(202, 300), (201, 200)], [(198, 200), (199, 300)], [(198, 199), (199, 199), (202, 201)]),
+}
+
+
+@pytest.mark.parametrize("example", XETRA)
+def test_under_pressure_the_price_is_that_of_xetras_examples(example):
+    bids, asks, expected = XETRA[example]
+    for reference, price in expected:
+        cleared = clearing(np.array(bids), np.array(asks), reference, pressure=True)
+        assert cleared.price == price, reference
+        book = OrderBook(reference_price=reference, open_ticks=5, auction_pressure=True)
+        for n, (side, (limit, quantity)) in enumerate([(Side.BUY, o) for o in bids] + [(Side.SELL, o) for o in asks]):
+            book.add(order=n, agent=n, side=side, price=limit, quantity=quantity)
+        book = OrderBook.restore(book.snapshot())
+        assert book.auction() == cleared
+        outcome = book.advance(5)
+        assert {trade.price for trade in outcome.trades} == {price}
+        assert sum(trade.quantity for trade in outcome.trades) == cleared.volume
+
+
+def test_without_the_option_the_reference_price_comes_first():
+    for example, reference, price in (("surplus of bids", 199, 199), ("surplus of asks", 201, 201)):
+        bids, asks, _ = XETRA[example]
+        assert clearing(np.array(bids), np.array(asks), reference).price == price
+        market = Market(1, 1, 1, [Instrument(0, "X", InstrumentClass.EQUITY, reference_price=reference, open_ticks=5)])
+        o = OrderSubmitted
+        rows = np.zeros((len(bids) + len(asks), o.width), np.int64)
+        rows[:, o.AGENT] = rows[:, o.ORDER] = rows[:, o.N] = np.arange(len(rows))
+        rows[:, o.SIDE] = np.repeat([0, 1], [len(bids), len(asks)])
+        rows[:, [o.PRICE, o.QUANTITY]] = bids + asks
+        late = rows[:1].copy()
+        late[:, [o.TICK, o.AGENT]] = 6, 99
+        events = market.match_free(
+            np.concatenate((rows, late)), np.zeros((0, OrderCancelRequested.width), np.int64), np.arange(len(rows) + 1)
+        )
+        assert events[TradingResumed.name][0, TradingResumed.PRICE] == price
 
 
 @settings(max_examples=300, deadline=None)
@@ -62,9 +110,10 @@ def test_prices_at_the_ends_of_int64_clear_exactly():
         max_size=40,
     ),
     st.integers(80, 120),
+    st.booleans(),
 )
-def test_an_auction_trades_at_one_price_with_priority_and_leaves_no_cross(found, reference):
-    book = OrderBook(reference_price=reference)
+def test_an_auction_trades_at_one_price_with_priority_and_leaves_no_cross(found, reference, pressure):
+    book = OrderBook(reference_price=reference, auction_pressure=pressure)
     book.halt()
     limits, priority = {}, {}
     for n, (agent, side, price, quantity) in enumerate(found):

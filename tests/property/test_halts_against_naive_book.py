@@ -35,11 +35,13 @@ guarded = st.builds(
     breaker_bp=st.sampled_from((100, 200, 300)),
     halt_ticks=st.integers(1, 7),
     open_ticks=st.sampled_from((0, 0, 4, 9)),
+    auction_pressure=st.integers(0, 1),
 )
 
 
 def naive_of(listed: Instrument) -> NaiveBook:
     naive = NaiveBook(listed.reference_price, listed.band_bp, listed.breaker_bp, listed.halt_ticks)
+    naive.pressure = bool(listed.auction_pressure)
     naive.until = listed.open_ticks - 1 if listed.open_ticks else None
     return naive
 

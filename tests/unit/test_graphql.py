@@ -143,12 +143,12 @@ def test_from_a_trade_to_its_decision_in_one_statement_per_kind(client: Client, 
 
 def test_an_instrument_tells_its_rules_of_trading(client: Client, tables: LocalTables) -> None:
     asked = "orders(first: 1, instrument: 1) { nodes { instrument { %s } } }"
-    fields = "referencePrice fixingTicks bandBp breakerBp haltTicks openTicks"
+    fields = "referencePrice fixingTicks bandBp breakerBp haltTicks openTicks auctionPressure"
     run = client.ask("{ run(id: 7) { " + asked % fields + " } }")["run"]
     listed = tables.rows("SELECT * FROM instrument_listed WHERE run = 7 AND instrument = 1", {})[0]
     assert run["orders"]["nodes"][0]["instrument"] == {
         "referencePrice": str(listed["reference_price"]), "fixingTicks": "100", "bandBp": "2000", "breakerBp": "1000",
-        "haltTicks": "50", "openTicks": "20",
+        "haltTicks": "50", "openTicks": "20", "auctionPressure": "0",
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+ALTER TABLE instrument_listed ADD COLUMN IF NOT EXISTS `auction_pressure` Int64 COMMENT '1 = the side of the surplus decides between equal prices of an auction before the reference price does' AFTER `open_ticks`;
