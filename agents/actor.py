@@ -29,7 +29,7 @@ from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, 
 from schemas.log import snapshots
 from schemas.log.assembly import OPENING, EpochAssembler
 from schemas.log.batchwriter import BatchWriter
-from schemas.log.clocklog import ClockLog
+from schemas.log.clocklog import ClockLog, read_clock
 from schemas.log.follower import Follower
 from schemas.log.reader import Place, end_offsets, read_all
 from schemas.log.recordbatch import HEAD
@@ -42,6 +42,7 @@ _FAMILIES: Final = (
     (FLOWS, ChainScope.FLOWS, canonical.FLOW_TYPES, canonical.AGENT),
     (ORDERS, ChainScope.ORDERS, canonical.ORDER_TYPES, e.OrderSubmitted.INSTRUMENT),
 )
+COUNTS: Final = ("decisions", "flows", "orders", "trades")
 _WORKER_OF: Final = 1024  # shards per run in a snapshot's owner number
 
 
@@ -68,10 +69,10 @@ class ShardLoop:
         self.config = config
         self.incarnation = time.time_ns() // 1_000_000
         self.clock = ClockLog(config.run)
-        self.counts = np.zeros(4, np.int64)  # decisions, flows, orders, trades
+        self.counts = np.zeros(len(COUNTS), np.int64)
         self.cut = OPENING - 1
         self.doing = "start"
-        self.finished = False
+        self.finished = self.stopped = False
         self.stopping = False
         self._marks: dict[tuple[str, int], int] = {}
         self._flows = topic(config.namespace, FLOWS)
@@ -100,12 +101,7 @@ class ShardLoop:
         self.model: Model = model_of(started["environment"]["model"], started["scenario"], started["seed"])
         for family, count in ((FLOWS, self.flow_partitions), (TRADES, self.partitions)):
             start |= {(family, p): started["start_offsets"][family][p] for p in range(count)}
-        values = [
-            value
-            for chunk in read_all(config.bootstrap, config.namespace, [(AGENT_SNAPSHOTS, 0)])
-            for value in chunk.values
-        ]
-        found = snapshots.newest(values, self.owner)
+        found = snapshots.newest(_snapshots(config.bootstrap, config.namespace), self.owner)
         if found is not None:
             _, state = found
             start |= self._load(state)
@@ -265,11 +261,27 @@ class ShardLoop:
 
     def status(self) -> dict[str, Any]:
         """Progress for people."""
-        decisions, flows, orders, trades = (int(v) for v in self.counts)
         return {
             "shard": self.config.shard, "pid": os.getpid(), "cut": self.cut, "doing": self.doing,
-            "finished": self.finished, "decisions": decisions, "flows": flows, "orders": orders, "trades": trades,
+            "finished": self.finished, "stopped": self.stopped,
+            **dict(zip(COUNTS, self.counts.tolist(), strict=True)),
         }  # fmt: skip
+
+
+def _snapshots(bootstrap: str, namespace: str) -> list[bytes]:
+    return [value for chunk in read_all(bootstrap, namespace, [(AGENT_SNAPSHOTS, 0)]) for value in chunk.values]
+
+
+def counts_on_log(bootstrap: str, namespace: str, run: int, shards: int) -> Rows | None:
+    """A row of COUNTS for each shard of a finished run, from its last snapshots; None while one is not there yet."""
+    (last_epoch,) = {c.started["last_epoch"] for c in [read_clock(bootstrap, namespace, run)] if c.started}
+    values, counts = _snapshots(bootstrap, namespace), []
+    for shard in range(shards):
+        found = snapshots.newest(values, run * _WORKER_OF + shard)
+        if found is None or int(found[1]["loop/cut"][0]) != last_epoch:
+            return None
+        counts.append(found[1]["loop/counts"])
+    return np.array(counts, np.int64)
 
 
 def send_snapshot(
@@ -328,7 +340,7 @@ class ShardActor:
             self.loop.run()
         except StoppedError as error:
             log.warning("shard %d ends: %s", self.loop.config.shard, error)
-            self.loop.doing = str(error)
+            self.loop.doing, self.loop.stopped = error.message, True
         except BaseException as error:
             log.critical("shard %d ends while: %s", self.loop.config.shard, self.loop.doing, exc_info=error)
             logging.shutdown()

@@ -12,7 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import psutil
+
 from economy.errors import SetupError
+
+VITAL: Final = ("gcs_server", "raylet")  # without its agents a raylet ends by itself; Ray's others nobody misses
 
 AUTO: Final = "auto"  # Ray's word for the cluster that this machine is a node of
 _LOOPBACK: Final = ("127.0.0.1", "localhost")
@@ -124,3 +128,16 @@ def stop_ray() -> None:
     import ray
 
     ray.shutdown()
+
+
+def vital_processes() -> list[psutil.Process]:
+    """The processes, started by this one, without which Ray does nothing; none where a cluster was joined."""
+    return [child for child in psutil.Process().children() if not ended(child) and child.name() in VITAL]
+
+
+def ended(process: psutil.Process) -> bool:
+    """True for a process that runs no more, a zombie included."""
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

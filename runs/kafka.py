@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,15 +12,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agents.actor import ShardConfig, start_actor
-from economy.errors import EscapeError, InterruptionError, ProtocolError
+from agents.actor import COUNTS, ShardConfig, counts_on_log
+from economy.errors import EscapeError, InterruptionError, ProtocolError, SetupError
 from runs.local import RunResult
 from runs.protocol import RunSpec, close_run
+from runs.rayhost import RayHost, RayLostError
 from runs.settings import ClockSettings
 from schemas.log.clocklog import DELETED, read_clock
 from schemas.log.writer import LogWriter
 from telemetry.logs import bound
+
+log = logging.getLogger("escape.run")
 
 
 @dataclass(frozen=True)
@@ -36,30 +41,41 @@ class Progress:
 
 
 _CLOCK_DEATHS: Final = 10  # without a single grant in between
+_RAY_DEATHS: Final = 5  # without a single cut in between
+_ABSENT_SECONDS: Final = 120.0  # without a word of a shard that Ray should have started again
+_STILL_SECONDS: Final = 300.0  # without a cut, while shards give up and start again every 120 s
 OnProgress = Callable[[Progress], None]
+Status = dict[str, Any]
 
 
 class StreamRun:
     """One run on the stream. `wait` returns its result; `abort` ends it with RunAborted on the log."""
 
     def __init__(
-        self, bootstrap: str, namespace: str, spec: RunSpec, folder: Path, snapshot_every: int = 100, pace: int = 0
-    ) -> None:
-        self.bootstrap, self.namespace, self.spec = bootstrap, namespace, spec
+        self, bootstrap: str, namespace: str, spec: RunSpec, folder: Path, host: RayHost, snapshot_every: int = 100,
+        pace: int = 0, tell: Callable[[str], None] = log.warning,
+    ) -> None:  # fmt: skip
+        """`tell` is given the line of what was mended, for whoever watches."""
+        self.bootstrap, self.namespace, self.spec, self.host = bootstrap, namespace, spec, host
         self._folder = folder / f"run-{spec.run}"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._pace = pace
+        self._pace, self._tell = pace, tell
+        self._snapshot_every = snapshot_every
         self._shape: tuple[int, int] | None = None  # (last epoch, ticks per epoch), known once the clock has started
-        self.began = time.monotonic()
+        self._clock_deaths, self._granted = 0, -2
+        self._ray_deaths, self._generation = 0, 0
+        self._cuts = -1  # of all shards together, when something moved last
+        self.began = self._moved = self._whole = time.monotonic()  # whole: every shard has answered
         self.clock = self._start_clock()
-        self.actors = [
-            start_actor(
-                ShardConfig(bootstrap, namespace, spec.run, shard, snapshot_every),
-                str(self._folder / f"shard-{shard}.jsonl"),
-            )
-            for shard in range(spec.shards)
-        ]
+        try:
+            try:
+                self._start_shards()
+            except RayLostError as error:
+                self._renew_ray(error)
+        except InterruptionError as error:
+            raise self._left_open(error) from error
 
+    # ---- the run's processes
     def _start_clock(self) -> subprocess.Popen[bytes]:
         path = self._folder / "spec.json"
         path.write_text(json.dumps(asdict(self.spec)))
@@ -72,88 +88,186 @@ class StreamRun:
             log_folder=self._folder,
         )
         bound(self._folder / "clock.log")
-        with open(self._folder / "clock.log", "ab") as log:
+        with open(self._folder / "clock.log", "ab") as out:
             return subprocess.Popen(
-                told.command(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                told.command(), stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
             )
+
+    def _end_clock(self) -> None:
+        """End the clock, however deaf it is."""
+        self.clock.terminate()
+        try:
+            self.clock.wait(10)
+        except subprocess.TimeoutExpired:
+            self.clock.kill()
+            self.clock.wait()
+        self._close_pipe()
 
     def _close_pipe(self) -> None:
         if self.clock.stdin is not None:
             self.clock.stdin.close()
 
-    def status(self) -> list[dict[str, Any]]:
-        """Progress of the shards that answer; a restarting one is left out."""
-        import ray
+    def _start_shards(self) -> None:
+        self._generation = self.host.generation
+        self._whole = time.monotonic()
+        self.host.start_shards(
+            [
+                (
+                    ShardConfig(self.bootstrap, self.namespace, self.spec.run, shard, self._snapshot_every),
+                    self._folder / f"shard-{shard}.jsonl",
+                )
+                for shard in range(self.spec.shards)
+            ]
+        )
 
-        found = []
-        for actor in self.actors:
+    def _renew_ray(self, lost: RayLostError) -> None:
+        """Start Ray again, and the shards, which go on from their snapshots.
+
+        Raises InterruptionError when that is of no use.
+        """
+        while True:
+            self._ray_deaths += 1
+            if self._ray_deaths > _RAY_DEATHS:
+                raise InterruptionError(f"Ray dies again and again: {lost.message}", lost.remedy)
+            self._tell(f"{lost.message}; it is started again, and run {self.spec.run} goes on from its snapshots")
             try:
-                found.append(ray.get(actor.status.remote(), timeout=2))
-            except (ray.exceptions.RayError, TimeoutError):  # GetTimeoutError is a TimeoutError
-                continue
-        return found
+                self.host.restart(self._generation)
+                self._start_shards()
+                return
+            except RayLostError as error:
+                lost = error
+            except SetupError as error:
+                raise InterruptionError(error.message, error.remedy) from error
+
+    # ---- waiting
+    def status(self) -> list[Status]:
+        """Progress of the shards that answer; one that is being started again is left out."""
+        try:
+            return self.host.status(self.spec.run)
+        except RayLostError:
+            return []
 
     def wait(
         self, on_progress: OnProgress | None = None, every: float = 0.3, watch: Callable[[], None] | None = None
     ) -> RunResult:
-        """Supervise until RunFinished. Raises ProtocolError when the run was aborted or its clock cannot go on.
+        """Supervise until RunFinished. Raises ProtocolError when the run was aborted.
 
         `watch` is called at every look and may raise: after InterruptionError the run stays open for `escape resume`,
-        after any other error it is aborted with that reason.
+        after any other error it is aborted with that reason. It also stays open when its clock or Ray cannot be kept
+        running, or when nothing moves any more.
         """
-        deaths, granted = 0, -2
-        while True:
-            code = self.clock.poll()
-            if code is not None:
-                self._close_pipe()
-                state = read_clock(self.bootstrap, self.namespace, self.spec.run)
-                if state.aborted is not None:
-                    self.stop_actors()
-                    if state.started is not None:  # whoever gave it up has closed it in his own partition at most
-                        writer = LogWriter(self.bootstrap, self.namespace)
-                        close_run(writer, self.spec.run, self.spec.partitions, self.spec.flow_partitions)
-                    raise ProtocolError(f"run {self.spec.run} was aborted: {state.aborted}", "start another run")
-                if state.finished is not None:
-                    break
-                deaths, granted = (deaths + 1 if state.granted == granted else 1), state.granted
-                if deaths > _CLOCK_DEATHS:
-                    raise ProtocolError(
-                        f"the clock of run {self.spec.run} ends again and again", f"see {self._folder / 'clock.log'}"
-                    )
-                self.clock = self._start_clock()  # it died: a successor goes on from the log
-            if watch:
-                try:
-                    watch()
-                except InterruptionError as error:
-                    self.leave()
-                    raise InterruptionError(
-                        error.message, f"{error.remedy}, then `escape resume {self.spec.run}`"
-                    ) from error
-                except EscapeError as error:
-                    self.abort(error.message)
-                    raise
-            status = self.status()
-            if on_progress and len(status) == self.spec.shards:
-                on_progress(self._progress(status))
-            time.sleep(every)
-        seconds = time.monotonic() - self.began
-        status = self._finished_status()
-        self.stop_actors()
-        total = {key: sum(s[key] for s in status) for key in ("orders", "decisions", "flows")}
-        finished = state.finished
+        finished = None
+        try:
+            while (finished := self._finished()) is None:
+                self._watched(watch)
+                status = self._look()
+                if on_progress and len(status) == self.spec.shards:
+                    on_progress(self._progress(status))
+                time.sleep(every)
+            seconds = time.monotonic() - self.began
+            counts = self._final_counts()
+        except InterruptionError as error:
+            raise self._left_open(error, "resume" if finished is None else "runs show") from error
+        self._stop_shards()
+        decisions, flows, orders = (int(n) for n in counts[:, :3].sum(axis=0))
         return RunResult(
-            run=self.spec.run, digest=finished["digest"], ticks=finished["ticks"], trades=status[0]["trades"],
-            seconds=seconds, **total,
+            run=self.spec.run, digest=finished["digest"], ticks=finished["ticks"], orders=orders,
+            trades=int(counts[0, 3]), decisions=decisions, flows=flows, seconds=seconds,
         )  # fmt: skip
 
-    def _finished_status(self) -> list[dict[str, Any]]:
+    def _finished(self) -> dict[str, Any] | None:
+        """RunFinished once it is there. A clock that died has a successor, which goes on from the log."""
+        if self.clock.poll() is None:
+            return None
+        self._close_pipe()
+        state = read_clock(self.bootstrap, self.namespace, self.spec.run)
+        if state.aborted is not None:
+            self._stop_shards()
+            if state.started is not None:  # whoever gave it up has closed it in his own partition at most
+                writer = LogWriter(self.bootstrap, self.namespace)
+                close_run(writer, self.spec.run, self.spec.partitions, self.spec.flow_partitions)
+            raise ProtocolError(f"run {self.spec.run} was aborted: {state.aborted}", "start another run")
+        if state.finished is not None:
+            return state.finished
+        self._clock_deaths = self._clock_deaths + 1 if state.granted == self._granted else 1
+        self._granted = state.granted
+        if self._clock_deaths > _CLOCK_DEATHS:
+            raise InterruptionError(
+                f"the clock of run {self.spec.run} ends again and again", f"see {self._folder / 'clock.jsonl'}"
+            )
+        self.clock = self._start_clock()
+        return None
+
+    def _watched(self, watch: Callable[[], None] | None) -> None:
+        if watch is None:
+            return
+        try:
+            watch()
+        except InterruptionError:
+            raise
+        except EscapeError as error:
+            self.abort(error.message)
+            raise
+
+    def _look(self) -> list[Status]:
+        """Statuses of the shards that answer, with Ray started again where it is lost.
+
+        Raises InterruptionError when it cannot be, when another process runs a shard, or when nothing moves.
+        """
+        try:
+            status = self.host.status(self.spec.run)
+            if self._generation != self.host.generation:  # another run in it has started it again
+                self._start_shards()
+            self._check_whole(status)
+        except RayLostError as error:
+            self._renew_ray(error)
+            return []
+        self._check_still(status)
+        return status
+
+    def _check_whole(self, status: list[Status]) -> None:
+        now = time.monotonic()
+        if len(status) == self.spec.shards:
+            self._whole = now
+        elif now - self._whole > _ABSENT_SECONDS:
+            absent = sorted(set(range(self.spec.shards)) - {one["shard"] for one in status})
+            raise self.host.give_up(f"it has not started the shards {absent} again for {_ABSENT_SECONDS:.0f} s")
+
+    def _check_still(self, status: list[Status]) -> None:
+        stopped = [one["doing"] for one in status if one["stopped"]]
+        if stopped and not read_clock(self.bootstrap, self.namespace, self.spec.run).ended:
+            raise InterruptionError(f"run {self.spec.run} goes on elsewhere: {stopped[0]}", "wait for that one")
+        now, cuts = time.monotonic(), sum(one["cut"] for one in status)
+        if cuts > self._cuts:
+            self._cuts, self._moved, self._ray_deaths = cuts, now, 0
+        elif now - self._moved > _STILL_SECONDS:
+            state = read_clock(self.bootstrap, self.namespace, self.spec.run)
+            if state.paused:
+                self._moved = now
+                return
+            doing = "; ".join(f"shard {one['shard']}: {one['doing']}" for one in status) or "no shard answers"
+            raise InterruptionError(
+                f"run {self.spec.run} stands at epoch {state.granted} since {_STILL_SECONDS:.0f} s ({doing})",
+                f"see {self._folder} and the log of matching",
+            )
+
+    def _final_counts(self) -> NDArray[np.int64]:
+        """(decisions, flows, orders, trades) of each shard of a run that is finished on the log.
+
+        Where another process has taken a shard over, its last snapshot has them.
+        """
+        self._moved = time.monotonic()
         while True:
-            status = self.status()
-            if len(status) == self.spec.shards and all(s["finished"] for s in status):
-                return status
+            status = self._look()
+            if len(status) == self.spec.shards and all(one["finished"] for one in status):
+                return np.array([[one[name] for name in COUNTS] for one in status], np.int64)
+            if any(one["stopped"] for one in status):
+                counts = counts_on_log(self.bootstrap, self.namespace, self.spec.run, self.spec.shards)
+                if counts is not None:
+                    return counts
             time.sleep(0.05)
 
-    def _progress(self, status: list[dict[str, Any]]) -> Progress:
+    def _progress(self, status: list[Status]) -> Progress:
         if self._shape is None:
             started = read_clock(self.bootstrap, self.namespace, self.spec.run).started
             if started is not None:
@@ -164,28 +278,27 @@ class StreamRun:
             max(s["trades"] for s in status), sum(s["decisions"] for s in status), time.monotonic() - self.began,
         )  # fmt: skip
 
+    # ---- the end
     def abort(self, reason: str) -> None:
         """Write RunAborted and RunClosed and end the run's processes."""
-        self.clock.terminate()
-        self.clock.wait(10)
-        self._close_pipe()
+        self._end_clock()
         abort_run(self.bootstrap, self.namespace, self.spec.run, reason)
-        self.stop_actors()
+        self._stop_shards()
 
     def leave(self) -> None:
         """End the run's processes and write nothing: the log may not take anything now."""
         self.clock.kill()
         self.clock.wait()
         self._close_pipe()
-        self.stop_actors()
+        self._stop_shards()
 
-    def stop_actors(self) -> None:
-        """End the shards' processes."""
-        import ray
+    def _left_open(self, error: InterruptionError, then: str = "resume") -> InterruptionError:
+        """End the run's processes; returns the error that also says how to go on."""
+        self.leave()
+        return InterruptionError(error.message, f"{error.remedy}, then `escape {then} {self.spec.run}`")
 
-        for actor in self.actors:
-            ray.kill(actor)
-        self.actors = []
+    def _stop_shards(self) -> None:
+        self.host.stop_shards(self.spec.run)
 
 
 def abort_run(bootstrap: str, namespace: str, run: int, reason: str) -> None:

@@ -14,11 +14,11 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from agents.cluster import ray_folder, start_ray, stop_ray
+from agents.cluster import ended, ray_folder, start_ray, stop_ray, vital_processes
 from agents.village import VillageModel
 from economy import canonical
 from economy.calendar import QUARTERS
-from economy.errors import InputError
+from economy.errors import InputError, SetupError
 from economy.events import Role
 from economy.indicators import Window, WindowProjection
 from economy.scenario import load_scenario
@@ -26,6 +26,7 @@ from economy.units import RATE, UNIT
 from runs.execution import Execution
 
 CONFIDENCE: Final = 0.95
+_AGAIN: Final = "give the command again; is the machine short of memory?"
 Told = Callable[[int, int], None]  # (runs done, runs in all)
 Outcome = dict[str, float]
 # Outcome -> (indicator, unit, mean over the last year rather than the whole run)
@@ -108,6 +109,7 @@ def sweep(
         VillageModel(load_scenario(scenario, dict(cell)), seeds[0]).instruments()
     with ray_folder() as folder:
         start_ray(address, folder, cpus)
+        vital = vital_processes()
         try:
             task = ray.remote(num_cpus=1, max_retries=3)(outcome_of)
             jobs = {
@@ -121,8 +123,14 @@ def sweep(
                 done, waiting = ray.wait(waiting, timeout=0.5)
                 for job in done:
                     found[jobs[job]] = ray.get(job)
+                if any(map(ended, vital)):  # Ray itself would wait for ever
+                    raise SetupError(f"Ray ended when {len(found)} of {len(jobs)} runs were done", _AGAIN)
                 if told is not None:
                     told(len(found), len(jobs))
+        except ray.exceptions.RayTaskError:
+            raise  # what a run raised
+        except ray.exceptions.RayError as error:
+            raise SetupError(f"Ray lost runs of the sweep: {str(error).partition(chr(10))[0]}", _AGAIN) from error
         finally:
             stop_ray()
     return [Cell(cell, [found[c, s] for s in range(len(seeds))]) for c, cell in enumerate(cells)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,9 @@ from infra.broker import Broker
 from infra.jars import broker_classpath
 from infra.java import java_home
 from infra.settings import load_settings
+
+if TYPE_CHECKING:
+    from runs.rayhost import RayHost
 
 # No test is about time; the first call of a compiled kernel alone may take longer than a deadline.
 settings.register_profile("untimed", deadline=None)
@@ -34,15 +38,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    import ray
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHost]:
+    from runs.rayhost import RayHost
+    from tests.integration.lab import Lab
 
-    from agents.cluster import ray_folder, start_ray
-
-    with ray_folder() as folder:
-        start_ray("", folder)
-        yield
-        ray.shutdown()
+    with RayHost("", tmp_path_factory.mktemp("ray")) as host:
+        Lab.host = host
+        yield host
 
 
 @pytest.fixture

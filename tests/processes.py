@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
-PATIENCE: Final = 240.0  # seconds for whatever would hang otherwise; on a loaded machine all takes its time
+from bench.outside import PATIENCE, until
 
-
-def until(condition: Callable[[], Any], trouble: Callable[[], str] = str, seconds: float = PATIENCE) -> Any:
-    """What a condition gives once it gives something; fails with the trouble that there is."""
-    limit = time.monotonic() + seconds
-    while not (found := condition()):
-        assert not trouble(), trouble()
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.05)
-    return found
+__all__ = ["PATIENCE", "child", "put_away", "until"]
 
 
 def put_away(process: subprocess.Popen[Any]) -> None:

@@ -12,13 +12,13 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
-from agents.cluster import ray_folder, start_ray, stop_ray
 from bench.market.lab import PATIENCE, Worker, cpu, make_topics, new_namespace
 from bench.market.stats import median
 from economy.errors import SetupError
 from infra.broker import Broker
 from runs.kafka import StreamRun
 from runs.protocol import RunSpec, new_run_id
+from runs.rayhost import RayHost
 
 SHARDS: Final = 2
 SIZES: Final = {50: 1_500, 500: 500, 5_000: 120}  # orders per epoch -> epochs
@@ -27,31 +27,27 @@ WARM: Final = 1 / 3  # share of a run's epochs that is not counted either
 
 def measure(broker: Broker, folder: Path, share: float, rounds: int) -> list[dict[str, Any]]:
     """One row per size: medians over the rounds of p50, p95 and p99 in ms, and processor ms per epoch by process."""
-    with ray_folder() as ray:
-        start_ray("", ray)
-        try:
-            # Not counted: a broker that has just started compiles for the first seconds, on the cores of all.
-            _run(broker, folder, min(SIZES), max(30, int(SIZES[min(SIZES)] * share)))
-            found = {
-                size: [_run(broker, folder, size, max(30, int(epochs * share))) for _ in range(rounds)]
-                for size, epochs in SIZES.items()
-            }
-        finally:
-            stop_ray()
+    with RayHost("", folder) as host:
+        # Not counted: a broker that has just started compiles for the first seconds, on the cores of all.
+        _run(broker, folder, host, min(SIZES), max(30, int(SIZES[min(SIZES)] * share)))
+        found = {
+            size: [_run(broker, folder, host, size, max(30, int(epochs * share))) for _ in range(rounds)]
+            for size, epochs in SIZES.items()
+        }
     return [
         {"orders": size} | {name: round(median([run[name] for run in runs]), 2) for name in runs[0]}
         for size, runs in found.items()
     ]
 
 
-def _run(broker: Broker, folder: Path, size: int, epochs: int) -> dict[str, float]:
+def _run(broker: Broker, folder: Path, host: RayHost, size: int, epochs: int) -> dict[str, float]:
     namespace = new_namespace()
     make_topics(broker.bootstrap, namespace)
     with Worker(broker.bootstrap, namespace, folder) as worker, tempfile.TemporaryDirectory() as cuts:
         worker.wait_restored()
         scenario = json.dumps({"agents": size, "epochs": epochs, "folder": cuts}, sort_keys=True)
         spec = RunSpec(new_run_id(), "bench.market.toy:make", scenario, 7, SHARDS, 1, 1)
-        run = StreamRun(broker.bootstrap, namespace, spec, folder, snapshot_every=10_000)
+        run = StreamRun(broker.bootstrap, namespace, spec, folder, host, snapshot_every=10_000)
         return _watch(broker, worker, run, Path(cuts), epochs)
 
 

@@ -96,6 +96,11 @@ def shown(file: Path) -> str:
     return str(file) if file == STDOUT else str(file.absolute())
 
 
+def notice(text: str) -> None:
+    """A line on stderr of what has been mended and needs nobody."""
+    err.print(f"escape: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def progress() -> Progress:
     """A progress display on stderr that leaves nothing behind."""
     return Progress(

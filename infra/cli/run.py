@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, guarded, progress, settings, tell, using_stack
+from infra.cli.common import Json, Namespace, State, guarded, notice, progress, settings, tell, using_stack
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,23 +41,21 @@ def specify(model: Model, chosen: Settings) -> RunSpec:
 
 def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Attached, pace: int = 0) -> RunResult:
     """Run on the stream with a progress bar, or go on with a run; Ctrl-C leaves RunAborted on the log."""
-    from agents.cluster import ray_folder, start_ray, stop_ray
     from infra.supervisor import Registry, descendants
     from runs.kafka import StreamRun
+    from runs.rayhost import RayHost
 
-    # Ray prints on stdout that a shard was killed; that place is for machine output.
-    with redirect_stdout(sys.stderr), ray_folder() as folder, progress() as bar:
+    with progress() as bar:
         task = bar.add_task(name, total=None, detail="starting the agents")
-        registry, recorded = Registry(stack.folder), False
-        start_ray(chosen.ray_address, folder)
-        try:
-            stream = StreamRun(stack.bootstrap, stack.namespace, spec, stack.logs, pace=pace)
+        registry, recorded = Registry(stack.folder), 0
+        with RayHost(chosen.ray_address, stack.logs) as host:
+            stream = StreamRun(stack.bootstrap, stack.namespace, spec, stack.logs, host, pace=pace, tell=notice)
 
             def show(p: Progress) -> None:
                 nonlocal recorded
-                if not recorded:  # some of Ray's processes outlive a killed command line for a while
+                if recorded != host.generation:  # some of Ray's processes outlive a killed command line for a while
                     registry.add_all([("ray", pid) for pid in descendants()])
-                    recorded = True
+                    recorded = host.generation
                 detail = (
                     f"{simulated(spec, p)}, {p.orders:,} orders, {p.trades:,} trades, "
                     f"{round(p.orders / p.seconds):,} orders/s"
@@ -72,8 +68,6 @@ def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Att
                 bar.update(task, detail="stopping")
                 stream.abort("interrupted by Ctrl-C")
                 raise
-        finally:
-            stop_ray()
 
 
 def simulated(spec: RunSpec, p: Progress) -> str:

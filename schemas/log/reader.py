@@ -23,6 +23,7 @@ from schemas.rows import DecodedBatch, Defect, decode, decode_values
 
 Place = tuple[str, int]  # (family, partition)
 _BATCH: Final = 10_000
+_SILENCE_SECONDS: Final = 60.0  # of a log that has more to tell
 _SETTINGS: Final = {
     "group.id": "none",  # required by the client; no group is joined since partitions are assigned by hand
     "enable.auto.commit": False,
@@ -199,12 +200,20 @@ def end_offsets(bootstrap: str, namespace: str, places: Sequence[Place]) -> dict
 
 
 def read_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: Mapping[Place, int]) -> Iterator[Chunk]:
-    """Every record from `start` up to, not including, `end`, partition by partition in offset order."""
-    left = {place for place in start if start[place] < end[place]}
+    """Every record from `start` up to, not including, `end`, partition by partition in offset order.
+
+    Raises SetupError when nothing comes any more.
+    """
+    left, came = {place for place in start if start[place] < end[place]}, time.monotonic()
     with LogReader(bootstrap, namespace, {place: start[place] for place in left}) as reader:
         while left:
             for chunk in reader.poll(0.5):
                 yield trim(chunk, end[chunk.place])
+                came = time.monotonic()
+            if time.monotonic() - came > _SILENCE_SECONDS:
+                family, partition = min(left)
+                name = f"{topic(namespace, family)}[{partition}]"
+                raise SetupError(f"{name} ends before offset {end[family, partition]}", "is the broker up?")
             left = {place for place in left if reader.position[place] < end[place]}
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from agents.village import VillageModel
+from bench.theatre import Theatre, until
 from economy.scenario import load_scenario
 from runs.local import run_local
 from schemas.log.clocklog import read_clock
 from tests.chaos.held import check_indicators, check_tables
-from tests.chaos.theatre import Theatre, until
 from tests.integration.commands import alive, answer
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.soak, pytest.mark.timeout(900)]

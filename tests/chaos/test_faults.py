@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from agents.village import VillageModel
+from bench.theatre import COMPONENTS, Theatre, chosen
 from economy.scenario import load_scenario
 from runs.local import run_local
 from tests.chaos.held import check_indicators, check_published, check_tables
-from tests.chaos.theatre import COMPONENTS, Theatre, chosen
 from tests.integration.commands import escape
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(1800)]
@@ -57,7 +57,7 @@ def disturbed(folder: Path, dice: random.Random, years: int, singles: int, pairs
 
 
 def test_each_component_killed_once(tmp_path: Path) -> None:
-    disturbed(tmp_path, random.Random(1), years=4, singles=len(COMPONENTS), pairs=0, pause=1.0)
+    disturbed(tmp_path, random.Random(1), years=6, singles=len(COMPONENTS), pairs=0, pause=1.0)
 
 
 @pytest.mark.soak

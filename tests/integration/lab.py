@@ -8,11 +8,13 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from agents.model import Model
 from infra.broker import Broker
 from runs.kafka import StreamRun
 from runs.protocol import RunSpec
+from runs.rayhost import RayHost
 from schemas.log import topics
 from tests.integration import toy
 
@@ -22,6 +24,8 @@ _RUN = itertools.count(100)
 
 class Lab:
     """A namespace of a broker with a supervised matching worker; runs are started in it."""
+
+    host: ClassVar[RayHost]  # of the whole session, by the fixture `ray_cluster`
 
     def __init__(self, broker: Broker, namespace: str, partitions: int, flow_partitions: int, folder: Path) -> None:
         topics.create(broker.bootstrap, namespace, partitions, flow_partitions)
@@ -41,7 +45,7 @@ class Lab:
         spec = RunSpec(
             next(_RUN), factory, model.scenario_json(), model.seed, shards, self.partitions, self.flow_partitions
         )
-        return StreamRun(self.broker.bootstrap, self.namespace, spec, self.folder, snapshot_every=10)
+        return StreamRun(self.broker.bootstrap, self.namespace, spec, self.folder, self.host, snapshot_every=10)
 
     def wait_epoch(self, run: StreamRun, epoch: int) -> None:
         limit = time.monotonic() + 60

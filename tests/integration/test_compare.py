@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from agents.cluster import VITAL, vital_processes
 from agents.village import FACTORY, VillageModel
-from economy.errors import InputError, ScenarioError
+from economy.errors import InputError, ScenarioError, SetupError
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from runs.compare import compare_runs, render
@@ -89,6 +90,18 @@ def test_a_sweep_gives_what_single_runs_give() -> None:
         sweep("village", {"firms.payouts": ["1"]}, [1])
     last = list(windows_of(village(2)))[-1]
     assert last.window == 3
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("name", VITAL)
+def test_a_sweep_whose_ray_ends_says_so(name: str) -> None:
+    def kill(done: int, total: int) -> None:
+        for process in vital_processes():
+            if process.name() == name:
+                process.kill()
+
+    with pytest.raises(SetupError, match=r"Ray .*: give the command again"):
+        sweep("village", {"years": ["20"]}, [1, 2], told=kill)
 
 
 def test_confidence_intervals_are_students() -> None:

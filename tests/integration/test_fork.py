@@ -40,7 +40,7 @@ def lab(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
 
 
 def start(lab: Lab, spec: RunSpec) -> StreamRun:
-    return StreamRun(lab.broker.bootstrap, lab.namespace, spec, lab.folder, snapshot_every=10)
+    return StreamRun(lab.broker.bootstrap, lab.namespace, spec, lab.folder, lab.host, snapshot_every=10)
 
 
 def fork(lab: Lab, run: int, tick: int, *changes: tuple[str, str]) -> RunResult:

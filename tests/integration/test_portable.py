@@ -59,7 +59,7 @@ def source(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Source:
         result = first.wait()
         second.wait()
         spec = prepare_fork(broker.bootstrap, lab.namespace, result.run, 340, [], folder, every=10)
-        fork = StreamRun(broker.bootstrap, lab.namespace, spec, folder, snapshot_every=10).wait()
+        fork = StreamRun(broker.bootstrap, lab.namespace, spec, folder, lab.host, snapshot_every=10).wait()
     finally:
         lab.close()
     made: list[Any] = []

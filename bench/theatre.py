@@ -19,6 +19,8 @@ import numpy as np
 import psutil
 from confluent_kafka import KafkaException
 
+from bench import outside
+from bench.outside import ESCAPE, StageError, alive, answer, environment
 from economy.errors import EscapeError
 from infra.settings import load_settings
 from infra.stack import Attached, running
@@ -26,22 +28,28 @@ from infra.supervisor import alive as same_process
 from runs.settings import CREDIT
 from schemas.log.clocklog import read_clock
 from schemas.log.writer import LogWriter
-from tests.integration import commands
-from tests.integration.commands import ESCAPE, alive, answer, environment
 
 CHILDREN: Final = ("broker", "clickhouse", "matching", "projection", "sink")  # of the stack's own supervisor
-COMPONENTS: Final = ("shard", "clock", "api", "api worker", "spark", *CHILDREN)
+RAY: Final = {
+    "raylet": "raylet/raylet",
+    "gcs": "gcs_server",
+    "ray agent": "ray::RuntimeEnvAgent",
+    "ray driver": "agents.host",
+}
+COMPONENTS: Final = ("shard", "clock", "api", "api worker", "spark", *RAY, *CHILDREN)
 _MANY: Final = {"shard": 2, "api worker": os.cpu_count() or 1}  # processes of a component
 _BACK_SECONDS: Final = 400.0  # a bound for a test that hangs, no measure of speed
-until = partial(commands.until, seconds=_BACK_SECONDS)
+until = partial(outside.until, seconds=_BACK_SECONDS)
 
 
 class Theatre:
     """`escape up`, `escape serve`, a paced `escape run village` and a Spark job over it. Use as a context manager."""
 
     def __init__(
-        self, folder: Path, scenario: dict[str, str], seed: int, state: Path | None = None, **settings: str
-    ) -> None:
+        self, folder: Path, scenario: dict[str, str], seed: int, state: Path | None = None, pace: int = 1,
+        **settings: str,
+    ) -> None:  # fmt: skip
+        self.pace = pace
         self.folder, self.scenario, self.seed = folder, scenario, seed
         self.state = state or folder / "state"
         self.where = {"state": str(self.state), "partitions": "2", "flow_partitions": "2", "shards": "2"} | settings
@@ -55,7 +63,7 @@ class Theatre:
         try:
             self._start("serve", "serve")
             chosen = [f"--set={key}={value}" for key, value in self.scenario.items()]
-            self._start("run", "run", "village", "--seed", str(self.seed), "--pace", "1", "--json", *chosen)
+            self._start("run", "run", "village", "--seed", str(self.seed), "--pace", str(self.pace), "--json", *chosen)
             self.run = self._run_id()
             self.url = json.loads(until(lambda: self.said("serve", "out").split("\n")[0], self.trouble))["url"]
         except BaseException:
@@ -74,7 +82,8 @@ class Theatre:
         left = [found for pid, began in self._seen.items() if (found := same_process(pid, began))]
         for process in self._commands.values():
             process.kill()  # does nothing to one that has ended
-        assert not left, f"left behind: {left}"
+        if left:
+            raise StageError(f"left behind: {left}")
 
     # ---- processes
     def _start(self, name: str, *arguments: str) -> None:
@@ -82,6 +91,11 @@ class Theatre:
             self._commands[name] = subprocess.Popen(
                 [ESCAPE, *arguments], env=environment(**self.where), stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
+
+    def start_again(self) -> None:
+        """What a user does when the stack, or the command itself, was killed."""
+        answer("up", "--json", **self.where)
+        self._start("run", "resume", str(self.run), "--json")
 
     def said(self, name: str, stream: str) -> str:
         return (self.folder / f"{name}.{stream}").read_text()
@@ -114,13 +128,18 @@ class Theatre:
         return found
 
     def _pids(self, component: str) -> list[int]:
-        if component in CHILDREN:
-            told = running(load_settings(state=self.state)) or {"processes": {}, "broker": {"pid": 0}}
+        if component in ("supervisor", *CHILDREN):
+            told = running(load_settings(state=self.state)) or {"pid": 0, "processes": {}, "broker": {"pid": 0}}
+            if component == "supervisor":
+                return [told["pid"]] if told["pid"] else []
             one = told["broker"] if component == "broker" else told["processes"].get(component, {"pid": 0})
             return [one["pid"]] if one["pid"] else []
+        if component == "command":
+            return [self._commands["run"].pid]
         owner, words = {
             "shard": ("run", "ShardActor"), "clock": ("run", "runs.clock"), "api": ("serve", "queries.server"),
             "api worker": ("serve", "queries.workers"), "spark": ("job", "SparkSubmit"),
+            **{name: ("run", found) for name, found in RAY.items()},
         }[component]  # fmt: skip
         command = self._commands.get(owner)
         return [p.pid for p in descendants(command.pid) if words in words_of(p)] if command else []
@@ -134,7 +153,8 @@ class Theatre:
             component: self.pids(component) or until(lambda c=component: self.pids(c), self.trouble)  # type: ignore[misc]
             for component in components
         }
-        assert not self.finished, "the run was over before all had been killed"
+        if self.finished:
+            raise StageError("the run was over before all had been killed")
         began = time.monotonic()
         for component, pids in before.items():
             victim = pick(pids)
@@ -178,11 +198,7 @@ class Theatre:
 
     def hurry(self) -> None:
         """Let the run go on as fast as it can."""
-        stack = self.stack
-        clock = read_clock(stack.bootstrap, stack.namespace, self.run)
-        writer = LogWriter(stack.bootstrap, stack.namespace)
-        writer.send_rows("PaceChanged", np.array([[self.run, clock.incarnation, 0]], np.int64), 0)
-        writer.flush()
+        set_pace(self.stack.bootstrap, self.stack.namespace, self.run, 0)
 
     def exit_code(self) -> int:
         """Of the command `escape run`, once it has ended."""
@@ -190,7 +206,8 @@ class Theatre:
 
     def result(self) -> dict[str, Any]:
         """What `escape run` prints when it has ended, which is when everything is in ClickHouse too."""
-        assert self._commands["run"].wait(2 * _BACK_SECONDS) == 0, self.trouble()
+        if self._commands["run"].wait(2 * _BACK_SECONDS):
+            raise StageError(self.trouble())
         told: dict[str, Any] = json.loads(self.said("run", "out"))
         return told
 
@@ -204,6 +221,14 @@ class Theatre:
                 return None
 
         return until(posted, self.trouble)
+
+
+def set_pace(bootstrap: str, namespace: str, run: int, pace: int) -> None:
+    """Let a run go on at this speed against real time; 0 is as fast as it can."""
+    clock = read_clock(bootstrap, namespace, run)
+    writer = LogWriter(bootstrap, namespace)
+    writer.send_rows("PaceChanged", np.array([[run, clock.incarnation, pace]], np.int64), 0)
+    writer.flush()
 
 
 def descendants(pid: int) -> list[psutil.Process]:

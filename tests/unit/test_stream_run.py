@@ -1,0 +1,216 @@
+"""Whatever a run on the stream waits for may be gone: no wait is without an end, and the end says how to go on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from economy.errors import InterruptionError, SetupError
+from runs import kafka
+from runs.kafka import StreamRun
+from runs.protocol import RunSpec
+from runs.rayhost import RayLostError
+from schemas.log.clocklog import ClockLog
+
+SPEC = RunSpec(7, "tests.toy_model:make", "{}", 1, 2, 1, 1)
+FINISHED = {"digest": "d", "ticks": 10}
+
+
+def shard(number: int, cut: int = 3, **told: Any) -> dict[str, Any]:
+    counts = {"decisions": 1, "flows": 2, "orders": 3, "trades": 4}
+    return {"shard": number, "cut": cut, "doing": "wait for the cut of 4", "finished": False, "stopped": False,
+            **counts, **told}  # fmt: skip
+
+
+class Host:
+    """Stands in for RayHost: what it is asked is answered by `says`."""
+
+    def __init__(self, says: Callable[[], list[dict[str, Any]]]) -> None:
+        self.says, self.generation, self.started, self.stopped = says, 1, 0, 0
+        self.starts: Callable[[], None] = lambda: None
+
+    def start_shards(self, shards: object) -> None:
+        self.starts()
+        self.started += 1
+
+    def status(self, run: int) -> list[dict[str, Any]]:
+        return self.says()
+
+    def stop_shards(self, run: int) -> None:
+        self.stopped += 1
+
+    def restart(self, generation: int) -> None:
+        assert generation == self.generation
+        self.generation += 1
+
+    def give_up(self, why: str) -> RayLostError:
+        return RayLostError(f"Ray is lost: {why}", "see ray.log")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ClockLog:
+    """What the log says of the run."""
+    state = ClockLog(7, started={"last_epoch": 9, "epoch_ticks": 1}, granted=4)
+    monkeypatch.setattr(kafka, "read_clock", lambda *_: state)
+    return state
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: ClockLog) -> Iterator[StreamRun]:
+    """A run whose clock is a process that does nothing."""
+    waits = [sys.executable, "-c", "input()"]
+    monkeypatch.setattr(StreamRun, "_start_clock", lambda _: subprocess.Popen(waits, stdin=subprocess.PIPE))
+    host: Any = Host(lambda: [shard(0), shard(1)])
+    made = StreamRun("nowhere", "n", SPEC, tmp_path, host)
+    yield made
+    made.clock.kill()
+    made.clock.wait()
+    made._close_pipe()
+
+
+def left(run: StreamRun) -> None:
+    assert run.clock.poll() is not None
+    assert run.host.stopped == 1  # type: ignore[attr-defined]
+
+
+def test_a_run_that_stands_still_is_left_open_and_says_for_what_it_waits(
+    run: StreamRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "_STILL_SECONDS", 0.0)
+    with pytest.raises(
+        InterruptionError, match=r"stands at epoch 4 .*shard 1: wait for the cut of 4.*`escape resume 7`"
+    ):
+        run.wait(every=0)
+    left(run)
+
+
+def test_a_paused_run_may_stand_still(run: StreamRun, clock: ClockLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "_STILL_SECONDS", 0.0)
+    clock.paused = True
+    looks = iter(range(20))
+
+    def watch() -> None:
+        if next(looks) == 19:
+            raise InterruptionError("enough", "see there")
+
+    with pytest.raises(InterruptionError, match="enough"):
+        run.wait(every=0, watch=watch)
+
+
+def test_ray_that_is_lost_is_started_again_with_the_shards(run: StreamRun, clock: ClockLog) -> None:
+    answers = iter([RayLostError("Ray is lost: its raylet ended", "see ray.log"), [shard(0), shard(1)]])
+
+    def says() -> list[dict[str, Any]]:
+        answer = next(answers, None)
+        if isinstance(answer, RayLostError):
+            raise answer
+        if answer is None:
+            clock.finished = FINISHED
+            run.clock.kill()
+            return [shard(0, 9, finished=True), shard(1, 9, finished=True)]
+        return answer
+
+    host: Any = run.host
+    host.says = says
+    result = run.wait(every=0)
+    assert (result.digest, result.orders, result.trades, result.flows) == ("d", 6, 4, 4)
+    assert (host.generation, host.started) == (2, 2)
+
+
+def test_ray_that_is_lost_again_and_again_leaves_the_run_open(run: StreamRun) -> None:
+    def lost() -> list[dict[str, Any]]:
+        raise RayLostError("Ray is lost: its gcs_server ended", "see ray.log")
+
+    host: Any = run.host
+    host.says = host.starts = lost
+    with pytest.raises(InterruptionError, match=r"dies again and again.*gcs_server.*`escape resume 7`"):
+        run.wait(every=0)
+    left(run)
+
+
+def test_ray_that_does_not_start_again_leaves_the_run_open(run: StreamRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost() -> list[dict[str, Any]]:
+        raise RayLostError("Ray is lost: its driver ended", "see ray.log")
+
+    def refuses(generation: int) -> None:
+        raise SetupError("no Ray cluster answers at 127.0.0.1:1", "start it")
+
+    host: Any = run.host
+    host.says, host.restart = lost, refuses
+    with pytest.raises(InterruptionError, match=r"no Ray cluster answers.*`escape resume 7`"):
+        run.wait(every=0)
+    left(run)
+
+
+def test_a_shard_that_ray_does_not_start_again_is_a_lost_ray(run: StreamRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "_ABSENT_SECONDS", 0.0)
+    host: Any = run.host
+    host.says = lambda: [shard(0)]
+    with pytest.raises(InterruptionError, match=r"not started the shards \[1\] again.*`escape resume 7`"):
+        run.wait(every=0)
+    assert host.generation > 1
+
+
+def test_ray_that_another_run_has_started_again_gets_the_shards_once_more(run: StreamRun, clock: ClockLog) -> None:
+    host: Any = run.host
+    host.generation = 2
+
+    def says() -> list[dict[str, Any]]:
+        if host.started == 1:
+            return []
+        clock.finished = FINISHED
+        run.clock.kill()
+        return [shard(0, finished=True), shard(1, finished=True)]
+
+    host.says = says
+    assert run.wait(every=0).digest == "d"
+    assert host.started == 2
+
+
+def test_a_run_that_goes_on_elsewhere_is_left_to_that_process(run: StreamRun) -> None:
+    host: Any = run.host
+    host.says = lambda: [shard(0), shard(1, stopped=True, doing="another process runs shard 1")]
+    with pytest.raises(InterruptionError, match="run 7 goes on elsewhere: another process runs shard 1"):
+        run.wait(every=0)
+    left(run)
+
+
+def test_a_finished_run_whose_shard_was_taken_over_has_its_counts_from_the_log(
+    run: StreamRun, clock: ClockLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.finished = FINISHED
+    run.clock.kill()
+    run.clock.wait()
+    host: Any = run.host
+    host.says = lambda: [shard(0, finished=True), shard(1, stopped=True, doing="another process runs shard 1")]
+    found = iter([None, np.array([[5, 6, 7, 8], [1, 1, 1, 8]], np.int64)])
+    monkeypatch.setattr(kafka, "counts_on_log", lambda *_: next(found))
+    result = run.wait(every=0)
+    assert (result.decisions, result.flows, result.orders, result.trades) == (6, 7, 8, 8)
+
+
+def test_a_finished_run_whose_shards_do_not_end_is_no_endless_wait(
+    run: StreamRun, clock: ClockLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "_STILL_SECONDS", 0.0)
+    clock.finished = FINISHED
+    run.clock.kill()
+    run.clock.wait()
+    with pytest.raises(InterruptionError, match="stands at epoch 4"):
+        run.wait(every=0)
+
+
+def test_a_clock_that_cannot_be_kept_leaves_the_run_open(run: StreamRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        StreamRun, "_start_clock", lambda _: subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
+    )
+    monkeypatch.setattr(kafka, "_CLOCK_DEATHS", 1)
+    run.clock.kill()
+    with pytest.raises(InterruptionError, match=r"clock of run 7 ends again and again.*`escape resume 7`"):
+        run.wait(every=0)
