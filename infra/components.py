@@ -14,7 +14,7 @@ from infra.clickhouse import EmbeddedClickHouse, EngineSettings
 from infra.settings import Settings
 from queries.settings import ServerSettings
 from schemas.clickhouse_server import ClickHouseConfig
-from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
+from streams.settings import MatchingSettings, NamedSettings, ProjectionSettings, SinkSettings
 from telemetry.logs import Level, LogOptions
 
 
@@ -25,6 +25,7 @@ class Child:
     name: str
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
+    health: NamedSettings | None = None  # where it tells how it is
 
 
 def _followed(settings: Settings, bootstrap: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def matching(settings: Settings, bootstrap: str) -> Child:
     told = MatchingSettings(
         **_followed(settings, bootstrap), data=settings.state_folder / "faust", **_logged(settings, "matching")
     )
-    return Child("matching", told.command())
+    return Child("matching", told.command(), health=told)
 
 
 def projection(settings: Settings, bootstrap: str) -> Child:
@@ -57,7 +58,7 @@ def projection(settings: Settings, bootstrap: str) -> Child:
     told = ProjectionSettings(
         **_followed(settings, bootstrap), data=data, name="projection", **_logged(settings, "projection")
     )
-    return Child("projection", told.command())
+    return Child("projection", told.command(), health=told)
 
 
 def sinks(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> list[Child]:

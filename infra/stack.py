@@ -32,6 +32,7 @@ from infra.settings import Settings, load_settings
 from infra.supervisor import Registry, Supervisor, alive, check
 from schemas.files import replacing
 from schemas.log import topics
+from streams.health import ailment
 from telemetry import logs
 from telemetry.logs import LogOptions
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:  # imported late at run time: the client of ClickHouse takes h
 
 log = logging.getLogger("escape.stack")  # not print: where the log is on the full disk too, that would end the stack
 _WATCH_SECONDS: Final = 0.5
-_FORMAT: Final = 2  # of what `describe` tells and other commands rely on: a change of either needs another number
+_FORMAT: Final = 3  # of what `describe` tells and other commands rely on: a change of either needs another number
 _EXTERNAL_SECONDS: Final = 5.0  # a broker that somebody else runs has this long to answer
 
 
@@ -88,6 +89,7 @@ class Stack:
         self.reader: ClickHouseConfig | None = None
         self._store = store
         self._stopping = threading.Event()
+        self._children: dict[str, Child] = {}
 
     def start(self) -> Stack:
         """Start everything and wait until it answers. Raises SetupError with what to do; nothing is left then."""
@@ -112,6 +114,7 @@ class Stack:
         return self
 
     def _spawn(self, child: Child) -> None:
+        self._children[child.name] = child
         self.supervisor.spawn(child.name, child.command, child.environment)
 
     def _start_clickhouse(self) -> int:
@@ -183,8 +186,15 @@ class Stack:
             "state": str(self.folder),
             "logs": str(self.logs),
             "broker": {"pid": broker, "embedded": self.broker is not None},
-            "processes": self.supervisor.status(),
+            "processes": {
+                name: {**told, "ill": self._ailment(name, told["pid"])}
+                for name, told in self.supervisor.status().items()
+            },
         }
+
+    def _ailment(self, name: str, pid: int) -> str:
+        told = self._children[name].health
+        return ailment(told.data, told.name, pid) if told else ""
 
     def check(self) -> None:
         """Raise InterruptionError when a component fails or room ends; whoever waits calls this now and then."""

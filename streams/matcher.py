@@ -21,16 +21,16 @@ from faust.serializers import codecs
 from faust.types import TP
 
 from economy import events as e
-from economy.errors import ProtocolError
+from economy.errors import ProtocolError, SetupError
 from economy.events import Events
 from schemas.catalogue import ALSO_IN, BOOK_SNAPSHOTS, CLOCK, EVENTS, ORDERS, TRADES, dead_letter, key, topic
 from schemas.codec import UndecodableRecordError, decode_record, encode_record, written_as
 from schemas.log import recordbatch, snapshots
 from schemas.log.clocklog import OUTSIDER
-from schemas.log.reader import Chunk
+from schemas.log.reader import Chunk, Place
 from schemas.log.recordbatch import Records
 from schemas.rows import Defect, decode, encode
-from streams import burial, rawfetch, rawproduce
+from streams import burial, membership, rawfetch, rawproduce
 from streams.burial import Found
 from streams.matching import PartitionMatching, output_order
 from streams.process import check, end, stage
@@ -109,6 +109,7 @@ class MatchingWorker:
         rawfetch.install(self.orders)
         rawfetch.install(self.trades)
         rawproduce.check()
+        membership.check()
         BATCHES.topics.add(self.orders)
         BATCHES.after_seek = self.restore
         BATCHES.partial = self._partial
@@ -144,6 +145,18 @@ class MatchingWorker:
         self.app.in_worker = True
         self.app.finalize()
         self.app.worker_init()
+
+    # ---- health
+    def positions(self) -> dict[Place, int] | None:
+        """Offset to read next by partition, as far as they are restored; None without a place in the group."""
+        if BATCHES.consumer is not None and not membership.belongs(BATCHES.consumer):
+            return None
+        return {(ORDERS, number): part.state.next_offset for number, part in list(self.partitions.items())}
+
+    @staticmethod
+    def fault() -> SetupError | None:
+        """Why the client of Kafka cannot go on."""
+        return membership.fault(BATCHES.consumer, BATCHES.producer)
 
     # ---- the agent
     async def match(self, stream: Any) -> None:

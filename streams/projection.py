@@ -168,6 +168,7 @@ class ProjectionService(Service):
         super().__init__(**options)
         self.bootstrap, self.namespace = bootstrap, namespace
         self.clocks: dict[int, ClockLog] = {}
+        self.position: dict[Place, int] = {}  # on the clock topic
         self._seen: set[int] = set()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="projection")
         self._writer = LogWriter(bootstrap, namespace)
@@ -188,6 +189,7 @@ class ProjectionService(Service):
             place: Place = (CLOCK, 0)
             end = (await self._call(end_offsets, self.bootstrap, self.namespace, [place]))[place]
             with LogReader(self.bootstrap, self.namespace, {place: 0}) as reader:
+                self.position = reader.position
                 while reader.position[place] < end:
                     self._take(await self._call(reader.poll, _POLL_SECONDS))
                 found = {run: village_of(clock) for run, clock in self.clocks.items()}
@@ -292,7 +294,12 @@ class ProjectionWorker:
         )
         self.app.producer_only = True
         service: Any = ProjectionService(options.bootstrap, options.namespace)
+        self._service = service
         self.app.service(service)
         self.app.in_worker = True
         self.app.finalize()
         self.app.worker_init()
+
+    def positions(self) -> Mapping[Place, int]:
+        """Offset to read next of the clock topic, which the same loop follows that finds the runs."""
+        return dict(self._service.position)

@@ -21,12 +21,23 @@ class LogSettings(ProcessSettings):
     flow_partitions: int = Field(default=1, ge=1, description="flow and decision partitions of the namespace")
 
 
-class FaustSettings(LogSettings):
+class NamedSettings(ProcessSettings):
+    """Which worker of this machine."""
+
+    data: Path = Field(default=Path(".escape"), description="folder for a worker's own files")
+    name: str = Field(default="w0", description="name of the worker in its folder")
+
+
+class FaustSettings(LogSettings, NamedSettings):
     """A Faust worker."""
 
     QUIET: ClassVar[Mapping[str, Level]] = {"faust": "ERROR", "mode": "ERROR", "aiokafka": "ERROR"}
-    data: Path = Field(default=Path(".escape"), description="folder for Faust's own files")
-    name: str = Field(default="w0", description="name of this worker in its folder")
+
+
+class HealthSettings(NamedSettings):
+    """Says whether a Faust worker does its work; exit code 1 and why when it does not."""
+
+    MODULE: ClassVar[str] = "streams.health"
 
 
 class MatchingSettings(FaustSettings):

@@ -40,6 +40,8 @@ class Batches:
     after_seek: Callable[[Consumer], Awaitable[None]] | None = None
     # Whether what was fetched of a partition is of no use before more comes; asked in the consumer's thread.
     partial: Callable[[TP, Records], bool] | None = None
+    consumer: Any = None  # aiokafka's, of this process
+    producer: Any = None
 
 
 BATCHES: Final = Batches()
@@ -55,6 +57,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
         consumer._isolation_level = "read_committed"  # as every other reader of the log; Faust ties it to exactly_once
+        BATCHES.consumer = consumer
         return consumer
 
     async def rewind(self, tp: TP, offset: int, token: int) -> None:
@@ -192,6 +195,10 @@ class Consumer(driver.Consumer):
 
 class Producer(driver.Producer):
     """A producer with whole batches."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        BATCHES.producer = super()._new_producer(transactional_id)
+        return BATCHES.producer
 
     async def send_records(
         self, topic: str, partition: int, values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints,

@@ -12,8 +12,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import uvloop
+from aiokafka.errors import KafkaError
 
 from economy.errors import InputError
+from streams import health, membership
+from streams.health import Positions, Watch
 from streams.process import end, stage, wait_for_broker
 from streams.settings import FaustSettings, MatchingSettings, ProjectionSettings
 from telemetry.process import run_process
@@ -42,14 +45,23 @@ async def _run_matching(options: MatchingSettings) -> None:
     gc.freeze()  # what is loaded stays: to find that out again, a full collection would stop matching for 80 ms
     if not await wait_for_broker(options.bootstrap, stopping):
         return
+    watch = _watched(options, worker.positions, worker.fault, end)
     await worker.app.start()
     timer = asyncio.ensure_future(worker.snapshots_on_time())
     log.info("matching started")
     await _until(stopping, worker.app)
+    watch.stop()
     asyncio.get_running_loop().call_later(8, os._exit, 0)  # a broker that is already gone must not hold the exit
     await worker.leave()
     timer.cancel()
     await worker.app.stop()
+
+
+def _watched(options: FaustSettings, positions: Positions, *ends: Any) -> Watch:
+    file = health.file_of(options.data, options.name)
+    watch = Watch(options.bootstrap, options.namespace, file, positions, *ends)
+    watch.start()
+    return watch
 
 
 async def _run_projection(options: ProjectionSettings) -> None:
@@ -59,9 +71,11 @@ async def _run_projection(options: ProjectionSettings) -> None:
     worker = ProjectionWorker(options)
     if not await wait_for_broker(options.bootstrap, stopping):
         return
+    watch = _watched(options, worker.positions)  # a fold may take long: it is told, and not ended
     await worker.app.start()
     log.info("projection started")
     await _until(stopping, worker.app)
+    watch.stop()
     asyncio.get_running_loop().call_later(8, os._exit, 0)
     await worker.app.stop()
 
@@ -72,7 +86,8 @@ async def _until(stopping: asyncio.Event, app: Any) -> None:
     crashed = asyncio.ensure_future(app._crashed.wait())
     await asyncio.wait((asked, crashed), return_when=asyncio.FIRST_COMPLETED)
     if not stopping.is_set():
-        end(app.crash_reason or RuntimeError("a service of Faust crashed without a reason"))
+        why = app.crash_reason or RuntimeError("a service of Faust crashed without a reason")
+        end(membership.told("Faust has ended", why) if isinstance(why, KafkaError) else why)
     crashed.cancel()
 
 

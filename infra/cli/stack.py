@@ -54,15 +54,15 @@ def status(state: State = None, json_: Json = False) -> None:
         for name, child in described["processes"].items():
             table.add_row(name, str(child["pid"]), _state(child), str(child["restarts"]))
         out.print(table)
-        for child in described["processes"].values():
-            if child.get("failed"):
-                err.print(child["failed"], style="red", markup=False, highlight=False, soft_wrap=True)
+        for name, child in described["processes"].items():
+            if why := child.get("failed") or (child.get("ill") and f"{name}: {child['ill']}"):
+                err.print(why, style="red", markup=False, highlight=False, soft_wrap=True)
     if described is None:
         raise typer.Exit(1)
 
 
 def _state(child: dict[str, Any]) -> str:
-    return "fails" if child.get("failed") else "yes" if child["running"] else "no"
+    return "fails" if child.get("failed") else "ill" if child.get("ill") else "yes" if child["running"] else "no"
 
 
 @guarded

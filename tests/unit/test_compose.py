@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator
 from infra.settings import Settings, load_settings
 from queries.settings import ServerSettings
 from schemas.clickhouse_server import ClickHouseConfig
-from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
+from streams.settings import HealthSettings, MatchingSettings, ProjectionSettings, SinkSettings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests" / "data" / "compose-spec.json").read_text())
@@ -84,6 +84,17 @@ def test_our_processes_are_told_what_their_models_say(
         assert tables.password
         assert tables.password not in " ".join(words)
     assert {MatchingSettings, ProjectionSettings, SinkSettings} <= found.keys()
+
+
+@pytest.mark.parametrize(("service", "model"), [("matching", MatchingSettings), ("projection", ProjectionSettings)])
+def test_the_health_of_a_worker_is_asked_where_it_tells_it(
+    composed: dict[str, Any], service: str, model: type[MatchingSettings | ProjectionSettings]
+) -> None:
+    found = composed["services"][service]
+    asked = HealthSettings.parse(found["healthcheck"]["test"][4:])
+    assert found["healthcheck"]["test"][:4] == ["CMD", "python", "-m", HealthSettings.MODULE]
+    told = model.parse([*found["command"][4:], "--bootstrap", "kafka:9092"])
+    assert (told.data, told.name) == (asked.data, asked.name)
 
 
 def test_no_secret_has_a_default_and_none_stands_in_a_command(composed: dict[str, Any]) -> None:
