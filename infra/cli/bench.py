@@ -67,9 +67,21 @@ def spark(
     measured("spark", "--trades", str(trades), *(["--json"] if json_ else []))
 
 
+@guarded
+def faults(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each process is killed.")] = 1,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table into this file as well.")] = None,
+    json_: Json = False,
+) -> None:
+    """Every process killed with -9 under a running village: what its death does, and how long until it works again."""
+    told = ["--markdown", str(markdown)] if markdown else []
+    measured("faults", "--rounds", str(rounds), *told, *(["--json"] if json_ else []))
+
+
 def register(root: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(market)
     app.command()(graphql)
     app.command()(spark)
+    app.command()(faults)
     root.add_typer(app)
