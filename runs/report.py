@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from string import Template
 from typing import Any, Final
 
 import numpy as np
-from plotly.offline import get_plotlyjs
 
 from economy.accounts import Approach
 from economy.units import UNIT, decimal_text
 from queries.reader import Reader
 from runs import report_charts as charts
 from runs.calibrate import QUARTERS, Parameter, calibration_table
+from runs.pages import Cell, Table, page
 from runs.report_charts import Chart
 from runs.report_data import RunData, load_run, per_year
 from runs.scorecard import Statistic, scorecard
 from schemas.files import writing
 
-ASSETS: Final = Path(__file__).parent / "assets"
 _APPROACHES: Final = tuple(f"gdp_{approach}" for approach in Approach)
 
 
@@ -33,30 +30,14 @@ def money(value: int | None) -> str:
     return decimal_text(value).replace("-", "−")
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
 def _number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value:,.{digits}f}".replace("-", "−")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
-    """A table; cells are HTML already, columns in `right` are numbers."""
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(
-            f'<{tag} class="n">{cell}</{tag}>' if i in right else f"<{tag}>{cell}</{tag}>" for i, cell in enumerate(row)
-        )
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _verdict(good: bool | None, yes: str = "equal", no: str = "NOT EQUAL", unknown: str = "–") -> str:
+def _verdict(good: bool | None, yes: str = "equal", no: str = "NOT EQUAL") -> Cell:
     if good is None:
-        return f'<span class="soft">{unknown}</span>'
-    return f'<span class="{"yes" if good else "no"}">{yes if good else no}</span>'
+        return Cell("–", "soft")
+    return Cell(yes, "yes") if good else Cell(no, "no")
 
 
 def _mean(series: np.ndarray[Any, np.dtype[np.float64]], last: int = QUARTERS) -> float | None:
@@ -79,7 +60,8 @@ def agreement(data: RunData) -> tuple[int, int, int, int]:
     return equal, len(totals), same, pairs
 
 
-def _tiles(data: RunData) -> str:
+def _tiles(data: RunData) -> list[tuple[str, str]]:
+    """(value, what it is) of the figures at the top."""
     get = data.stream.array
     tiles: list[tuple[str, str]] = []
     if data.stream.windows:
@@ -101,17 +83,16 @@ def _tiles(data: RunData) -> str:
     tiles.append((f"{data.trades:,}", "trades"))
     if data.tape is not None:
         tiles.append((f"{int(data.tape['matched'])} of {int(data.tape['prints'])}", "exchange trades reproduced"))
-    cards = "".join(f'<div class="tile"><b>{_text(v)}</b><span>{_text(k)}</span></div>' for v, k in tiles)
-    return f'<div class="tiles">{cards}</div>'
+    return tiles
 
 
-def _accounts(data: RunData) -> str:
+def _accounts(data: RunData) -> dict[str, Any] | None:
     if not data.stream.windows:
-        return ""
+        return None
     equal, windows, same, pairs = agreement(data)
     stream = [per_year(data.stream.get(name)) for name in _APPROACHES]
     batch = [per_year(data.batch.get(name)) for name in _APPROACHES]
-    rows = []
+    rows: list[list[str | Cell]] = []
     for year, values in enumerate(zip(*stream, strict=True)):
         spark = {column[year] for column in batch if year < len(column)} - {None}
         alike = None not in values and len(set(values)) == 1
@@ -124,11 +105,7 @@ def _accounts(data: RunData) -> str:
         else f"The three approaches are the same integer in {equal} of {windows} quarters. No batch job has run yet."
     )
     head = ["Year", "Production", "Expenditure", "Income", "Approaches", "Spark"]
-    table = _table(head, rows, frozenset({1, 2, 3}))
-    return (
-        f'<h2>National accounts</h2><div class="card"><h3>GDP per year by three approaches, XEC</h3>'
-        f"<p>{note}</p>{table}</div>"
-    )
+    return {"note": note, "table": Table.of(head, rows, (1, 2, 3))}
 
 
 def _pictures(data: RunData) -> list[tuple[str, list[Chart]]]:
@@ -159,59 +136,46 @@ def _told(difference: object) -> str:
     return f"{rest}: {difference['reason']}" if "reason" in difference else rest
 
 
-def _tape(data: RunData) -> str:
+def _tape(data: RunData) -> dict[str, Any] | None:
     if data.tape is None:
-        return ""
+        return None
     tape = data.tape
     try:
         told = json.loads(tape["explanation"])
     except json.JSONDecodeError:
         told = tape["explanation"]
     lines = [_told(line) for line in told] if isinstance(told, list) else [_told(told)]
-    items = "".join(f"<li>{_text(line)}</li>" for line in lines if line)
-    counts = [[f"{int(tape[name]):,}" for name in ("orders", "trades", "prints", "matched")]]
-    table = _table(["Orders", "Our trades", "Exchange's trades", "Same pair of orders"], counts, frozenset(range(4)))
-    return (
-        '<h2>Real market data</h2><div class="card">'
-        f"<h3>The exchange's tape through our books (run {int(tape['run'])})</h3>"
-        f"<p>Trades of our matching beside the exchange's own prints.</p>{table}"
-        f"{f'<ul>{items}</ul>' if items else ''}</div>"
-    )
+    counts = [f"{int(tape[name]):,}" for name in ("orders", "trades", "prints", "matched")]
+    table = Table.of(["Orders", "Our trades", "Exchange's trades", "Same pair of orders"], [counts], range(4))
+    return {"run": int(tape["run"]), "table": table, "lines": [line for line in lines if line]}
 
 
-def _reality(statistics: Sequence[Statistic], parameters: Sequence[Parameter]) -> str:
-    rows = [
+def _reality(statistics: Sequence[Statistic]) -> Table:
+    head = ["Aggregate", "Run", "Real", "Real, 5–95 %", "Unit", "", "Data"]
+    rows: list[list[str | Cell]] = [
         [
-            _text(s.name), _number(s.run), _number(s.real), f"{_number(s.low)} … {_number(s.high)}", _text(s.unit),
-            _verdict(s.inside, "inside", "outside"), f'<span class="soft">{_text(s.source)}</span>',
+            s.name, _number(s.run), _number(s.real), f"{_number(s.low)} … {_number(s.high)}", s.unit,
+            _verdict(s.inside, "inside", "outside"), Cell(s.source, "soft"),
         ]
         for s in statistics
     ]  # fmt: skip
-    head = ["Aggregate", "Run", "Real", "Real, 5–95 %", "Unit", "", "Data"]
-    card = (
-        '<h2>Beside reality</h2><div class="card"><h3>Aggregates of the run and of real economies</h3>'
-        "<p>The same estimators for both. The range is that of real stretches as long as the run.</p>"
-        f"{_table(head, rows, frozenset({1, 2, 3}))}</div>"
-    )
+    return Table.of(head, rows, (1, 2, 3))
+
+
+def _parameters(parameters: Sequence[Parameter]) -> Table | None:
     if not parameters:
-        return card
-    rows = [
-        [
-            f"<code>{_text(p.name)}</code>", _text(p.doc), _number(p.model, 3), _number(p.data, 3), _text(p.status),
-            f'<span class="soft">{_text(p.source)}</span>',
-        ]
-        for p in parameters
-    ]  # fmt: skip
+        return None
     head = ["Parameter", "Meaning", "Scenario", "Data", "", "Estimate"]
-    return (
-        f'{card}<div class="card" style="margin-top:1rem"><h3>Where the parameters come from</h3><p>What the data that '
-        f"come with the project can say, and what they cannot.</p>{_table(head, rows, frozenset({2, 3}))}</div>"
-    )
+    rows: list[list[str | Cell]] = [
+        [Cell(p.name, "code"), p.doc, _number(p.model, 3), _number(p.data, 3), p.status, Cell(p.source, "soft")]
+        for p in parameters
+    ]
+    return Table.of(head, rows, (2, 3))
 
 
-def _provenance(data: RunData) -> str:
+def _provenance(data: RunData) -> Table:
     run = data.run
-    rows = [[_text(label), f"<code>{_text(run[key])}</code>"] for label, key in (
+    rows: list[list[str | Cell]] = [[label, Cell(str(run[key]), "code")] for label, key in (
         ("Run", "run"), ("Scenario", "scenario"), ("Seed", "seed"), ("State", "state"), ("Digest", "digest"),
         ("Root of the log", "root"), ("Epochs", "epochs"), ("Ticks", "ticks"), ("Shards", "shards"),
         ("Order partitions", "partitions"), ("Flow partitions", "flow_partitions"), ("Rules version", "rules_version"),
@@ -222,52 +186,42 @@ def _provenance(data: RunData) -> str:
     for job in data.jobs:
         offsets = f"offsets {job['start_offsets']} to {job['end_offsets']}"
         said = f"version {job['job_version']}, {job['computed']} UTC, {offsets}"
-        rows.append([f"Job {_text(job['job'])}", f"<code>{_text(said)}</code>"])
-    config = json.dumps(data.scenario, indent=1) if data.scenario else ""
-    details = f"<details><summary>Scenario</summary><pre><code>{_text(config)}</code></pre></details>" if config else ""
-    return f'<h2>Provenance</h2><div class="card">{_table(["", ""], rows)}{details}</div>'
+        rows.append([f"Job {job['job']}", Cell(said, "code")])
+    return Table.of(["", ""], rows)
 
 
 def render(data: RunData) -> str:
     """The page."""
-    sections, found = "", list[Chart]()
+    sections, found = [], list[Chart]()
     for title, pictures in _pictures(data):
-        cards = ""
-        for chart in pictures:
-            label = _text(f"{chart.title}. {chart.note}")
-            cards += (
-                f'<div class="card{" wide" if chart.wide else ""}"><h3>{_text(chart.title)}</h3>'
-                f"<p>{_text(chart.note)}</p>"
-                f'<div class="chart" id="chart-{len(found)}" role="img" aria-label="{label}"></div></div>'
-            )
-            found.append(chart)
-        columns = " three" if len(pictures) == 3 and not any(chart.wide for chart in pictures) else ""
-        sections += f'<h2>{_text(title)}</h2><div class="grid{columns}">{cards}</div>'
+        three = len(pictures) == 3 and not any(chart.wide for chart in pictures)
+        sections.append({"title": title, "three": three, "charts": list(enumerate(pictures, len(found)))})
+        found += pictures
     shares = [np.array([c.price for c in data.candles[i]]) for i in data.equities if data.candles.get(i)]
     economy = data.macro()
-    reality = ""
-    if economy is not None:
-        rounds = int(data.scenario.get("calendar", {}).get("rounds", 10))
-        reality = _reality(scorecard(economy, shares, rounds), calibration_table(data.scenario))
-    # "<" is escaped, so that no text of a run can end the script element.
-    payload = json.dumps([{"traces": c.traces, "layout": c.layout} for c in found]).replace("<", "\\u003c")
+    rounds = int(data.scenario.get("calendar", {}).get("rounds", 10))
     run = data.run
     years = f"{len(data.stream.windows) / QUARTERS:g} simulated years, " if data.stream.windows else ""
-    return Template((ASSETS / "report.html").read_text()).substitute(
-        title=_text(f"{run['scenario']}: run {run['run']}"),
-        summary=_text(f"{years}seed {run['seed']}, {run['state']}."),
-        digest=_text(run["digest"] or "none yet"),
-        style=(ASSETS / "report.css").read_text(),
-        body=f"{_tiles(data)}{_accounts(data)}{sections}{_tape(data)}{reality}{_provenance(data)}",
-        charts=payload,
-        plotly=get_plotlyjs(),
-        script=(ASSETS / "report.js").read_text(),
+    return page(
+        "report.html",
+        [{"traces": chart.traces, "layout": chart.layout} for chart in found],
+        title=f"{run['scenario']}: run {run['run']}",
+        summary=f"{years}seed {run['seed']}, {run['state']}.",
+        digest=run["digest"] or "none yet",
+        tiles=_tiles(data),
+        accounts=_accounts(data),
+        sections=sections,
+        tape=_tape(data),
+        reality=None if economy is None else _reality(scorecard(economy, shares, rounds)),
+        parameters=None if economy is None else _parameters(calibration_table(data.scenario)),
+        provenance=_provenance(data),
+        scenario=json.dumps(data.scenario, indent=1) if data.scenario else "",
     )
 
 
 def write_report(reader: Reader, run: int, path: Path) -> Path:
     """Write the report of a run to a file; returns its path. Raises UnknownRunError. The file appears whole or not."""
-    page = render(load_run(reader, run))
+    text = render(load_run(reader, run))
     with writing(path) as file:
-        file.write(page.encode())
+        file.write(text.encode())
     return path

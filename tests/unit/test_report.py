@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
 from economy.errors import UnknownRunError
+from economy.events import Role
+from runs import pages
+from runs.compare_page import render_page
 from runs.report import agreement, money, render, write_report
 from runs.report_data import load_run, per_year
 from tests.synthetic import figures, synthetic_run
@@ -104,6 +110,45 @@ def test_no_text_of_a_run_becomes_script(tables: LocalTables) -> None:
     assert BAD not in page
     assert "&lt;/script&gt;" in page
     assert any(trace["name"] == BAD for plot in plots(page) for trace in plot["traces"])
+
+
+def test_every_text_of_a_run_is_escaped_wherever_it_stands(tables: LocalTables) -> None:
+    """Whatever column it comes from: in the title, an attribute, a cell, the scenario, the jobs, the tape."""
+    data = load_run(tables, 7)
+    evil = "\"><img src=x onerror=alert(1)>'&"
+    texts = {key: evil for key, value in data.run.items() if isinstance(value, str) and key != "config"}
+    jobs = [{key: evil if isinstance(value, str) else value for key, value in job.items()} for job in data.jobs]
+    tape = {**data.tape, "explanation": json.dumps([{"reason": evil, evil: evil}])} if data.tape else None
+    page = render(
+        replace(data, run={**data.run, **texts}, jobs=jobs, tape=tape, scenario={**data.scenario, evil: evil})
+    )
+    assert "<img" not in page
+    assert page.count("&lt;img") > len(texts)
+
+
+def test_a_comparison_escapes_the_names_and_events_of_both_runs() -> None:
+    evil = "</code><script>alert(1)</script>"
+    worth = SimpleNamespace(run=7, worth=np.array([5 * 10**8]))
+    found: Any = SimpleNamespace(
+        a=worth, b=worth, series=lambda _: ([1], [2]), windows=[0], shared=-2, epoch=3, event=(evil, (evil, evil)),
+        founded=SimpleNamespace(roles=np.array([Role.HOUSEHOLD]), names=[evil]), gains=lambda: [(0, 0)],
+        prices=lambda: [(evil, 1, 2)],
+    )  # fmt: skip
+    page = render_page(found).replace(get_plotlyjs(), "")
+    assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert") == 5
+    assert page.count('class="chart"') == 7
+    assert "<p>b: <code>&lt;" in page
+    assert "They share no epoch." in page
+    assert "Digest" not in page
+
+
+def test_no_template_trusts_what_it_is_told() -> None:
+    """`safe` is for style, scripts and the charts' JSON alone, which are ours."""
+    templates = list((Path(pages.__file__).parent / "assets").glob("*.html"))
+    marked = [found for path in templates for found in re.findall(r"(\w+)\s*\|\s*safe", path.read_text())]
+    assert sorted(marked) == ["charts", "plotly", "script", "style"]
+    assert not [path for path in templates if "autoescape" in path.read_text()]
 
 
 def test_nothing_is_loaded_from_elsewhere(tables: LocalTables) -> None:
