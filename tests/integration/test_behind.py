@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -34,7 +36,7 @@ from tests.integration import test_projection, test_sink, toy
 from tests.integration.test_sink import rows_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
-SMALL, LARGE = 300_000, 10_000_000
+SMALL, LARGE = 300_000, int(os.environ.get("SOAK_RECORDS") or 10_000_000)
 MEGABYTES = 900  # no more than this for any backlog: the engine's libraries alone take a third of it
 BATCH = 50_000
 SIZES = [SMALL, pytest.param(LARGE, marks=pytest.mark.soak)]
@@ -46,23 +48,30 @@ def peak_megabytes(pid: int) -> int:
     return int(status.split("VmHWM:")[1].split()[0]) >> 10
 
 
-def caught_up(name: str, records: int, pid: int, done: Callable[[], bool], capsys: pytest.CaptureFixture[str]) -> None:
-    """Wait until a consumer has worked off its backlog; its memory must not have grown with it."""
+def caught_up(
+    name: str, records: int, pids: Sequence[int], done: Callable[[], bool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wait until the processes of a consumer have worked off its backlog; their memory must not have grown with it."""
     began = time.monotonic()
     while not done():
         assert time.monotonic() - began < 1700, "it did not catch up"
         time.sleep(0.1)
-    seconds, peak = round(time.monotonic() - began, 1), peak_megabytes(pid)
-    told = {"consumer": name, "records_behind": records, "seconds": seconds, "peak_megabytes": peak}
+    seconds, peak = round(time.monotonic() - began, 1), max(map(peak_megabytes, pids))
+    used = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids]
+    told = {
+        "consumer": name, "processes": len(pids), "records_behind": records, "seconds": seconds,
+        "processor_seconds": [round(each, 1) for each in used], "peak_megabytes": peak,
+    }  # fmt: skip
     if records >= LARGE:
         with capsys.disabled():
             print(json.dumps(told))
     assert peak < MEGABYTES, told
 
 
+@pytest.mark.parametrize("sinks", [1, 2])
 @pytest.mark.parametrize("records", SIZES)
 def test_the_sink(
-    broker: Broker, namespace: str, tmp_path: Path, records: int, capsys: pytest.CaptureFixture[str]
+    broker: Broker, namespace: str, tmp_path: Path, records: int, sinks: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     topics.create(broker.bootstrap, namespace, test_sink.PARTITIONS, test_sink.FLOW_PARTITIONS)
     writer = LogWriter(broker.bootstrap, namespace, **BULK)
@@ -75,13 +84,17 @@ def test_the_sink(
     with EmbeddedClickHouse(tmp_path / "clickhouse") as server:
         config = ClickHouseConfig(server.url, "escape", server.password(), namespace)
         migrate(config)
-        sink = test_sink.Process(broker, namespace, server, tmp_path / "sink.log")
+        processes = [
+            test_sink.Process(broker, namespace, server, tmp_path / f"sink-{i}.log", f"{i}/{sinks}")
+            for i in range(sinks)
+        ]
+        pids = [process.child.pid for process in processes]
         count = f"SELECT count() FROM {namespace}.trade_executed"
         with Store(config) as store:
-            caught_up("sink", records, sink.child.pid, lambda: int(store.command(count)) >= records, capsys)
+            caught_up("sink", records, pids, lambda: int(store.command(count)) >= records, capsys)
             distinct = "SELECT uniqExact(instrument, seq) FROM trade_executed"
             assert int(store.command(distinct)) == records
-        assert sink.end(15) == 0
+        assert [process.end(15) for process in processes] == [0] * sinks
 
 
 @pytest.mark.parametrize("records", SIZES)
@@ -108,7 +121,7 @@ def test_the_matching_worker(
                     closed[0] += len(chunk.rows.get(e.EpochMatched.name, ()))
                 return closed[0] > 0
 
-            caught_up("matching", records, worker.pid, done, capsys)
+            caught_up("matching", records, [worker.pid], done, capsys)
     finally:
         worker.terminate()
         worker.wait(20)
@@ -140,7 +153,7 @@ def test_the_projection(
         caught_up(
             "projection",
             ends,
-            worker.pid,
+            [worker.pid],
             lambda: f"projected up to window {4 * years - 1}" in said.read_text(),
             capsys,
         )
