@@ -27,6 +27,7 @@ from economy.errors import InterruptionError, SetupError
 from telemetry.logs import bound
 
 log = logging.getLogger("escape.ray")
+_DRIVER: Final = ("-m", "agents.host")
 _START_SECONDS: Final = 150.0  # of Ray's two attempts at its node
 _ANSWER_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 15.0
@@ -66,7 +67,7 @@ class RayHost:
         bound(self._log)
         with open(self._log, "ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "agents.host"],
+                [sys.executable, *_DRIVER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -152,7 +153,8 @@ class RayHost:
             return []
 
     # ---- talking
-    def _ask(self, asked: dict[str, Any], patience: float = _ANSWER_SECONDS) -> dict[str, Any]:
+    def _ask(self, asked: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+        patience = _ANSWER_SECONDS if patience is None else patience
         with self._lock:
             self._look()
             assert self._process.stdin is not None
@@ -186,6 +188,8 @@ class RayHost:
         """Raise RayLostError when something has ended without which Ray does nothing."""
         if self._lost:
             raise self._losing(self._lost)
+        if self._process.poll() is not None:
+            raise self._losing(self._last_words())
         for name, process in self._vital:
             if ended(process):
                 raise self._losing(f"its {name} ended")
