@@ -57,12 +57,13 @@ class Answer:
 
     status: int
     body: bytes
+    data: bool = True  # whether it was executed: else there are errors alone
     runs: Mapping[int, Fingerprint] = field(default_factory=dict)
 
 
 def refusal(status: int, message: str) -> Answer:
     """An answer that is one error."""
-    return Answer(status, json.dumps({"errors": [{"message": message}]}).encode())
+    return Answer(status, json.dumps({"errors": [{"message": message}]}).encode(), data=False)
 
 
 class Engine:
@@ -102,13 +103,15 @@ class Engine:
             return refusal(400, "send one query, and its name as operationName where the text has several")
         except GraphQLError as error:
             return refusal(400, error.message)
-        told: dict[str, Any] = {"data": result.data}
+        # An error that has no place in the answer kept all of it from being executed.
+        executed = result.data is not None or not result.errors or any(error.path for error in result.errors)
+        told: dict[str, Any] = {"data": result.data} if executed else {}
         if result.errors:
             told["errors"] = [error.formatted for error in result.errors]
         body = json.dumps(told, separators=(",", ":")).encode()
         # A fingerprint's row is for the resolvers alone.
         runs = {run: Fingerprint(known.state, known.digest, known.computed) for run, known in context.runs.items()}
-        return Answer(200, body, {} if result.errors or context.volatile else runs)
+        return Answer(200, body, executed, {} if result.errors or context.volatile else runs)
 
     def report(self) -> dict[str, int]:
         """What this process keeps."""

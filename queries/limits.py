@@ -13,13 +13,16 @@ from graphql import (
     ExecutionResult,
     GraphQLError,
     NoSchemaIntrospectionCustomRule,
+    get_operation_ast,
     specified_rules,
 )
 from strawberry.extensions import MaxTokensLimiter, SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 
 from economy.errors import EscapeError, InputError, SetupError
 from queries.cost import COST, SizeRule, cost
 from queries.memory import Bounded
+from queries.texts import SoundTexts, unsound_variable
 from queries.validation import together
 
 log = logging.getLogger("escape.queries")
@@ -103,17 +106,28 @@ class Documents(SchemaExtension):
 
     def on_parse(self) -> Iterator[None]:
         found = self._known.get(self.execution_context.query or "")
+        asked = self.execution_context
         if found is not None:
-            self.execution_context.graphql_document = found[0]
+            asked.graphql_document = found[0]
         yield
+        # The library takes the first of several operations: which one is meant, only the client can tell.
+        document = asked.graphql_document
+        if document is not None and asked._provided_operation_name is None and get_operation_ast(document) is None:
+            raise CannotGetOperationTypeError(None)
 
     def on_validate(self) -> Iterator[None]:
         asked = self.execution_context
         found = self._known.get(asked.query or "")
         if found is not None:
             asked.pre_execution_errors = found[1]
+        assert asked.graphql_document is not None
+        unsound = unsound_variable(asked.variables, asked.graphql_document)
+        if unsound is not None:
+            asked.pre_execution_errors = [unsound]
+            yield
+            return
         yield
-        if found is None and asked.graphql_document is not None:
+        if found is None:
             errors = list(asked.pre_execution_errors or ())
             text = asked.query or ""
             self._known.put(text, (asked.graphql_document, errors), NODE_BYTES * (1 + len(text)))
@@ -122,7 +136,7 @@ class Documents(SchemaExtension):
 def extensions(introspection: bool) -> list[Callable[[], SchemaExtension]]:
     """The schema's extensions; without introspection the schema cannot be asked for."""
     known: Bounded[str, tuple[DocumentNode, list[GraphQLError]]] = Bounded(DOCUMENTS, DOCUMENT_BYTES)
-    rules: list[type[ASTValidationRule]] = [*specified_rules, SizeRule]
+    rules: list[type[ASTValidationRule]] = [*specified_rules, SizeRule, SoundTexts]
     if not introspection:
         rules.append(NoSchemaIntrospectionCustomRule)
     rule = together(rules)

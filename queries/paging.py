@@ -16,6 +16,7 @@ from queries.limits import ROWS
 from queries.loaders import Loaders
 from queries.records import Record, Row
 from queries.types import resolver
+from schemas.clickhouse import TABLES
 
 PAGE: Final = 500  # records in one page at most
 T = TypeVar("T")
@@ -69,10 +70,12 @@ def encode_cursor(*parts: int) -> str:
 def decode_cursor(cursor: str, count: int) -> tuple[int, ...]:
     """The keys of a cursor. Raises InputError for one that was not given out by the same list."""
     try:
-        parts = tuple(int(p) for p in base64.urlsafe_b64decode(cursor.encode()).decode("ascii").split(":"))
+        text = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True).decode("ascii")
+        parts = tuple(int(p) for p in text.split(":"))
     except (binascii.Error, ValueError):
         parts = ()
-    if len(parts) != count or any(abs(p) >= 2**63 for p in parts):
+    # Decoding overlooks what no encoding writes: bits beyond the last byte, signs, spaces and zeros before a number.
+    if len(parts) != count or any(abs(p) >= 2**63 for p in parts) or encode_cursor(*parts) != cursor:
         raise InputError("after", cursor, "pass an endCursor of the same list, unchanged")
     return parts
 
@@ -177,6 +180,18 @@ async def records(info: Info, run: int, kind: type[R], first: int, after: str | 
         cursor = None if after is None else decode_cursor(after, len(keys))
         rows = copy.page([int(value) for value in chosen.values()], cursor, size + 1)
     return connect(rows, size, after, keys, kind.of)
+
+
+def named(event: str, column: str, word: str | None) -> dict[str, Any]:
+    """The filter of an event's field whose words are known.
+
+    Raises InputError naming the known words for any other.
+    """
+    of = TABLES[event]
+    known = next(f.symbols for f in of.columns if f.name == column)
+    if word is not None and word not in known:
+        raise InputError(column, word, f"known are {', '.join(known)}")
+    return {f"toString({of.name}.{column})": word}
 
 
 def between(from_tick: int | None, to_tick: int | None) -> dict[str, Any]:

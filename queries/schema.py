@@ -27,6 +27,7 @@ from queries.types import CATALOGUE, SCALARS, BigInt, Measure, resolver
 from queries.types_compare import Comparison
 from queries.types_run import Run
 
+_HINT: Final = " Did you mean "  # as graphql-core begins each
 PRINTED: Final = Path(__file__).parent / "schema.graphql"
 
 
@@ -71,6 +72,11 @@ class Query:
 
 class _Schema(strawberry.Schema):
     """A schema whose errors are logged once, by queries.limits, and only those that are ours."""
+
+    @staticmethod
+    def remove_field_suggestion(error: GraphQLError) -> None:
+        """The library takes hints from errors of fields alone; those of arguments, types, enums and all else go too."""
+        error.message = error.message.partition(_HINT)[0]
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         return

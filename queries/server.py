@@ -16,34 +16,31 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from strawberry.asgi import GraphQL
-from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
 from economy.errors import EscapeError, SetupError
 from queries import graphiql
 from queries.cache import ResponseCache, cache_key
 from queries.connections import configured
 from queries.copies import emptied
-from queries.engine import Asked, Engine, EngineConfig, refusal, too_long
+from queries.engine import Answer, Engine, EngineConfig, refusal, too_long
 from queries.guard import Guard
-from queries.limits import BODY_BYTES, SECONDS
+from queries.limits import SECONDS
 from queries.live import Live, LiveSettings
-from queries.paging import Context
+from queries.over_http import JSON, asked_of, media_type, status_of
 from queries.places import ConnectionLimits
-from queries.policy import scope_of
 from queries.reader import Reader, connect
 from queries.settings import ServerSettings
+from queries.subscriptions import Subscriptions
 from queries.workers import Workers, tune
 from schemas.clickhouse_server import ClickHouseConfig
 from telemetry.process import run_process
@@ -72,24 +69,6 @@ class ApiConfig(EngineConfig):
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
-class _Live(GraphQL[Context, None]):
-    """Subscriptions alone: queries over HTTP have a way of their own, with the cache."""
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        super().__init__(
-            api.engine.schema,
-            graphql_ide=None,
-            allow_queries_via_get=False,
-            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
-            connection_init_wait_timeout=timedelta(seconds=api.config.connections.request_seconds),
-            max_subscriptions_per_connection=8,
-        )
-
-    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        return self._api.engine.context(scope_of(request), live=self._api.live)
-
-
 class Api:
     """What the routes share."""
 
@@ -105,44 +84,28 @@ class Api:
         self._places = asyncio.Semaphore(config.at_work)
 
     async def graphql(self, request: Request) -> Response:
-        """POST /graphql: one operation as JSON; any other content type is refused, so no foreign form gets here."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return _refuse(415, "send application/json")
-        body = b""
-        try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > BODY_BYTES:
-                    return _refuse(413, f"send at most {BODY_BYTES} bytes")
-        except ClientDisconnect:  # he is gone, or was too slow and has been told
-            return _refuse(408, "the body did not come whole")
-        try:
-            asked = json.loads(body)
-        except (ValueError, RecursionError):
-            return _refuse(400, "the body is not JSON")
-        if not isinstance(asked, dict) or not isinstance(asked.get("query"), str):
-            return _refuse(400, 'send {"query": "...", "variables": {...}, "operationName": "..."}')
-        variables, operation = asked.get("variables"), asked.get("operationName")
-        if not isinstance(variables, dict | None) or not isinstance(operation, str | None):
-            return _refuse(400, "variables must be an object and operationName a string")
-        scope = scope_of(request)
-        key = cache_key(asked["query"], variables, operation, scope)
+        """POST /graphql: one operation as JSON."""
+        media = media_type(request.headers.get("accept", ""))
+        asked = await asked_of(request)
+        if isinstance(asked, Answer):
+            return Response(asked.body, asked.status, media_type=media)
+        key = cache_key(asked.query, asked.variables, asked.operation, asked.scope)
         try:
             known = await self.cache.get(key)
         except EscapeError:
             known = None  # executed below, where errors are told and logged
         if known is not None:
-            return Response(known, media_type="application/json", headers={"X-Cache": "hit"})
+            return Response(known, media_type=media, headers={"X-Cache": "hit"})
         answering = self.engine if self.workers is None else self.workers
         try:
             async with asyncio.timeout(SECONDS), self._places:
-                answer = await answering.answer(Asked(asked["query"], variables, operation, scope))
+                answer = await answering.answer(asked)
         except TimeoutError:
             answer = too_long()
         if answer.runs:
             self.cache.put(key, answer.body, answer.runs)
         headers = {200: {"X-Cache": "miss"}, 503: {"Retry-After": "1"}}.get(answer.status)
-        return Response(answer.body, answer.status, media_type="application/json", headers=headers)
+        return Response(answer.body, status_of(answer, media), headers, media)
 
     def newest(self) -> int:
         """Number of the newest run, 1 when the tables do not tell: it only fills in the examples."""
@@ -193,14 +156,13 @@ class Api:
 
 
 def _refuse(status: int, message: str) -> Response:
-    answer = refusal(status, message)
-    return Response(answer.body, status, media_type="application/json")
+    return Response(refusal(status, message).body, status, media_type=JSON)
 
 
 def create_app(config: ApiConfig, reader: Reader | None = None) -> Starlette:
     """The application. `reader` reads the tables; by default the ClickHouse of the settings."""
     api = Api(config, reader if reader is not None else connect(config.clickhouse))
-    live = _Live(api)
+    live = Subscriptions(api.engine, api.live, config.connections.request_seconds)
 
     async def subscriptions(websocket: WebSocket) -> None:
         await live(websocket.scope, websocket.receive, websocket.send)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import strawberry
 
-from queries.paging import Connection, Info, connect, page_of, page_size
+from queries.paging import Connection, Info, connect, named, page_of, page_size
 from queries.records import Row
 from queries.types import BigInt, Money, resolver
 from queries.types_market import Agent, Instrument, agent_of, instrument_of
@@ -202,6 +202,8 @@ class JobResults:
         columns = f"run, window, agent, toString(role) AS role, trades, {amounts}"
         only = {"window": window, "agent": agent, "toString(agent_performance.role)": role}
         rows = await page_of(info, self.id, "agent_performance", columns, keys, size, after, only, repeats=False)
+        if not rows:
+            named("AgentFounded", "role", role)  # the column is a text: it may hold roles that this version has not
         return connect(rows, size, after, keys, AgentPerformance.of)
 
     @resolver("Performance of all agents of each role in a window; empty until the job has run")

@@ -9,7 +9,7 @@ import strawberry
 from economy.errors import InputError
 from queries.books import BUY, SELL, best, book_at
 from queries.loaders import RESULTS
-from queries.paging import Connection, Info, between, connect, decode_cursor, page_of, page_size, records
+from queries.paging import Connection, Info, between, connect, decode_cursor, named, page_of, page_size, records
 from queries.records import Row
 from queries.types import CATALOGUE, JSON, WINDOW_FIGURES, BigInt, Series, Source, Window, check_names, resolver
 from queries.types_events import Event, EventKind, events_of
@@ -158,7 +158,7 @@ class Run(JobResults):
         to_tick: BigInt | None = None,
     ) -> Connection[Trade]:  # fmt: skip
         only = {
-            "instrument": instrument, "? IN (maker_agent, taker_agent)": agent, "toString(trade_executed.use)": use,
+            "instrument": instrument, "? IN (maker_agent, taker_agent)": agent, **named("TradeExecuted", "use", use),
             **between(from_tick, to_tick),
         }  # fmt: skip
         return await records(info, self.id, Trade, first, after, only)
@@ -180,7 +180,7 @@ class Run(JobResults):
         to_tick: BigInt | None = None,
     ) -> Connection[Order]:  # fmt: skip
         only = {
-            "agent": agent, "instrument": instrument, "toString(order_submitted.side)": side,
+            "agent": agent, "instrument": instrument, **named("OrderSubmitted", "side", side),
             **between(from_tick, to_tick),
         }  # fmt: skip
         return await records(info, self.id, Order, first, after, only)
@@ -190,7 +190,7 @@ class Run(JobResults):
         self, info: Info, first: int = 20, after: str | None = None, agent: BigInt | None = None,
         action: str | None = None, from_tick: BigInt | None = None, to_tick: BigInt | None = None,
     ) -> Connection[Decision]:  # fmt: skip
-        only = {"agent": agent, "toString(agent_decided.action)": action, **between(from_tick, to_tick)}
+        only = {"agent": agent, **named("AgentDecided", "action", action), **between(from_tick, to_tick)}
         return await records(info, self.id, Decision, first, after, only)
 
     @resolver("Records of one kind as they stand on the log, in the order of their identity")
@@ -211,15 +211,14 @@ class Run(JobResults):
             last = -1 if after is None else decode_cursor(after, 1)[0]
             rows = await loaders.agents_after(self.id, last, size + 1)
             return connect(rows, size, after, ("agent",), Agent.of)
-        only = {"toString(agent_founded.role)": role}
-        return await records(info, self.id, Agent, first, after, only)
+        return await records(info, self.id, Agent, first, after, named("AgentFounded", "role", role))
 
     @resolver("Stocks at the end of a window in the order of (agent, account, item)")
     async def balances(
         self, info: Info, window: int, first: int = 100, after: str | None = None, account: str | None = None,
         agent: BigInt | None = None,
     ) -> Connection[Balance]:  # fmt: skip
-        only = {"window": window, "agent": agent, "toString(balance_recorded.account)": account}
+        only = {"window": window, "agent": agent, **named("BalanceRecorded", "account", account)}
         return await records(info, self.id, Balance, first, after, only)
 
     @resolver("The order book of an instrument as of a tick")

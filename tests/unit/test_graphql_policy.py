@@ -55,7 +55,7 @@ def _kept(client: Client) -> tuple[int, int]:
 
 def test_another_scope_shares_nothing(tables: LocalTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     granted = EVERYTHING
-    monkeypatch.setattr("queries.server.scope_of", lambda _: granted)
+    monkeypatch.setattr("queries.over_http.scope_of", lambda _: granted)
     with serving(create_app(ApiConfig(copies=tmp_path, copies_after=OFTEN), tables)) as client:
         for i in range(OFTEN):
             client.post(QUERY % f"n{i}")

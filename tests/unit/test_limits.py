@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,41 +26,10 @@ from queries.live import LiveSettings
 from queries.policy import EVERYTHING
 from queries.schema import build_schema
 from queries.server import ApiConfig, create_app, listen
+from tests.one_run import Tables
 from tests.serving import Client, serving
 
-RUN = {
-    "run": 1, "scenario": "village", "seed": 1, "state": "stored", "digest": "d1", "root": "r", "epochs": 1,
-    "ticks": 20, "shards": 1, "partitions": 1, "flow_partitions": 1, "epoch_ticks": 20, "rules_version": 1,
-    "digest_version": 1, "parent": 0, "parent_epoch": -1, "config": "{}", "environment": "{}", "start_offsets": "{}",
-    "end_offsets": "{}", "reason": "", "started_at": "", "finished_at": "",
-}  # fmt: skip
 ASK = "query ($run: BigInt!) { run(id: $run) { digest } }"
-
-
-class Tables:
-    """A table of runs in memory that counts its statements and can fail."""
-
-    def __init__(self) -> None:
-        self.runs: dict[int, dict[str, Any]] = {1: dict(RUN), 2: {**RUN, "run": 2, "state": "open", "digest": ""}}
-        self.computed = "2026-01-01"
-        self.statements = 0
-        self.failure: Exception | None = None
-
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        self.statements += 1
-        if self.failure is not None:
-            raise self.failure
-        found = [self.runs[v] for k, v in parameters.items() if k.startswith("run") and v in self.runs]
-        if "UNION ALL" in sql:
-            return []
-        if "max(run)" in sql:
-            return [{"run": max(self.runs)}]
-        if "count()" in sql:
-            return [{**run, "tick": 5, "trades": self.statements, "windows": 0} for run in found]
-        return [{**run, "computed": self.computed} for run in found]
-
-    def packed(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[bytes]:
-        raise AssertionError("no records here")
 
 
 @pytest.fixture
