@@ -1,7 +1,7 @@
 """In-memory layout of every record whose fields are all integers. Written by `python -m schemas.generate`.
 
 A batch of records is an int64 array of shape (records, fields), columns in the order of the Avro schema, enums as
-their index. `Events` maps a record's name to its batch.
+their index; nothing writes those that are reserved. `Events` maps a record's name to its batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Account(IntEnum):
 
 
 class Action(IntEnum):
-    NOTHING = 0
+    NOTHING = 0  # reserved
     PLAN = 1
     PRICE = 2
     OFFER = 3
@@ -60,7 +60,7 @@ class CloseReason(IntEnum):
     EXPIRED = 1
     UNFILLED = 2
     SELF_TRADE = 3
-    RUN_CLOSED = 4
+    RUN_CLOSED = 4  # reserved
 
 
 class ContractKind(IntEnum):
@@ -75,7 +75,7 @@ class EndReason(IntEnum):
 
 class HaltReason(IntEnum):
     CIRCUIT_BREAKER = 0
-    OPERATOR = 1
+    OPERATOR = 1  # reserved
 
 
 class InstrumentClass(IntEnum):
@@ -96,29 +96,29 @@ class Parameter(IntEnum):
     WAGE = 2
     EXPECTED_SALES = 3
     MARKUP = 4
-    PRICE = 5
+    PRICE = 5  # reserved
     PRODUCT = 6
     LABOUR_COEFFICIENT = 7
     CAPITAL_COEFFICIENT = 8
-    RECIPE = 9
-    CONSUMPTION_SHARE = 10
-    GOVERNMENT_SHARE = 11
+    RECIPE = 9  # reserved
+    CONSUMPTION_SHARE = 10  # reserved
+    GOVERNMENT_SHARE = 11  # reserved
     OWNERSHIP = 12
     EXPECTED_INCOME = 13
     WEALTH_PROPENSITY = 14
-    CAPITAL_TARGET = 15
+    CAPITAL_TARGET = 15  # reserved
     EXPECTED_DIVIDEND = 16
     CONSTANT = 17
 
 
 class Policy(IntEnum):
     INCOME_TAX_RATE = 0
-    VAT_RATE = 1
-    PROFIT_TAX_RATE = 2
+    VAT_RATE = 1  # reserved
+    PROFIT_TAX_RATE = 2  # reserved
     POLICY_RATE = 3
     DEPOSIT_RATE = 4
     GOVERNMENT_SPENDING = 5
-    REPLACEMENT_RATE = 6
+    REPLACEMENT_RATE = 6  # reserved
 
 
 class RejectReason(IntEnum):
@@ -134,7 +134,7 @@ class RejectReason(IntEnum):
     DUPLICATE_ORDER = 9
     ORDER_ID_REUSED = 10
     UNKNOWN_ORDER = 11
-    NOT_OWNER = 12
+    NOT_OWNER = 12  # reserved
     POST_ONLY_WOULD_CROSS = 13
     ALREADY_EXPIRED = 14
 
@@ -190,7 +190,7 @@ class TimeInForce(IntEnum):
 class TransferKind(IntEnum):
     WAGE = 0
     BENEFIT = 1
-    INCOME_TAX = 2
+    INCOME_TAX = 2  # reserved
     PROFIT_TAX = 3
     DIVIDEND = 4
     DEPOSIT_INTEREST = 5
@@ -200,7 +200,7 @@ class TransferKind(IntEnum):
     BOND_REDEMPTION = 9
     FOUNDING = 10
     ESTATE = 11
-    TRANSFER = 12
+    TRANSFER = 12  # reserved
 
 
 class Use(IntEnum):

@@ -75,18 +75,6 @@ def uniform(seed: int, agents: NDArray[np.int64], stream: int, tick: int) -> NDA
     return out
 
 
-@njit(cache=True)
-def uniforms(seed: int, agents: NDArray[np.int64], stream: int, tick: int, width: int) -> NDArray[np.float64]:
-    """`width` numbers in (0, 1) per agent, shape (agents, width): word j of the agent's blocks 0, 1, ..."""
-    out = np.empty((agents.size, width))
-    for i in range(agents.size):
-        for block in range((width + 3) // 4):
-            words = philox(seed, agents[i], stream, tick, block)
-            for j in range(min(4, width - 4 * block)):
-                out[i, 4 * block + j] = unit(words[j])
-    return out
-
-
 @njit(cache=True, inline="always")
 def gauss(first: np.uint64, second: np.uint64) -> float:
     """A standard normal number from two words (Box-Muller)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -49,12 +49,6 @@ class Audit:
         audit = self.audits.get(chunk.place)
         if audit is not None:
             audit.feed(chunk)
-
-    def feed_all(self, chunks: Iterable[Chunk]) -> Audit:
-        """Take in many."""
-        for chunk in chunks:
-            self.feed(chunk)
-        return self
 
     def verdict(self, expect: str = "") -> Verdict:
         """Judge. `expect` is the root that somebody wrote down when the run ended."""

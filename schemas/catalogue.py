@@ -52,7 +52,6 @@ ALSO_IN: Final = {
     "RunClosed": (DECISIONS, FLOWS),
     "ChainSealed": (TRADES,),
 }
-MARKERS: Final = frozenset({"EpochClosed", "EpochMatched", "RunOpened", "RunClosed"})
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from schemas.catalogue import BALANCES, CLOCK, EVENTS, EventType, Field
 
 STORED: Final = "stored"  # state of a run all of whose records and figures are in the tables: it never changes again
-DEDUPLICATION_WINDOW: Final = 1000  # insert tokens that a table remembers; the sink repeats at most its last block
 PARTITION: Final = Field("kafka_partition", "int", "Partition of the log that the record was read from", "")
 OFFSET: Final = Field("kafka_offset", "long", "Offset of the record in its partition", "")
 _OWN_IDENTITY: Final = {
@@ -92,28 +91,6 @@ def _tables() -> dict[str, Table]:
 
 
 TABLES: Final[Mapping[str, Table]] = MappingProxyType(_tables())
-
-
-def comment(field: Field) -> str:
-    """Comment of a column: what it means and its unit in brackets."""
-    return f"{field.doc} [{field.unit}]" if field.unit else field.doc
-
-
-def quoted(text: str) -> str:
-    """A ClickHouse string literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def create_table(table: Table) -> str:
-    """The statement that creates the table of an event."""
-    columns = ",\n".join(f"    `{f.name}` {column_type(f)} COMMENT {quoted(comment(f))}" for f in table.columns)
-    return (
-        f"CREATE TABLE IF NOT EXISTS {table.name}\n(\n{columns}\n)\n"
-        f"ENGINE = ReplacingMergeTree\nPARTITION BY run\nORDER BY ({', '.join(table.identity)})\n"
-        f"SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}\n"
-        f"COMMENT {quoted(table.event.doc)}"
-    )
 
 
 # ---- Native blocks

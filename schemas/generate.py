@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 AVRO = Path(__file__).parent / "avro"
 TARGET = Path(__file__).parent.parent / "economy" / "events.py"
 
+# Symbols that nothing writes yet. They stay, as the numbers behind them: whoever needs one takes it out of here.
+RESERVED: Mapping[str, tuple[str, ...]] = {
+    "Action": ("nothing",),
+    "CloseReason": ("run_closed",),
+    "HaltReason": ("operator",),
+    "Parameter": ("price", "recipe", "consumption_share", "government_share", "capital_target"),
+    "Policy": ("vat_rate", "profit_tax_rate", "replacement_rate"),
+    "RejectReason": ("not_owner",),
+    "TransferKind": ("income_tax", "transfer"),
+}
+
 HEADER = '''"""In-memory layout of every record whose fields are all integers. Written by `python -m schemas.generate`.
 
 A batch of records is an int64 array of shape (records, fields), columns in the order of the Avro schema, enums as
-their index. `Events` maps a record's name to its batch.
+their index; nothing writes those that are reserved. `Events` maps a record's name to its batch.
 """
 
 from __future__ import annotations
@@ -61,7 +73,8 @@ def render() -> str:
                     raise ValueError(f"enum {kind['name']} differs between schemas ({schema['name']}): make them equal")
     parts = [HEADER]
     for name, symbols in sorted(enums.items()):
-        lines = [f"    {symbol.upper()} = {index}" for index, symbol in enumerate(symbols)]
+        reserved = {symbol: "  # reserved" for symbol in RESERVED.get(name, ())}
+        lines = [f"    {symbol.upper()} = {index}{reserved.get(symbol, '')}" for index, symbol in enumerate(symbols)]
         parts.append(f"class {name}(IntEnum):\n" + "\n".join(lines) + "\n")
     for schema in schemas:
         if not is_row(schema):

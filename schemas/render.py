@@ -9,6 +9,7 @@ from economy.accounts import COMPONENTS, RULES, Entry, Leg
 from economy.events import Account, InstrumentClass, TransferKind, Use
 from economy.measures import MEASURES
 from schemas.catalogue import ALSO_IN, EVENTS, locked_ids
+from schemas.generate import RESERVED
 
 DOCS = Path(__file__).parent.parent / "docs"
 _ENUMS = {"instrument_class": InstrumentClass, "use": Use, "kind": TransferKind, "account": Account}
@@ -40,7 +41,8 @@ def markdown() -> str:
         "# Events",
         "",
         "Written by `python -m schemas.render` from schemas/avro. Wire format: byte 0, schema id (4 bytes, big",
-        "endian), Avro body. Topics carry the namespace as a prefix, `escape.` by default.",
+        "endian), Avro body. Topics carry the namespace as a prefix, `escape.` by default. Nothing writes symbols that",
+        "are reserved.",
     ]
     topic = ""
     for row in catalogue_rows():
@@ -58,7 +60,9 @@ def markdown() -> str:
             "| --- | --- | --- | --- |",
         ]
         for f in row["fields"]:
-            kind = f"{f['type']}: {', '.join(f['symbols'])}" if f["symbols"] else f["type"]
+            reserved = RESERVED.get(f["type"].removeprefix("enum "), ())
+            symbols = [f"{symbol} (reserved)" if symbol in reserved else symbol for symbol in f["symbols"]]
+            kind = f"{f['type']}: {', '.join(symbols)}" if symbols else f["type"]
             lines.append(f"| {f['name']} | {kind} | {f['unit']} | {f['doc']} |")
     return "\n".join(lines) + "\n"
 

@@ -41,8 +41,11 @@ def recorded(broker: Broker, lab: Lab) -> Recorded:
     return Recorded.read(broker, lab.namespace, run.spec.run)
 
 
-def judge(log: Recorded, expect: str = "") -> Verdict:
-    return Audit(log.segment).feed_all(log.chunks()).verdict(expect)
+def judge(log: Recorded, expect: str = "", size: int | None = None) -> Verdict:
+    audit = Audit(log.segment)
+    for chunk in log.chunks() if size is None else log.chunks(size):
+        audit.feed(chunk)
+    return audit.verdict(expect)
 
 
 def test_an_untouched_log_is_sound(broker: Broker, lab: Lab, recorded: Recorded) -> None:
@@ -58,7 +61,7 @@ def test_an_untouched_log_is_sound(broker: Broker, lab: Lab, recorded: Recorded)
     assert [f.fault for f in judge(recorded, "00" * 16).findings] == [Fault.CHANGED]
     assert verify_run(broker.bootstrap, lab.namespace, recorded.segment.run) == verdict
     # The size of what is read at once must not show.
-    assert Audit(recorded.segment).feed_all(recorded.chunks(13)).verdict() == verdict
+    assert judge(recorded, size=13) == verdict
 
 
 PLACES = [
@@ -207,7 +210,7 @@ def test_a_finished_run_that_claims_another_digest(recorded: Recorded) -> None:
     clock = recorded.segment.clock
     assert clock.finished is not None
     lying = ClockLog(clock.run, clock.started, finished=clock.finished | {"digest": "00" * 16})
-    verdict = Audit(replace(recorded.segment, clock=lying)).feed_all(recorded.chunks()).verdict()
+    verdict = judge(replace(recorded, segment=replace(recorded.segment, clock=lying)))
     assert [f.fault for f in verdict.findings] == [Fault.CHANGED] * 2
     tape = ClockLog(clock.run, (clock.started or {}) | {"last_epoch": -1})
     with pytest.raises(InputError, match="tape"):

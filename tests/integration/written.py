@@ -95,9 +95,10 @@ class Written:
         self.writer.flush()
         ends = by_family(end_offsets(self.bootstrap, self.namespace, places(2, 2)))
         (segment,) = read_history(self.bootstrap, self.namespace, self.spec.run)
-        root = (
-            Audit(segment, chained=False).feed_all(read_chunks(self.bootstrap, self.namespace, segment)).verdict().root
-        )
+        audit = Audit(segment, chained=False)
+        for chunk in read_chunks(self.bootstrap, self.namespace, segment):
+            audit.feed(chunk)
+        root = audit.verdict().root
         digest = run_digest(tuple(row) for row in self.chains.rows().tolist())
         last = self.started["last_epoch"] + 1
         finished = {"run": self.spec.run, "incarnation": 1, "end_offsets": ends, "digest": digest, "root": root,

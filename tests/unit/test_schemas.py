@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+import re
+from enum import EnumType, IntEnum
 from pathlib import Path
 
-from economy import canonical
+from economy import canonical, events
 from economy.digest import CODES
 from schemas import generate
-from schemas.catalogue import EVENTS, KEY_FIELD, MARKERS, partition_of, relock
+from schemas.catalogue import EVENTS, KEY_FIELD, partition_of, relock
 from schemas.catalogue import locked_ids as locked
 from schemas.compat import broken_promises, incompatible
+from schemas.generate import RESERVED
 from schemas.render import DOCS, GENERATED
+
+PACKAGES = ("economy", "schemas", "agents", "streams", "jobs", "queries", "runs", "infra")
+IMPLICIT = {"Use": {"none"}}  # the zero that a row has unless told otherwise
 
 
 def test_ids_are_locked_and_every_version_is_fully_compatible() -> None:
@@ -48,7 +54,7 @@ def test_every_field_has_a_meaning_and_the_canonical_columns_are_where_they_shou
 
 def test_every_row_of_a_fact_is_in_the_digest() -> None:
     facts = {n for n, e in EVENTS.items() if e.is_row and e.key_field in ("agent", "instrument")}
-    ours = facts - MARKERS - {"BalanceRecorded", "ChainSealed"}
+    ours = facts - {"BalanceRecorded", "ChainSealed", "EpochClosed", "EpochMatched", "RunOpened", "RunClosed"}
     assert set(CODES) == ours, ours ^ set(CODES)
 
 
@@ -60,3 +66,15 @@ def test_partition_is_a_function_of_the_identifier() -> None:
 def test_generated_docs_are_up_to_date() -> None:
     for name, render in GENERATED.items():
         assert (DOCS / name).read_text() == render(), f"{name}: run python -m schemas.render"
+
+
+def test_symbols_are_used_or_reserved_and_never_both() -> None:
+    """A symbol that no code names is one that nobody writes: readers take any number that the schema has."""
+    enums = {name: kind for name, kind in vars(events).items() if isinstance(kind, EnumType) and kind is not IntEnum}
+    root = Path(events.__file__).parents[1]
+    files = [file for package in PACKAGES for file in (root / package).rglob("*.py") if file != Path(events.__file__)]
+    named = set(re.findall(r"\b([A-Z]\w+)\.([A-Z][A-Z_]*)\b", "".join(file.read_text() for file in files)))
+    for name, kind in enums.items():
+        unnamed = {symbol.name.lower() for symbol in kind if (name, symbol.name) not in named}
+        assert unnamed - IMPLICIT.get(name, set()) == set(RESERVED.get(name, ())), name
+    assert RESERVED.keys() <= enums.keys()
