@@ -61,11 +61,10 @@ class Theatre:
     def __enter__(self) -> Theatre:
         answer("up", "--json", **self.where)
         try:
-            self._start("serve", "serve")
             chosen = [f"--set={key}={value}" for key, value in self.scenario.items()]
             self._start("run", "run", "village", "--seed", str(self.seed), "--pace", str(self.pace), "--json", *chosen)
+            self._serve()
             self.run = self._run_id()
-            self.url = json.loads(until(lambda: self.said("serve", "out").split("\n")[0], self.trouble))["url"]
         except BaseException:
             self.__exit__()
             raise
@@ -94,8 +93,16 @@ class Theatre:
 
     def start_again(self) -> None:
         """What a user does when the stack, or the command itself, was killed."""
-        answer("up", "--json", **self.where)
+        if running(load_settings(state=self.state)) is None:
+            answer("up", "--json", **self.where)
+            self._commands["serve"].send_signal(signal.SIGINT)
+            self._commands["serve"].wait(_BACK_SECONDS)
+            self._serve()
         self._start("run", "resume", str(self.run), "--json")
+
+    def _serve(self) -> None:
+        self._start("serve", "serve")
+        self.url = json.loads(until(lambda: self.said("serve", "out").split("\n")[0], self.trouble))["url"]
 
     def said(self, name: str, stream: str) -> str:
         return (self.folder / f"{name}.{stream}").read_text()
