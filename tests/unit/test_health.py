@@ -16,6 +16,7 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, InvalidSessionTimeoutError, KafkaError
 
 from economy.errors import SetupError
+from infra.cli.stack import _state
 from schemas.catalogue import ORDERS
 from schemas.log.reader import Place
 from streams import membership
@@ -122,6 +123,19 @@ def test_what_is_asked_from_outside(tmp_path: Path) -> None:
     assert asked() == (1, "escape: it has no place: see the log of w0")
     file_of(tmp_path, "w0").write_text(json.dumps({**told, "at": time.time() - 60}))
     assert ailment(tmp_path, "w0").endswith("has said nothing for 60 s")
+
+
+def test_of_a_process_that_has_just_started_nothing_is_said(tmp_path: Path) -> None:
+    assert ailment(tmp_path, "w0", pid=5) == ""
+    told = {"pid": 4, "at": time.time(), "why": "it has no place"}
+    file_of(tmp_path, "w0").write_text(json.dumps(told))
+    assert ailment(tmp_path, "w0", pid=5) == ""  # its predecessor's word
+    assert ailment(tmp_path, "w0", pid=4) == "it has no place"
+
+
+def test_status_says_who_is_ill() -> None:
+    well, ill, failed = ({"running": True, "failed": f, "ill": i} for f, i in (("", ""), ("", "x"), ("y", "x")))
+    assert [_state(one) for one in (well, ill, failed)] == ["yes", "ill", "fails"]
 
 
 # ---- aiokafka's own
