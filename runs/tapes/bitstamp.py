@@ -16,6 +16,7 @@ The data come with the package ob-analytics, whose files are read without import
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -94,7 +95,7 @@ def folder() -> Path:
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
-    except (OSError, ValueError, EOFError) as error:  # pandas' ParserError is a ValueError
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas' ParserError is a ValueError
         raise InputError("tape", str(path), f"it cannot be read as CSV ({error}); install {PACKAGE} 0.1.0") from error
     for column in columns:
         if column not in table.columns:

@@ -35,6 +35,14 @@ def test_halts_do_not_tell_shards_partitions_or_restores(
     assert (other.digest, other.orders, other.trades) == (plain.digest, plain.orders, plain.trades)
 
 
+def test_auctions_under_pressure_tell_them_neither() -> None:
+    model = VillageModel(load_scenario("village", GUARDED | {"stocks.auction_pressure": "true"}), 3)
+    rules = {(i.instrument_class == e.InstrumentClass.EQUITY, i.auction_pressure) for i in model.instruments()}
+    assert rules == {(True, 1), (False, 0)}
+    whole, spread = run_local(model), run_local(model, run=8, shards=3, partitions=2, restore_every=3)
+    assert (whole.digest, whole.trades) == (spread.digest, spread.trades)
+
+
 def test_shares_open_halt_and_resume() -> None:
     """Most orders do not wait for an auction, so calls end at the midpoint of the quotes that the makers left there."""
     seen: Counter[str] = Counter()
