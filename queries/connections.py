@@ -277,5 +277,6 @@ def configured(app: ASGIApp, limits: ConnectionLimits, **more: Any) -> uvicorn.C
         cast("Any", app), http=cast("Any", partial(HttpConnection, Places(limits))), ws="websockets-sansio",
         ws_max_size=BODY_BYTES, timeout_keep_alive=cast("int", limits.request_seconds), access_log=False,
         # Whoever asks can write X-Forwarded-For; `Places.client` decides whom to believe.
-        proxy_headers=False, server_header=False, **more,
+        # Its log is this process's.
+        proxy_headers=False, server_header=False, log_config=None, **more,
     )  # fmt: skip

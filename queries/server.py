@@ -230,7 +230,7 @@ def main(told: ServerSettings) -> None:
     config = ApiConfig(
         clickhouse=ClickHouseConfig.from_dsn(told.clickhouse_url), production=told.production, copies=told.copies,
         reports=told.reports, allow_hosts=told.allow_host, allow_origins=told.allow_origin, workers=told.query_workers,
-        connections=ConnectionLimits(proxies=told.trust_proxy),
+        connections=told.limits(),
     )  # fmt: skip
     if told.descriptor is None:
         bound = listen(told.host, told.port)

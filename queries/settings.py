@@ -9,11 +9,15 @@ from typing import ClassVar, Final
 
 from pydantic import Field
 
+from queries.places import ConnectionLimits
 from telemetry.logs import Level
 from telemetry.process import Names, ProcessSettings
 
 # What the libraries tell of ClickHouse stands in our own errors.
 _QUIET: Final[Mapping[str, Level]] = {"urllib3": "FATAL", "clickhouse_connect": "FATAL"}
+
+
+_LIMITS: Final = ConnectionLimits()
 
 
 class ServerSettings(ProcessSettings):
@@ -36,6 +40,23 @@ class ServerSettings(ProcessSettings):
     allow_host: Names = Field(default=(), description="further host name that clients may use")
     allow_origin: Names = Field(default=(), description="further origin that pages may ask from")
     trust_proxy: Names = Field(default=(), description="address or network of a proxy in front")
+    connections: int = Field(default=_LIMITS.connections, ge=1, description="connections of all clients")
+    connections_per_address: int = Field(default=_LIMITS.per_address, ge=1, description="connections of one address")
+    websockets_per_address: int = Field(
+        default=_LIMITS.websockets_per_address, ge=0, description="websockets of one address"
+    )
+    request_seconds: float = Field(
+        default=_LIMITS.request_seconds, gt=0,
+        description="seconds for a request's head, for its body, for a websocket's first message, and between requests",
+    )  # fmt: skip
+    answer_seconds: float = Field(default=_LIMITS.answer_seconds, gt=0, description="seconds for taking an answer")
+
+    def limits(self) -> ConnectionLimits:
+        """What clients may hold. Raises InputError for a proxy that is no address or network."""
+        return ConnectionLimits(
+            self.connections, self.connections_per_address, self.websockets_per_address, self.request_seconds,
+            self.answer_seconds, self.trust_proxy,
+        )  # fmt: skip
 
 
 class WorkerSettings(ProcessSettings):

@@ -23,6 +23,7 @@ from websockets.typing import Subprotocol
 from economy.errors import InputError
 from queries.places import HEAD_BYTES, ConnectionLimits, Places
 from queries.server import ApiConfig, create_app
+from queries.settings import ServerSettings
 from tests.integration.commands import until
 from tests.serving import Client, serving
 
@@ -337,6 +338,14 @@ def test_only_what_a_trusted_proxy_wrote_is_believed() -> None:
     assert client("10.1.2.3") == "10.1.2.3"
     with pytest.raises(InputError, match=r"trust-proxy = '10\.0\.0\.0/99' is not valid"):
         ConnectionLimits(proxies=("10.0.0.0/99",))
+
+
+def test_the_bounds_are_settings_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESCAPE_REQUEST_SECONDS", "2.5")
+    flags = ["--clickhouse-url=http://127.0.0.1:1/d", "--connections-per-address=3", "--trust-proxy=10.0.0.0/8"]
+    told = ServerSettings.parse(flags)
+    assert told.limits() == ConnectionLimits(per_address=3, request_seconds=2.5, proxies=("10.0.0.0/8",))
+    assert ServerSettings.parse(told.arguments()) == told
 
 
 def test_an_address_of_ipv6_is_a_network_of_64_bits() -> None:
