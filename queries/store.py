@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from economy.errors import EscapeError, SetupError
 from schemas.clickhouse_server import ClickHouseConfig, connect, denial, denied, first_line
+from schemas.closing import Closing
 
 Columns = dict[str, NDArray[Any]]
 _PIECE: Final = 1 << 20
@@ -22,20 +22,12 @@ class StoreError(EscapeError):
     """ClickHouse refused a statement; the message is its own."""
 
 
-class Store:
+class Store(Closing):
     """One client. Statements of several threads need a store each."""
 
     def __init__(self, config: ClickHouseConfig, database: str | None = None) -> None:
         self.config = config
         self.client = connect(config, database)
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from economy.digest import FreeDigest, run_digest
 from runs.container import Container, Logged
-from runs.portable import OnProgress, positions
+from runs.portable import positions
+from runs.progress import Told
 from runs.verify import Audit
 from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES, locked_ids, schema_fingerprint
 from schemas.codec import decode_record
@@ -84,7 +85,7 @@ class CheckedRun:
     records of trade partition p precede an offset that a grant of the clock names.
     """
 
-    def __init__(self, file: Container, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, file: Container, on_progress: Told | None = None) -> None:
         self.file, self.manifest = file, file.manifest
         self.count = sum(map(sum, self.manifest.records.values()))
         self.clock: list[tuple[Logged, str, dict[str, Any]]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +24,7 @@ from economy.events import ChainScope, Events
 from economy.scenario import Scenario
 from economy.world import World
 from runs.execution import Execution
+from runs.progress import Told
 from runs.protocol import unlike_here
 from runs.rawread import raw_range
 from runs.reexecution import execution_of, group
@@ -37,7 +38,6 @@ from schemas.log.snapshots import SnapshotFormatError, checked, stamped
 from streams.projection import village_of
 
 State = dict[str, NDArray[Any]]
-Told = Callable[[int, int], None]  # (epochs done, epochs in all)
 _KEY: Final = "checkpoint/key"
 _FAMILIES: Final = (FLOWS, TRADES)
 

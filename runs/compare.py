@@ -17,13 +17,13 @@ from economy.measures import MEASURE
 from economy.scenario import Scenario
 from economy.units import decimal_text
 from runs.divergence import ORDER, Sides, first_difference
+from runs.progress import Told
 from runs.rawread import raw_chunks
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.founding import Founding, founding
 from schemas.log.history import FAMILIES, Segment, read_epochs, read_history
 from streams.projection import village_of
 
-Told = Callable[[int, int], None]  # (epochs read, epochs in all)
 Figures = dict[int, Mapping[tuple[str, int], int]]  # window -> (indicator, item) -> value
 HEADLINES: Final = (
     "gdp_production", "gdp_real", "consumer_price_index", "unemployment", "gini_income", "gini_wealth",

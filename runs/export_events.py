@@ -8,7 +8,7 @@ scale; other integers stay integers. The part of a fork's history that belongs t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import cached_property
@@ -26,13 +26,13 @@ from economy.instruments import Instrument
 from runs.event_scales import EventScales
 from runs.extsort import ExternalSort
 from runs.formats import write_table
+from runs.progress import Told
 from runs.tapes.columns import texts_of
 from schemas.catalogue import ALSO_IN, EVENTS, ORDERS, EventType, Field
 from schemas.files import beside
 from schemas.log.history import FAMILIES, Segment, read_history
 from schemas.log.reader import Chunk, LogReader, Place, read_range
 
-OnProgress = Callable[[int, int], None]  # (records read, records to read)
 # Columns of an event where not all its fields are wanted, or in another order.
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     e.TradeExecuted.name: (
@@ -46,7 +46,7 @@ _EXACT: Final = Context(prec=60)  # figures have up to 38 digits
 
 
 def export_events(
-    bootstrap: str, namespace: str, run: int, name: str, kind: str, path: Path, on_progress: OnProgress | None = None
+    bootstrap: str, namespace: str, run: int, name: str, kind: str, path: Path, on_progress: Told | None = None
 ) -> int:
     """Write all events of one kind into a file; returns their number. Memory does not grow with the run.
 
@@ -91,7 +91,7 @@ def _own(name: str, rows: Rows, segment: Segment, youngest: bool) -> Rows:
 
 
 def _chunks(
-    bootstrap: str, namespace: str, event: EventType, segments: Iterable[Segment], on_progress: OnProgress | None
+    bootstrap: str, namespace: str, event: EventType, segments: Iterable[Segment], on_progress: Told | None
 ) -> Iterator[tuple[Segment, Chunk]]:
     """Every chunk of the log that may hold the event, with the segment that it is read for."""
     families = {event.topic, *ALSO_IN.get(event.name, ())}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 
 from economy.errors import NonDeterministicError
 from economy.events import Rows
+from schemas.closing import Closing
 
 SEGMENT_ROWS: Final = 1 << 18
 MERGE_ROWS: Final = 1 << 18  # rows of all segments together that are in memory while they are merged
 _LEAST: Final = 256
 
 
-class ExternalSort:
+class ExternalSort(Closing):
     """Collects int64 rows of one width, then gives them back sorted by some columns, each key once.
 
     Repeats of a key must be equal but for the first column, the run (a fork's ancestors differ in it). Use it as a
@@ -34,12 +34,8 @@ class ExternalSort:
         self._waiting: list[Rows] = []
         self._rows = 0
 
-    def __enter__(self) -> ExternalSort:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the file."""
         if self._file is not None:
             self._file.close()
 

@@ -16,8 +16,9 @@ from agents.pinned import recorded_of
 from economy import canonical
 from economy.errors import InputError, ProtocolError
 from economy.events import ChainScope, Events
-from runs.checkpoint import Checkpoints, Told, check_matched, execution_at
+from runs.checkpoint import Checkpoints, check_matched, execution_at
 from runs.execution import State, part_of
+from runs.progress import Told
 from runs.protocol import RunSpec, by_family, cut_at, new_run_id, places, start_of
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES, partition_of
 from schemas.files import replacing

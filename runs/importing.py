@@ -19,7 +19,8 @@ from economy import events as e
 from economy.errors import InputError, ProtocolError, UnknownRunError
 from runs.checked import CheckedRun, Content
 from runs.container import Container, Logged
-from runs.portable import OnProgress, ended_run, offsets_of, read_own
+from runs.portable import ended_run, offsets_of, read_own
+from runs.progress import Told
 from runs.protocol import by_family, places
 from schemas.catalogue import CLOCK, ORDERS, TRADES, locked_ids
 from schemas.codec import encode_record
@@ -43,7 +44,7 @@ class Imported:
 
 def import_file(
     bootstrap: str, namespace: str, partitions: int, flow_partitions: int, file: Container,
-    trusted: str = FACTORY, on_progress: OnProgress | None = None,
+    trusted: str = FACTORY, on_progress: Told | None = None,
 ) -> Imported:  # fmt: skip
     """Bring an exported run into a namespace that has the given partitions.
 

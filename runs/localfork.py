@@ -15,10 +15,10 @@ from economy.digest import mark
 from economy.errors import InputError, NonDeterministicError
 from economy.events import ChainScope, Events
 from runs.checked import CheckedRun
-from runs.checkpoint import Told
 from runs.container import Container
 from runs.forking import check_changes
 from runs.local import RunResult, to_the_end
+from runs.progress import Told
 from runs.protocol import cut_at, new_run_id, unlike_here
 from runs.reexecution import execution_of, group
 from schemas.catalogue import TRADES

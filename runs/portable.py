@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from economy.errors import InputError
 from runs.container import Logged, Manifest, write_container
 from runs.log import find_run
+from runs.progress import Told
 from runs.protocol import places
 from schemas.catalogue import CLOCK, locked_ids, versions
 from schemas.log.history import FAMILIES, Segment, by_place, read_history
 from schemas.log.reader import Chunk, LogReader, Place, chunk_of
-
-OnProgress = Callable[[int, int], None]  # (done, to do)
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,7 @@ def positions(chunk: Chunk, run: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([*rows, np.array(cold, np.int64)]))
 
 
-def export_file(
-    bootstrap: str, namespace: str, run: int, path: Path, on_progress: OnProgress | None = None
-) -> Manifest:
+def export_file(bootstrap: str, namespace: str, run: int, path: Path, on_progress: Told | None = None) -> Manifest:
     """Write a run that has ended into a file; returns its manifest.
 
     Raises UnknownRunError, InputError for a run that goes on, SetupError for a file that cannot be written.

@@ -8,7 +8,7 @@ environment and CPU architecture compute.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -25,6 +25,7 @@ from economy.scenario import Scenario
 from runs.beside import Job
 from runs.derived import Derived, read_derived
 from runs.divergence import ORDER, computed_markers
+from runs.progress import Told
 from runs.protocol import cut_at, unlike_here
 from runs.rawread import raw_chunks
 from runs.tapeproof import audit_tape, tape_difference
@@ -37,7 +38,6 @@ from schemas.log.history import Segment, interventions, read_chunks, read_histor
 from schemas.log.reader import Place
 from streams.projection import village_of
 
-Told = Callable[[int, int], None]  # (records done, records in all)
 _LOOK: Final = 0.1  # seconds between two looks at a process that computes
 
 

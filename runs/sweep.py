@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,10 +24,10 @@ from economy.indicators import Window, WindowProjection
 from economy.scenario import load_scenario
 from economy.units import RATE, UNIT
 from runs.execution import Execution
+from runs.progress import Told
 
 CONFIDENCE: Final = 0.95
 _AGAIN: Final = "give the command again; is the machine short of memory?"
-Told = Callable[[int, int], None]  # (runs done, runs in all)
 Outcome = dict[str, float]
 # Outcome -> (indicator, unit, mean over the last year rather than the whole run)
 OUTCOMES: Final[Mapping[str, tuple[str, int, bool]]] = {

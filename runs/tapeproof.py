@@ -6,7 +6,7 @@ that closes each partition, and the digest in RunFinished.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from economy import events as e
 from economy.digest import FreeDigest, run_digest
 from economy.events import Events, Rows
 from runs.divergence import Sides, first_difference
+from runs.progress import Told
 from runs.rawread import raw_chunks
 from schemas.catalogue import CLOCK, ORDERS, TRADES
 from schemas.log.findings import NOBODY, Fault, Finding, Verdict
@@ -23,7 +24,6 @@ from schemas.log.history import Segment
 from schemas.log.reader import Chunk, Place
 from streams.matching import PartitionMatching
 
-Told = Callable[[int, int], None]  # (records done, records in all)
 _CONTROLS: Final = (e.RunOpened.name, e.RunClosed.name)
 _SHOWN: Final = 3  # gaps of an instrument's numbers that are told
 

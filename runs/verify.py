@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from economy.digest import run_digest
 from economy.errors import InputError
 from economy.events import Rows
+from runs.progress import Told
 from runs.rawread import raw_chunks
 from runs.tapeproof import audit_tape
 from schemas.catalogue import CLOCK
@@ -110,9 +111,7 @@ def heads_of(audit: Audit) -> Rows:
     return np.concatenate([each.chains.rows() for each in audit.audits.values() if each.chains is not None])
 
 
-def verify_run(
-    bootstrap: str, namespace: str, run: int, expect: str = "", told: Callable[[int, int], None] | None = None
-) -> Verdict:
+def verify_run(bootstrap: str, namespace: str, run: int, expect: str = "", told: Told | None = None) -> Verdict:
     """Verify a run with its ancestors. `told(done, total)` hears of the progress in records."""
     segments = read_history(bootstrap, namespace, run)
     if segments[-1].started["last_epoch"] < 0:
@@ -126,7 +125,7 @@ def verify_run(
 
 def _verify(
     bootstrap: str, namespace: str, segments: Sequence[Segment], expect: str,
-    told: Callable[[int, int], None] | None, read: Read,
+    told: Told | None, read: Read,
 ) -> Verdict:  # fmt: skip
     total, done = 0, 0
     for segment in segments:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest_v0
 from economy.events import Rows
 from schemas import rows as hot
 from schemas.catalogue import EVENTS, topic
+from schemas.closing import Closing
 from schemas.log import recordbatch, wire
 from schemas.log.recordbatch import Bytes, Ints
 from schemas.log.refusal import denied, refusal
@@ -57,7 +57,7 @@ class _Queue:
         return recordbatch.write(np.concatenate(self.values), starts, ends, keys, sizes, now, limit)
 
 
-class BatchWriter:
+class BatchWriter(Closing):
     """Queues records with explicit partitions; nothing is sent before `post` or `flush`. Not thread-safe; close it."""
 
     def __init__(self, bootstrap: str, namespace: str) -> None:
@@ -69,14 +69,6 @@ class BatchWriter:
         self._waiting: dict[Place, list[tuple[bytearray, int]]] = {}  # posted, the last first
         self._flying: dict[Place, bytes] = {}  # sent and not yet acknowledged
         self._asked: list[wire.Connection] = []  # with a request on its way
-
-    def __enter__(self) -> BatchWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the broker. What was not flushed is dropped."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Final
 
 from economy.errors import SetupError
 from schemas.catalogue import CLOCK, topic
+from schemas.closing import Closing
 from schemas.log import recordbatch, wire
 from schemas.log.reader import Chunk, Place, chunk_of_records
 from schemas.log.refusal import denied, refusal
@@ -24,7 +24,7 @@ _FETCH_BYTES: Final = 64 << 20
 _OUT_OF_RANGE: Final = 1
 
 
-class Follower:
+class Follower(Closing):
     """Follows partitions from given offsets. Not thread-safe; close it, or use it as a context manager."""
 
     def __init__(self, bootstrap: str, namespace: str, start: Mapping[Place, int]) -> None:
@@ -33,14 +33,6 @@ class Follower:
         self._cluster = wire.Cluster(bootstrap)
         self._backoff = wire.Backoff()
         self._asked: dict[int, wire.Connection] = {}  # broker -> connection with a fetch on its way
-
-    def __enter__(self) -> Follower:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the broker."""

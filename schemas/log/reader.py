@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from economy.errors import ProtocolError, SetupError
 from economy.events import Events
 from schemas.catalogue import topic
+from schemas.closing import Closing
 from schemas.codec import UndecodableRecordError, decode_record
 from schemas.log import refusal
 from schemas.log.recordbatch import Records
@@ -99,7 +99,7 @@ def _chunk(family: str, partition: int, messages: Sequence[Message]) -> Chunk:
     return chunk
 
 
-class LogReader:
+class LogReader(Closing):
     """Follows partitions from given offsets. Not thread-safe; close it, or use it as a context manager."""
 
     def __init__(self, bootstrap: str, namespace: str, start: Mapping[Place, int], **options: Any) -> None:
@@ -109,14 +109,6 @@ class LogReader:
         self._families = {topic(namespace, family): family for family, _ in start}
         self._consumer = Consumer({"bootstrap.servers": bootstrap, **_SETTINGS, **options})
         self._consumer.assign([TopicPartition(topic(namespace, f), p, o) for (f, p), o in start.items()])
-
-    def __enter__(self) -> LogReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the broker."""
