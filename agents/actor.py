@@ -332,6 +332,7 @@ class ShardActor:
 
     def __init__(self, config: Mapping[str, Any], log_file: str) -> None:
         logging.basicConfig(handlers=[_handler(log_file, config["run"])], level=logging.INFO)
+        log.info("shard %d starts", config["shard"])  # each start: a run's log tells how often it was started again
         self.loop = ShardLoop(ShardConfig(**config))
         threading.Thread(target=self._guarded, daemon=True).start()
 

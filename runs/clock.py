@@ -208,6 +208,7 @@ def serve(options: ClockSettings) -> None:
     spec = RunSpec.from_json(options.spec.read_text())
     logs.start(replace(options.log(), run=spec.run))
     clock = Clock(ClockConfig(options.bootstrap, options.namespace, options.credit, options.pace), spec)
+    log.info("incarnation %d of the clock starts behind epoch %d", clock.incarnation, clock.state.granted)
     signal.signal(signal.SIGTERM, clock.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle, which aborts the run
     if options.follow_parent:
@@ -218,6 +219,7 @@ def serve(options: ClockSettings) -> None:
         log.critical("the clock ends: %r", error, exc_info=error)
         logging.shutdown()
         os._exit(1)
+    log.info("incarnation %d of the clock ends", clock.incarnation)
 
 
 if __name__ == "__main__":
