@@ -21,7 +21,7 @@ from economy.calendar import QUARTERS
 from economy.errors import InputError, SetupError
 from economy.events import Role
 from economy.indicators import Window, WindowProjection
-from economy.scenario import load_scenario
+from economy.scenario import load_scenario, scenario_from_json
 from economy.units import RATE, UNIT
 from runs.execution import Execution
 from runs.progress import Told
@@ -82,9 +82,9 @@ def windows_of(model: VillageModel) -> Iterator[Window]:
             yield window
 
 
-def outcome_of(scenario: str, overrides: Mapping[str, str], seed: int) -> Outcome:
-    """Run one cell with one seed."""
-    windows = list(windows_of(VillageModel(load_scenario(scenario, dict(overrides)), seed)))
+def outcome_of(scenario: str, seed: int) -> Outcome:
+    """Run one cell with one seed. `scenario` is its whole text: the file that it came from is not on every machine."""
+    windows = list(windows_of(VillageModel(scenario_from_json(scenario), seed)))
     found = {}
     for name, (indicator, unit, late) in OUTCOMES.items():
         some = windows[-QUARTERS:] if late else windows
@@ -105,16 +105,17 @@ def sweep(
     if not seeds:
         raise InputError("seeds", 0, "use at least one")
     cells = grid(settings)
-    for cell in cells:
-        VillageModel(load_scenario(scenario, dict(cell)), seeds[0]).instruments()
+    models = [VillageModel(load_scenario(scenario, dict(cell)), seeds[0]) for cell in cells]
+    for model in models:
+        model.instruments()
     with ray_folder() as folder:
         start_ray(address, folder, cpus)
         vital = vital_processes()
         try:
             task = ray.remote(num_cpus=1, max_retries=3)(outcome_of)
             jobs = {
-                task.remote(scenario, cell, seed): (c, s)
-                for c, cell in enumerate(cells)
+                task.remote(model.scenario_json(), seed): (c, s)
+                for c, model in enumerate(models)
                 for s, seed in enumerate(seeds)
             }
             found: dict[tuple[int, int], Outcome] = {}
