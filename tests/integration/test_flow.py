@@ -193,9 +193,9 @@ def test_a_tape_is_told_from_a_simulation(state: str, told: dict[str, object]) -
 @pytest.mark.parametrize("name", ["per_agent", "unique"])
 def test_ids_of_each_agent_give_the_trades_of_ids_of_the_file(name: str, state: str, tmp_path: Path) -> None:
     rows = []
-    for n in range(300):  # ids fall for every agent, and are those of all others where they are theirs alone
+    for n in range(300):  # the ids of each agent are those of all others, in an order of its own
         agent, price, side = n % 7, 97 + (n * 5) % 7, "buy" if n % 2 else "sell"
-        order = 500 - n // 7 if name == "per_agent" else n
+        order = n // 7 * (agent + 1) % 43 if name == "per_agent" else n
         row = (n, agent, order, "XYZ", "submit", side, "limit", "gtc", "false", price, 1 + n % 3)
         rows.append(dict(zip(COLUMNS, map(str, row), strict=True)))
     path = write_csv(tmp_path / "tape.csv", rows)

@@ -181,11 +181,12 @@ def test_an_id_that_is_used_again_is_for_the_market_to_reject(tmp_path: Path) ->
 def _relabelled(rows: list[Row], seed: int, texts: bool, by: tuple[str, ...]) -> list[Row]:
     """The same flow with ids that are unique among the orders of an agent, or of an agent on an instrument, alone."""
     rng = np.random.default_rng(seed)
-    labels = [str(label) for label in rng.permutation(len(rows))]
     given: dict[tuple[str, ...], dict[str, str]] = {}
+    labels: dict[tuple[str, ...], list[str]] = {}  # the same for everybody, but each uses them in an order of its own
     for row in rows:
-        mine = given.setdefault(tuple(row[column] for column in by), {})
-        mine.setdefault(row["order"], labels[len(mine)])  # everybody has the same ids, in no order
+        who = tuple(row[column] for column in by)
+        mine, own = given.setdefault(who, {}), labels.setdefault(who, [str(n) for n in rng.permutation(len(rows))])
+        mine.setdefault(row["order"], own[len(mine)])
     return [
         row | {"order": ("id " if texts else "") + given[tuple(row[column] for column in by)][row["order"]]}
         for row in rows
