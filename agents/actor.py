@@ -19,17 +19,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from agents.model import Model, Shard, model_of
+from agents.model import Model, Shard
+from agents.registry import Models
 from economy import canonical
 from economy import events as e
 from economy.digest import Chains, mark, seal
-from economy.errors import ProtocolError
+from economy.errors import InputError, ProtocolError
 from economy.events import ChainScope, Events, Rows
 from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, TRADES, topic
 from schemas.log import snapshots
 from schemas.log.assembly import OPENING, EpochAssembler
 from schemas.log.batchwriter import BatchWriter
-from schemas.log.clocklog import ClockLog, read_clock
+from schemas.log.clocklog import OUTSIDER, ClockLog, read_clock
 from schemas.log.follower import Follower
 from schemas.log.reader import Place, end_offsets, read_all
 from schemas.log.recordbatch import HEAD
@@ -56,6 +57,7 @@ class ShardConfig:
     shard: int
     snapshot_every: int = 100  # epochs
     patience: float = 120.0  # seconds that a cut may take before the shard ends with what is missing
+    trusted: tuple[str, ...] = ()  # further models that the run may name
 
 
 class StoppedError(ProtocolError):
@@ -98,7 +100,7 @@ class ShardLoop:
         started = self._started(config)
         self.partitions, self.flow_partitions = started["partitions"], started["flow_partitions"]
         self.shards, self.last_epoch = started["shards"], started["last_epoch"]
-        self.model: Model = model_of(started["environment"]["model"], started["scenario"], started["seed"])
+        self.model: Model = Models(config.trusted).of(started)
         for family, count in ((FLOWS, self.flow_partitions), (TRADES, self.partitions)):
             start |= {(family, p): started["start_offsets"][family][p] for p in range(count)}
         found = snapshots.newest(_snapshots(config.bootstrap, config.namespace), self.owner)
@@ -240,7 +242,11 @@ class ShardLoop:
             self._snapshot()
 
     def run(self) -> None:
-        """Run to the end. Raises StoppedError when the run was aborted, ProtocolError when it cannot go on."""
+        """Run to the end.
+
+        Raises StoppedError when the run was aborted, InputError when no shard can run it (its model is not known here,
+        a change is not on the menu), ProtocolError when this one cannot go on.
+        """
         self._restore()
         gc.collect()
         gc.freeze()  # what is loaded stays: to find that out again, a full collection would hold an epoch up
@@ -258,6 +264,15 @@ class ShardLoop:
             self.flows.close()
             self.trades.close()
             self.writer.close()
+
+    def refuse(self, why: InputError) -> None:
+        """Abort the run, which this shard can never run. Raises StoppedError when that is on the log."""
+        reason = f"shard {self.config.shard}: {why}"
+        record = {"run": self.config.run, "incarnation": OUTSIDER, "epoch": self.cut, "reason": reason}
+        writer = LogWriter(self.config.bootstrap, self.config.namespace)
+        writer.send_record("RunAborted", record, 0)
+        writer.flush()
+        raise StoppedError(f"run {self.config.run} was aborted: {reason}", "start another run") from why
 
     def status(self) -> dict[str, Any]:
         """Progress for people."""
@@ -338,7 +353,10 @@ class ShardActor:
 
     def _guarded(self) -> None:
         try:
-            self.loop.run()
+            try:
+                self.loop.run()
+            except InputError as error:  # of the run's record or a change: every other start would meet it again
+                self.loop.refuse(error)
         except StoppedError as error:
             log.warning("shard %d ends: %s", self.loop.config.shard, error)
             self.loop.doing, self.loop.stopped = error.message, True

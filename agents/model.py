@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.errors import InputError
 from economy.events import Events
 from economy.instruments import Instrument
 
@@ -41,7 +39,7 @@ class Model(Protocol):
     seed: int
 
     def scenario_json(self) -> str:
-        """The scenario as canonical JSON; `model_of` makes the same model from it."""
+        """The scenario as canonical JSON; the factory of `agents.registry` makes the same model from it."""
 
     def instruments(self, changes: Sequence[Intervention] = ()) -> Sequence[Instrument]:
         """Everything that is traded, under the rules of trading that the changes so far leave."""
@@ -60,14 +58,3 @@ class Model(Protocol):
 
     def load_shard(self, run: int, shard: int, shards: int, state: Mapping[str, NDArray[Any]]) -> Shard:
         """A shard from what `dump` gave."""
-
-
-def model_of(factory: str, scenario_json: str, seed: int) -> Model:
-    """The model that `factory` ("module:function") makes. Raises InputError when there is no such function."""
-    module, _, name = factory.partition(":")
-    try:
-        make = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError("model", factory, f"name a function as module:function ({error})") from error
-    model: Model = make(scenario_json, seed)
-    return model

@@ -21,9 +21,9 @@ from economy.events import Events, Parameter, Policy, Rows, Series, Side, Strate
 from economy.opening import EVERYBODY, PRICE, Constant
 from economy.population import population_of
 from economy.reports import tax_of
-from economy.scenario import RECIPE_SCALE, Scenario
+from economy.scenario import Scenario
 from economy.steady import Rates, Technology
-from economy.units import RATE
+from economy.units import RATE, RECIPE_SCALE
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

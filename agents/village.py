@@ -41,7 +41,6 @@ from economy.opening import Opening
 from economy.scenario import Scenario, scenario_from_json
 
 Ints = NDArray[np.int64]
-FACTORY: Final = "agents.village:make"
 Group = CentralBank | Corporations | Government | Households | MarketMakers
 
 

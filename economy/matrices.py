@@ -19,8 +19,7 @@ from economy.errors import AccountingError
 from economy.events import InstrumentClass, Role
 from economy.instruments import Instrument
 from economy.ledger import Ledger
-from economy.opening import SHARES
-from economy.units import UNIT
+from economy.units import SHARES, UNIT
 
 Ints = NDArray[np.int64]
 

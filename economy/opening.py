@@ -22,13 +22,12 @@ from economy.instruments import Instrument
 from economy.population import Population, population_of
 from economy.scenario import Scenario
 from economy.steady import Rates, Technology, solve
-from economy.units import RATE, UNIT
+from economy.units import RATE, SHARES, UNIT
 
 Ints = NDArray[np.int64]
 TICK: Final = -1  # opening records lie before the first tick
 LOT: Final = 100  # lots per unit of a product
 PRICE: Final = 10_000  # price steps per currency unit: the base price 1
-SHARES: Final = 100_000  # per issuer
 LABOUR: Final = 1_000  # labour lots per efficiency unit
 FLOAT_SHARE: Final = SHARES // 100  # of a listed issuer that each market maker starts with
 EVERYBODY: Final = -1

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,8 +15,8 @@ from economy.calendar import Calendar
 from economy.errors import ScenarioError
 from economy.tomltext import parse_toml
 
+_SHOWN: Final = 80  # characters of a text that is no scenario
 RULES_VERSION: Final = 1  # of the behaviour: a change of any rule needs a new one
-RECIPE_SCALE: Final = 1_000_000  # recipes are fixed-point numbers of 1e-6
 
 
 class _Frozen(BaseModel):
@@ -211,8 +211,14 @@ class Scenario(_Frozen):
 
 
 def scenario_from_json(text: str) -> Scenario:
-    """The scenario of a RunStarted record."""
-    return build_scenario(cast("dict[str, Any]", json.loads(text)))
+    """The scenario of a RunStarted record. Raises ScenarioError for a text that is none, whatever it is."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ScenarioError("scenario", text[:_SHOWN], f"it is not the JSON of a scenario: {error}") from None
+    if not isinstance(data, dict):
+        raise ScenarioError("scenario", text[:_SHOWN], "it is not the JSON of a scenario: give an object")
+    return build_scenario(data)
 
 
 def build_scenario(data: Mapping[str, Any]) -> Scenario:

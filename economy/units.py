@@ -7,6 +7,8 @@ from typing import Final
 MONEY_SCALE: Final = 8
 UNIT: Final = 10**MONEY_SCALE  # one unit of the currency
 RATE: Final = 10**9  # rates and other scalars travel as integers of 1e-9
+SHARES: Final = 100_000  # per issuer
+RECIPE_SCALE: Final = 1_000_000  # recipes are fixed-point numbers of 1e-6
 INT64_MAX: Final = 2**63 - 1
 
 

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     checkpoint_every: int = Field(
         100, ge=1, description="epochs between the checkpoints of a run that `show` and `fork` keep"
     )
+    models: Names = Field(
+        (), description="further models that runs may name, as module:function, with commas between; their code is run"
+    )
     ray_address: str = Field("", description="address of a Ray cluster; auto = this node's, empty = one for the run")
     spark_master: str = Field("local[2]", description="Spark master of the jobs")
     log_format: Format = Field("text", description="of what processes write to stderr, text or json; files hold JSON")

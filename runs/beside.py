@@ -44,10 +44,17 @@ class Job:
     ) -> None:
         self.stop()
 
-    def begin(self, started: Mapping[str, Any], changed: Mapping[int, Sequence[tuple[str, str]]], until: int) -> None:
-        """Have a run computed up to the cut of `until`; `changed` are its interventions by epoch."""
+    def begin(
+        self, started: Mapping[str, Any], changed: Mapping[int, Sequence[tuple[str, str]]], until: int,
+        trusted: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Have a run computed up to the cut of `until`; `changed` are its interventions by epoch.
+
+        `trusted` are the further models that the run may name.
+        """
         told = {key: started[key] for key in _KEYS}
         told |= {"changed": {str(epoch): list(found) for epoch, found in changed.items()}, "until": until}
+        told |= {"trusted": list(trusted)}
         self.per_epoch = started["partitions"] + started["shards"] * (
             started["partitions"] + 2 * started["flow_partitions"]
         )

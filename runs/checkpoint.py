@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.registry import OWN_MODELS, Models, model_name
 from economy import events as e
 from economy.digest import mark
 from economy.errors import InputError, NonDeterministicError, ProtocolError
@@ -31,11 +32,10 @@ from runs.reexecution import execution_of, group
 from schemas.catalogue import FLOWS, TRADES
 from schemas.files import replacing
 from schemas.log.assembly import OPENING
-from schemas.log.founding import Founding, founding
+from schemas.log.founding import Founding, founding, village_of
 from schemas.log.history import Segment, interventions
 from schemas.log.reader import LogReader, Place
 from schemas.log.snapshots import SnapshotFormatError, checked, stamped
-from streams.projection import village_of
 
 State = dict[str, NDArray[Any]]
 _KEY: Final = "checkpoint/key"
@@ -88,13 +88,15 @@ class Checkpoints:
 # ---- the world, from the log
 def world_at(
     bootstrap: str, namespace: str, segments: tuple[Segment, ...], epoch: int, kept: Checkpoints,
-    told: Told | None = None,
+    told: Told | None = None, models: Models = OWN_MODELS,
 ) -> tuple[World, Founding]:  # fmt: skip
     """The world at a cut, folded from the log; checkpoints are used and made on the way.
 
-    Raises InputError for a run without a village and for a cut that the log does not reach.
+    Raises InputError for a run without a village, for a model that is not among `models`, whose records may mean
+    anything, and for a cut that the log does not reach.
     """
     own = segments[-1]
+    models.check(*(model_name(segment.started) for segment in segments))
     scenario = village_of(own.clock)
     if scenario is None:
         raise InputError("run", own.run, "only runs of a village have balances, books and contracts to show")
@@ -151,17 +153,18 @@ def _fold(
 
 # ---- shards and markets, by computing the run again
 def execution_at(
-    segments: tuple[Segment, ...], epoch: int, kept: Checkpoints, told: Told | None = None
+    segments: tuple[Segment, ...], epoch: int, kept: Checkpoints, told: Told | None = None, models: Models = OWN_MODELS
 ) -> tuple[Execution, Events]:
     """The run's shards and markets at a cut, and the events of its epoch (none at the opening).
 
-    Raises InputError when the run cannot be computed again here.
+    Raises InputError for a model that is not among `models`, and when the run cannot be computed again here.
     """
     own = segments[-1]
+    models.check(*(model_name(segment.started) for segment in segments))
     why = unlike_here(own.started)
     if why:
         raise InputError("run", own.run, f"its agents cannot be computed again: {why}")
-    again = execution_of(own.started, interventions(segments))
+    again = execution_of(own.started, interventions(segments), models)
     found = kept.newest("execution", epoch - 1) if epoch > OPENING else None
     if found is not None:
         again.load(found)

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from agents.model import model_of
+from agents.registry import OWN_MODELS, Models
 from economy import events as e
 from economy.digest import run_digest
 from runs.forking import open_fork
@@ -47,6 +47,7 @@ class ClockConfig:
     namespace: str
     credit: int = CREDIT
     pace: int = 0  # speed relative to real time, 0 = as fast as possible
+    models: Models = OWN_MODELS
 
 
 class Clock:
@@ -72,7 +73,7 @@ class Clock:
         self.writer.send_rows("ClockStarted", np.array([[spec.run, self.incarnation]], np.int64), 0)
         self.writer.flush()
         if self.state.started is None:
-            model = model_of(spec.model, spec.scenario, spec.seed)
+            model = self.config.models.make(spec.model, spec.scenario, spec.seed)
             if spec.parent:
                 self.state.started = open_fork(
                     self.config.bootstrap, self.config.namespace, self.writer, spec, model, self.incarnation
@@ -207,7 +208,8 @@ def serve(options: ClockSettings) -> None:
     """Run the clock of the run that the spec file describes."""
     spec = RunSpec.from_json(options.spec.read_text())
     logs.start(replace(options.log(), run=spec.run))
-    clock = Clock(ClockConfig(options.bootstrap, options.namespace, options.credit, options.pace), spec)
+    models = Models(options.models)
+    clock = Clock(ClockConfig(options.bootstrap, options.namespace, options.credit, options.pace, models), spec)
     log.info("incarnation %d of the clock starts behind epoch %d", clock.incarnation, clock.state.granted)
     signal.signal(signal.SIGTERM, clock.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command line's to handle, which aborts the run

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.registry import OWN_MODELS, Models, model_name
 from economy.calendar import QUARTERS
 from economy.errors import InputError
 from economy.events import Events, InstrumentClass, Role
@@ -20,9 +21,8 @@ from runs.divergence import ORDER, Sides, first_difference
 from runs.progress import Told
 from runs.rawread import raw_chunks
 from schemas.catalogue import FLOWS, TRADES
-from schemas.log.founding import Founding, founding
+from schemas.log.founding import Founding, founding, village_of
 from schemas.log.history import FAMILIES, Segment, read_epochs, read_history
-from streams.projection import village_of
 
 Figures = dict[int, Mapping[tuple[str, int], int]]  # window -> (indicator, item) -> value
 HEADLINES: Final = (
@@ -108,12 +108,15 @@ class Comparison:
         }  # fmt: skip
 
 
-def compare_runs(bootstrap: str, namespace: str, a: int, b: int, told: Told | None = None) -> Comparison:
+def compare_runs(
+    bootstrap: str, namespace: str, a: int, b: int, told: Told | None = None, models: Models = OWN_MODELS
+) -> Comparison:
     """Compare two runs of the village with the same agents and calendar.
 
-    Raises UnknownRunError, and InputError for runs that cannot be compared.
+    Raises UnknownRunError, and InputError for runs that cannot be compared and for a model that is not among `models`.
     """
     histories = [read_history(bootstrap, namespace, run) for run in (a, b)]
+    models.check(*(model_name(segment.started) for segments in histories for segment in segments))
     scenarios = [village_of(segments[-1].clock) for segments in histories]
     founded = [founding(bootstrap, namespace, segments[0].started) for segments in histories]
     first, second = scenarios

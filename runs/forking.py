@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.actor import send_snapshot
-from agents.model import Intervention, Model, model_of
+from agents.model import Intervention, Model
 from agents.pinned import recorded_of
+from agents.registry import OWN_MODELS, Models, model_name
 from economy import canonical
 from economy.errors import InputError, ProtocolError
 from economy.events import ChainScope, Events
@@ -58,12 +59,12 @@ def check_changes(model: Model, changes: Sequence[Intervention]) -> None:
 
 def prepare_fork(
     bootstrap: str, namespace: str, run: int, tick: int, changes: Sequence[Intervention], folder: Path,
-    every: int = 100, told: Told | None = None,
+    every: int = 100, told: Told | None = None, models: Models = OWN_MODELS,
 ) -> RunSpec:  # fmt: skip
     """Bring the state of a run at the cut before a tick into a file and describe the fork that starts from it.
 
-    Raises InputError for a tick that is no cut, a change that is not on the menu, and a run that cannot be computed
-    again here; NonDeterministicError when what is computed is not what the log holds.
+    Raises InputError for a tick that is no cut, a change that is not on the menu, a model that is not among `models`,
+    and a run that cannot be computed again here; NonDeterministicError when what is computed is not what the log holds.
     """
     segments = read_history(bootstrap, namespace, run)
     own = segments[-1]
@@ -72,10 +73,11 @@ def prepare_fork(
     epoch = cut_at(tick, own.started["epoch_ticks"], own.last)
     if epoch == own.last:
         raise InputError("tick", tick, "nothing is left to be run behind it")
-    model = model_of(own.started["environment"]["model"], own.started["scenario"], own.started["seed"])
+    models.check(*(model_name(segment.started) for segment in segments))
+    model = models.of(own.started)
     kept = Checkpoints.of(folder, namespace, own.started, every)
     spec = fork_spec(segments, epoch, changes, kept.folder / f"fork-{epoch}.npz", model)
-    again, events = execution_at(segments, epoch, kept, told)
+    again, events = execution_at(segments, epoch, kept, told, models)
     if epoch > OPENING:
         check_matched(bootstrap, namespace, parent_at(segments, epoch), epoch, events)
     pinned = model.pinned(spec.interventions)

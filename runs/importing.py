@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.village import FACTORY
+from agents.registry import OWN_MODELS, Models, model_name
 from economy import events as e
 from economy.errors import InputError, ProtocolError, UnknownRunError
 from runs.checked import CheckedRun, Content
@@ -44,22 +44,17 @@ class Imported:
 
 def import_file(
     bootstrap: str, namespace: str, partitions: int, flow_partitions: int, file: Container,
-    trusted: str = FACTORY, on_progress: Told | None = None,
+    models: Models = OWN_MODELS, on_progress: Told | None = None,
 ) -> Imported:  # fmt: skip
     """Bring an exported run into a namespace that has the given partitions.
 
-    `trusted` is the model (module:function) whose runs are taken in beside tapes, which have none: a replay or fork of
-    the run will load and call what it names. Raises InputError for a file that is wrong in any way, for another model,
-    for an id that another run has here, for a run that has other partitions than the namespace, and for a fork whose
-    parent is not here.
+    Raises InputError for a file that is wrong in any way, for a run of a model that is not among `models` (a tape has
+    none), for an id that another run has here, for a run that has other partitions than the namespace, and for a fork
+    whose parent is not here.
     """
     run = CheckedRun(file, on_progress)
-    model = run.started["environment"].get("model", "")
-    if model not in ("", trusted):
-        raise InputError(
-            "model", model, f"a replay or fork of run {run.manifest.run} would run this code: import it with --trust "
-            f"{model} if you know it",
-        )  # fmt: skip
+    if name := model_name(run.started):
+        models.check(name)
     known = _is_there(bootstrap, namespace, run)
     if not known:
         _Import(bootstrap, namespace, partitions, flow_partitions, run).write()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.actor import COUNTS, ShardConfig, counts_on_log
+from agents.registry import OWN_MODELS, Models
 from economy.errors import EscapeError, InterruptionError, ProtocolError, SetupError
 from runs.local import RunResult
 from runs.protocol import RunSpec, close_run
@@ -53,13 +54,17 @@ class StreamRun:
 
     def __init__(
         self, bootstrap: str, namespace: str, spec: RunSpec, folder: Path, host: RayHost, snapshot_every: int = 100,
-        pace: int = 0, tell: Callable[[str], None] = log.warning,
+        pace: int = 0, tell: Callable[[str], None] = log.warning, models: Models = OWN_MODELS,
     ) -> None:  # fmt: skip
-        """`tell` is given the line of what was mended, for whoever watches."""
+        """`tell` is given the line of what was mended, for whoever watches.
+
+        Raises InputError for a model that is not among those that may be made.
+        """
+        models.check(spec.model)
         self.bootstrap, self.namespace, self.spec, self.host = bootstrap, namespace, spec, host
         self._folder = folder / f"run-{spec.run}"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._pace, self._tell = pace, tell
+        self._pace, self._tell, self._models = pace, tell, models
         self._snapshot_every = snapshot_every
         self._shape: tuple[int, int] | None = None  # (last epoch, ticks per epoch), known once the clock has started
         self._clock_deaths, self._granted = 0, -2
@@ -85,6 +90,7 @@ class StreamRun:
             namespace=self.namespace,
             pace=self._pace,
             follow_parent=True,
+            models=self._models.trusted,
             log_folder=self._folder,
         )
         bound(self._folder / "clock.log")
@@ -113,7 +119,10 @@ class StreamRun:
         self.host.start_shards(
             [
                 (
-                    ShardConfig(self.bootstrap, self.namespace, self.spec.run, shard, self._snapshot_every),
+                    ShardConfig(
+                        self.bootstrap, self.namespace, self.spec.run, shard, self._snapshot_every,
+                        trusted=self._models.trusted,
+                    ),
                     self._folder / f"shard-{shard}.jsonl",
                 )
                 for shard in range(self.spec.shards)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.model import Intervention, model_of
-from agents.village import FACTORY
+from agents.model import Intervention
+from agents.registry import OWN_MODELS, Models, model_name
 from economy import events as e
 from economy.digest import mark
 from economy.errors import InputError, NonDeterministicError
@@ -37,12 +37,12 @@ class LocalFork:
 
 
 def fork_file(
-    file: Container, tick: int, changes: Sequence[Intervention], trusted: str = FACTORY, told: Told | None = None
+    file: Container, tick: int, changes: Sequence[Intervention], models: Models = OWN_MODELS, told: Told | None = None
 ) -> LocalFork:
     """Fork an exported run at the cut before a tick in this process: the digest that a fork on the log has.
 
-    The file is checked as a whole and the cut held to its records. `trusted` is the model that may be loaded. Raises
-    InputError for a file that is wrong or holds a fork, another model, a tick that is no cut, a change that is not on
+    The file is checked as a whole and the cut held to its records. Raises InputError for a file that is wrong or holds
+    a fork, a model that is not among `models`, a tick that is no cut, a change that is not on
     the menu, and a run that cannot be computed again here.
     """
     run = CheckedRun(file)
@@ -55,18 +55,17 @@ def fork_file(
     if started["parent"]:
         said = f"it holds a fork of run {started['parent']} without what came before: fork that run's file"
         raise InputError("file", str(file.path), said)
-    if started["environment"].get("model", "") != trusted:
-        raise InputError("model", started["environment"].get("model", ""), f"this would run other code than {trusted}")
+    models.check(model_name(started))
     why = unlike_here(started)
     if why:
         raise InputError("run", started["run"], f"its agents cannot be computed again: {why}")
     epoch = cut_at(tick, started["epoch_ticks"], started["last_epoch"])
     if epoch == started["last_epoch"]:
         raise InputError("tick", tick, "nothing is left to be run behind it")
-    model = model_of(trusted, started["scenario"], started["seed"])
+    model = models.of(started)
     check_changes(model, changes)
     earlier = {number: found for number, found in clock.interventions.items() if number <= epoch}
-    again, newest = execution_of(started, {**earlier, epoch + 1: changes}), Events()
+    again, newest = execution_of(started, {**earlier, epoch + 1: changes}, models), Events()
     again.open()
 
     def tell(number: int, _: Events) -> None:

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from agents.model import Intervention, Model, model_of
+from agents.model import Intervention
+from agents.registry import Models
 from economy import canonical
 from economy import events as e
 from economy.blake import hash_parts
@@ -79,21 +80,17 @@ def markers(batch: Sequence[tuple[int, Events]], started: Mapping[str, Any]) -> 
 
 
 def execution_of(
-    started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], chained: bool = True
+    started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], models: Models, chained: bool = True
 ) -> Execution:
-    """The run as this process computes it, on as many shards and partitions."""
-    return Execution(_model(started), started["run"], started["shards"], started["partitions"], changed, chained)
+    """The run as this process computes it, on as many shards and partitions. Raises InputError for another model."""
+    return Execution(models.of(started), started["run"], started["shards"], started["partitions"], changed, chained)
 
 
-def _again(started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]]) -> Execution:
+def _again(started: Mapping[str, Any], changed: Mapping[int, Sequence[Intervention]], models: Models) -> Execution:
     """The run at its opening, on one shard and one partition: no record depends on how many there are."""
-    again = Execution(_model(started), started["run"], interventions=changed, chained=False)
+    again = Execution(models.of(started), started["run"], interventions=changed, chained=False)
     again.open()
     return again
-
-
-def _model(started: Mapping[str, Any]) -> Model:
-    return model_of(started["environment"]["model"], started["scenario"], started["seed"])
 
 
 def logged(bootstrap: str, namespace: str, segment: Segment, key: Key) -> Events:
@@ -114,10 +111,10 @@ def logged(bootstrap: str, namespace: str, segment: Segment, key: Key) -> Events
 
 
 def difference(
-    bootstrap: str, namespace: str, segments: Sequence[Segment], suspects: Sequence[Key]
+    bootstrap: str, namespace: str, segments: Sequence[Segment], suspects: Sequence[Key], models: Models
 ) -> tuple[Key, Sides] | None:
     """The first of the groups, in the order given, with records that differ, and the first event that does."""
-    again = _again(segments[-1].started, interventions(segments))
+    again = _again(segments[-1].started, interventions(segments), models)
     for epoch in dict.fromkeys(key[0] for key in suspects):
         *_, (_, events) = again.epochs(epoch)
         segment = next(s for s in segments if s.first <= epoch <= s.last)
@@ -140,7 +137,7 @@ def main() -> None:
         return  # nothing is to be computed
     told = json.loads(line)
     changed = {int(epoch): [(key, value) for key, value in found] for epoch, found in told["changed"].items()}
-    epochs = _again(told, changed).epochs(told["until"])
+    epochs = _again(told, changed, Models(tuple(told["trusted"]))).epochs(told["until"])
     while batch := list(islice(epochs, _BATCH)):
         sys.stdout.buffer.write(markers(batch, told).astype("<i8", copy=False).tobytes())
         sys.stdout.buffer.flush()

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from agents.registry import OWN_MODELS, Models, model_name
 from economy import canonical
 from economy.calendar import Calendar
 from economy.errors import AccountingError, InputError, ProtocolError
@@ -33,10 +34,9 @@ from runs.verify import Audit, heads_of, together
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.assembly import EpochAssembler
 from schemas.log.findings import Verdict
-from schemas.log.founding import founding
+from schemas.log.founding import founding, village_of
 from schemas.log.history import Segment, interventions, read_chunks, read_history
 from schemas.log.reader import Place
-from streams.projection import village_of
 
 _LOOK: Final = 0.1  # seconds between two looks at a process that computes
 
@@ -146,19 +146,20 @@ class StateProof:
 
 def replay(
     bootstrap: str, namespace: str, run: int, until_tick: int | None = None, told: Told | None = None,
-    job: Job | None = None,
+    job: Job | None = None, models: Models = OWN_MODELS,
 ) -> Replay:  # fmt: skip
     """Prove a run from its log, up to a tick or as far as it got; `job` is a process that waits already.
 
-    Raises UnknownRunError, and InputError for a tick inside an epoch.
+    Raises UnknownRunError, and InputError for a tick inside an epoch and for a model that is not among `models`.
     """
     if job is None:
         with Job() as started:
-            return replay(bootstrap, namespace, run, until_tick, told, started)
+            return replay(bootstrap, namespace, run, until_tick, told, started, models)
     segments = read_history(bootstrap, namespace, run)
     own = segments[-1]
     if own.started["last_epoch"] < 0:
         return _replay_tape(bootstrap, namespace, own, until_tick, told)
+    models.check(*(model_name(segment.started) for segment in segments))
     until = own.last
     if until_tick is not None:
         until = cut_at(until_tick, own.started["epoch_ticks"], own.last)
@@ -166,7 +167,7 @@ def replay(
         segments = tuple(segment for segment in segments if segment.first <= segment.last)
     why = unlike_here(own.started)
     if not why:
-        job.begin(own.started, interventions(segments), until)
+        job.begin(own.started, interventions(segments), until, models.trusted)
     pace = _Pace(told, None if why else job, until + 1)
     verdict, markers, state = _read(bootstrap, namespace, segments, pace, careful=False)
     if verdict.findings:  # the fast reader knows no keys, and hands over only what is as its markers say
@@ -174,7 +175,7 @@ def replay(
     execution = Answer(Status.NOT_DONE, -1, why)
     if not why:
         pace.wait()
-        execution = _compare(bootstrap, namespace, segments, verdict, markers, computed_markers(job))
+        execution = _compare(bootstrap, namespace, segments, verdict, markers, computed_markers(job), models)
     integrity = Answer(Status.IDENTICAL, verdict.through)
     if verdict.findings:
         integrity = Answer(Status.DIVERGED, verdict.through, str(verdict.findings[0]))
@@ -303,8 +304,9 @@ def _fold(assembler: EpochAssembler, segment: Segment, chunk: Any, proof: StateP
 
 
 def _compare(
-    bootstrap: str, namespace: str, segments: Sequence[Segment], verdict: Verdict, markers: Markers, computed: Markers
-) -> Answer:
+    bootstrap: str, namespace: str, segments: Sequence[Segment], verdict: Verdict, markers: Markers, computed: Markers,
+    models: Models,
+) -> Answer:  # fmt: skip
     """The log's markers against the re-executed ones, then record by record where they differ."""
     reached = max((epoch for epoch, *_ in markers), default=-1)
     wrong = {
@@ -317,7 +319,7 @@ def _compare(
     if suspects:
         from runs.reexecution import difference  # with all agents, who are needed here only then
 
-        found = difference(bootstrap, namespace, segments, suspects)
+        found = difference(bootstrap, namespace, segments, suspects, models)
     if found is not None:
         (epoch, family, partition, writer), sides = found
         said = f"epoch {epoch} differs in {family}[{partition}] of writer {writer}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.registry import OWN_MODELS, Models, model_name
 from economy import events as e
 from economy.errors import InputError
 from economy.events import Account, Role
@@ -84,13 +85,13 @@ def render(world: World, founded: Founding, run: int, tick: int) -> str:
     return "\n".join(lines)
 
 
-def provenance(segments: Sequence[Segment]) -> dict[str, Any]:
+def provenance(segments: Sequence[Segment], models: Models = OWN_MODELS) -> dict[str, Any]:
     """Everything that a run depends on, and whether it can be computed again here."""
     own = segments[-1]
     s, finished = own.started, own.clock.finished or {}
     keys = ("scenario_name", "scenario", "seed", "rules_version", "digest_version", "environment", "schemas", "shards",
             "partitions", "flow_partitions", "epoch_ticks", "last_epoch", "start_offsets", "wall_time")  # fmt: skip
-    why = unlike_here(s)
+    why = models.refusal(model_name(s)) or unlike_here(s)
     return {
         "run": own.run,
         **{key: s[key] for key in keys},

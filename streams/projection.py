@@ -22,14 +22,14 @@ import numpy as np
 from mode import Service
 
 from economy import events as e
-from economy.errors import EscapeError, NonDeterministicError, ScenarioError, SetupError
+from economy.errors import EscapeError, NonDeterministicError, SetupError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.measures import LAST_MEASURED
-from economy.scenario import Scenario, scenario_from_json
+from economy.scenario import Scenario
 from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, ORDERS, TRADES
 from schemas.log.clocklog import ClockLog, clock_records
-from schemas.log.founding import founding
+from schemas.log.founding import founding, village_of
 from schemas.log.history import Segment, history, read_epochs
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets, read_range
 from schemas.log.writer import LogWriter, WriteError
@@ -267,16 +267,6 @@ def still_there(bootstrap: str, namespace: str, offsets: Mapping[str, list[int]]
     with LogReader(bootstrap, namespace, {}) as reader:
         begin = reader.begin_offsets(list(start))
     return all(begin[place] <= start[place] for place in start)
-
-
-def village_of(clock: ClockLog) -> Scenario | None:
-    """Scenario of a run of the village, None for any other run (a tape, a model of its own) or none started."""
-    if clock.started is None:
-        return None
-    try:
-        return scenario_from_json(clock.started["scenario"])
-    except (ScenarioError, ValueError, TypeError):
-        return None
 
 
 class ProjectionWorker:

@@ -24,9 +24,8 @@ from runs.protocol import environment, unlike_here
 from runs.verify import verify_run
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log import topics
-from schemas.log.founding import founding
+from schemas.log.founding import founding, village_of
 from schemas.log.history import Segment, read_epochs, read_history
-from streams.projection import village_of
 
 RUNS: Final = Path(__file__).parent / "data" / "runs"
 FILES: Final = ("village.avro", "fork.avro")  # the parent first

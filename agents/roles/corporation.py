@@ -18,9 +18,9 @@ from economy import rng
 from economy.draws import Draw
 from economy.elementary import power
 from economy.events import Action, EndReason, Role, Strategy, TransferKind, Use
-from economy.opening import LABOUR, LOT, PRICE, SHARES
+from economy.opening import LABOUR, LOT, PRICE
 from economy.production import feasible, use_inputs, wear
-from economy.scenario import RECIPE_SCALE
+from economy.units import RECIPE_SCALE, SHARES
 
 Ints = NDArray[np.int64]
 # Share of normal output offered at each multiple of the price; the rest is offered at the step before the last, and the

@@ -16,8 +16,7 @@ from agents.state import Arrays
 from economy import events as e
 from economy.events import Account, Events, Parameter, Rows, TransferKind, Use
 from economy.opening import PRICE
-from economy.scenario import RECIPE_SCALE
-from economy.units import RATE
+from economy.units import RATE, RECIPE_SCALE
 
 Ints = NDArray[np.int64]
 

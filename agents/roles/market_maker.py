@@ -15,7 +15,8 @@ from agents.state import Arrays
 from economy import events as e
 from economy.elementary import exp, log, power
 from economy.events import Account, Action, Events, Role, Strategy
-from economy.opening import FLOAT_SHARE, SHARES
+from economy.opening import FLOAT_SHARE
+from economy.units import SHARES
 
 Ints = NDArray[np.int64]
 SIZE: Final = SHARES // 500  # most shares per quote

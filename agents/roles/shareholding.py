@@ -13,7 +13,8 @@ from agents.public import Public, Static
 from economy import events as e
 from economy.events import Account, Events, TransferKind
 from economy.exact import share_out
-from economy.opening import FLOAT_SHARE, SHARES
+from economy.opening import FLOAT_SHARE
+from economy.units import SHARES
 
 Ints = NDArray[np.int64]
 ESTATE_SHARE = 10  # the price of an estate is a tenth of what the founders pay in

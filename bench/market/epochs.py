@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
+from agents.registry import Models
 from bench.market.lab import PATIENCE, Worker, cpu, make_topics, new_namespace
 from bench.market.stats import median
 from economy.errors import SetupError
@@ -47,7 +48,9 @@ def _run(broker: Broker, folder: Path, host: RayHost, size: int, epochs: int) ->
         worker.wait_restored()
         scenario = json.dumps({"agents": size, "epochs": epochs, "folder": cuts}, sort_keys=True)
         spec = RunSpec(new_run_id(), "bench.market.toy:make", scenario, 7, SHARDS, 1, 1)
-        run = StreamRun(broker.bootstrap, namespace, spec, folder, host, snapshot_every=10_000)
+        run = StreamRun(
+            broker.bootstrap, namespace, spec, folder, host, snapshot_every=10_000, models=Models((spec.model,))
+        )
         return _watch(broker, worker, run, Path(cuts), epochs)
 
 

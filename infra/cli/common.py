@@ -18,6 +18,7 @@ from economy.errors import EscapeError
 from infra.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # modules that load numba, Kafka or ClickHouse are imported by the commands that need them
+    from agents.registry import Models
     from infra.stack import Attached, Stack
 
 P = ParamSpec("P")
@@ -33,9 +34,25 @@ State = Annotated[Path | None, typer.Option(help="Folder of all state.", show_de
 Namespace = Annotated[str | None, typer.Option(help="Prefix of the topics.", show_default="settings")]
 
 
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust", metavar="MODULE:FUNCTION", help="A further model whose code you trust; repeatable.",
+        show_default="settings",
+    ),
+]  # fmt: skip
+
+
 def settings(state: Path | None = None, namespace: str | None = None, **flags: Any) -> Settings:
     """Settings with the flags of a command on top."""
     return load_settings(state=state, namespace=namespace, **flags)
+
+
+def models_of(chosen: Settings, trust: list[str] | None = None) -> Models:
+    """The models that runs may name: the program's own, those of the settings, and those of --trust."""
+    from agents.registry import Models
+
+    return Models((*chosen.models, *(trust or ())))
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from infra.cli.common import (
     Json,
     Namespace,
     State,
+    Trust,
     emit,
     guarded,
+    models_of,
     out,
     settings,
     shown,
@@ -165,10 +167,7 @@ def _export_file(chosen: Settings, run: int, file: Path) -> dict[str, Any]:
 @guarded
 def import_run(
     file: Annotated[Path, typer.Argument(help="What `escape export RUN FILE.avro` wrote.")],
-    trust: Annotated[
-        str | None,
-        typer.Option(metavar="MODULE:FUNCTION", help="Another model than the village that the run may name."),
-    ] = None,
+    trust: Trust = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")] = False,
     state: State = None,
     namespace: Namespace = None,
@@ -179,7 +178,6 @@ def import_run(
     The file is checked as a whole before anything is written, and what was written is read back before the run is
     listed. A run that is there already, equal in every record, is left as it is.
     """
-    from agents.village import FACTORY
     from infra.stored import wait_until_stored
     from runs.container import Container
     from runs.importing import import_file
@@ -190,7 +188,7 @@ def import_run(
         with tracked(file.name) as advance:
             done = import_file(
                 stack.bootstrap, stack.namespace, chosen.partitions, chosen.flow_partitions, container,
-                trust or FACTORY, advance,
+                models_of(chosen, trust), advance,
             )  # fmt: skip
         if container.manifest.state == "finished":
             wait_until_stored(stack, done.run)

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, guarded, out, settings, tell, tracked, using_stack
+from infra.cli.common import (
+    Json,
+    Namespace,
+    State,
+    Trust,
+    emit,
+    guarded,
+    models_of,
+    out,
+    settings,
+    tell,
+    tracked,
+    using_stack,
+)
 from infra.cli.run import CARRIERS, pair, run_on_stream
+
+if TYPE_CHECKING:
+    from agents.registry import Models
 
 
 @guarded
@@ -29,6 +45,7 @@ def fork(
     list_: Annotated[bool, typer.Option("--list", help="Print the menu of what can be changed.")] = False,
     pace: Annotated[int, typer.Option(min=0, max=10_000, help="Speed against real time; 0 = unbounded.")] = 0,
     no_store: Annotated[bool, typer.Option("--no-store", help="The log only: no ClickHouse, no projection.")] = False,
+    trust: Trust = None,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
@@ -50,18 +67,19 @@ def fork(
     if carrier not in CARRIERS:
         raise InputError("carrier", carrier, f"use {' or '.join(CARRIERS)}")
     if carrier == "local":
-        _fork_file(run, at_tick, set_ or [], json_)
+        _fork_file(run, at_tick, set_ or [], models_of(settings(state, namespace), trust), json_)
         return
     number = _number(run)
     chosen = settings(state, namespace)
+    models = models_of(chosen, trust)
     changes = changes_of([pair(text) for text in set_ or []])
     with using_stack(chosen, store=not no_store) as stack:
         with tracked("going to the cut", "epochs") as advance:
             spec = prepare_fork(
                 stack.bootstrap, stack.namespace, number, at_tick, changes, chosen.state_folder,
-                chosen.checkpoint_every, advance,
+                chosen.checkpoint_every, advance, models,
             )  # fmt: skip
-        result = run_on_stream(spec, f"fork of {number}", chosen, stack, pace)
+        result = run_on_stream(spec, f"fork of {number}", chosen, stack, pace, models)
         wait_until_stored(stack, result.run)
     told = {**result.to_json(), "parent": spec.parent, "parent_epoch": spec.parent_epoch}
     tell(told, json_)
@@ -73,7 +91,7 @@ def _number(run: str) -> int:
     return int(run)
 
 
-def _fork_file(run: str, at_tick: int, set_: list[str], json_: bool) -> None:
+def _fork_file(run: str, at_tick: int, set_: list[str], models: Models, json_: bool) -> None:
     from runs.container import Container
     from runs.forking import changes_of
     from runs.localfork import fork_file
@@ -85,7 +103,7 @@ def _fork_file(run: str, at_tick: int, set_: list[str], json_: bool) -> None:
         raise InputError("RUN", run, f"{said}. A run on the local carrier keeps nothing: run it with --carrier kafka")
     changes = changes_of([pair(text) for text in set_])
     with tracked("running", "epochs") as advance:
-        fork = fork_file(Container(Path(run)), at_tick, changes, told=advance)
+        fork = fork_file(Container(Path(run)), at_tick, changes, models, advance)
     told = {**fork.result.to_json(), "parent": fork.parent, "parent_epoch": fork.parent_epoch}
     tell(told, json_)
 

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from economy.errors import ProtocolError
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, tell, tracked, using_stack
+from infra.cli.common import (
+    Json,
+    Namespace,
+    State,
+    Trust,
+    emit,
+    err,
+    guarded,
+    models_of,
+    settings,
+    tell,
+    tracked,
+    using_stack,
+)
 
 RunId = Annotated[int, typer.Argument(help="Run id, see `escape runs list`.")]
 _SHOWN = 20  # findings that people are shown; --json has all
@@ -45,6 +58,7 @@ def replay(
     run: RunId,
     until_tick: Annotated[int | None, typer.Option(min=0, help="Stop at the cut before this tick.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Exit with code 4 where anything diverges.")] = False,
+    trust: Trust = None,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
@@ -59,7 +73,7 @@ def replay(
         with using_stack(chosen, store=False) as stack, tracked("replaying", "records") as advance:
             found = replayed(
                 stack.bootstrap, stack.namespace, run, until_tick,
-                advance, job,
+                advance, job, models_of(chosen, trust),
             )  # fmt: skip
     if json_:
         emit(found.to_json())
@@ -80,6 +94,7 @@ def show(
         bool,
         typer.Option("--provenance", help="Where the run comes from: code, lock, scenario, seed, schemas, parent."),
     ] = False,
+    trust: Trust = None,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
@@ -92,11 +107,12 @@ def show(
     from schemas.log.history import read_history
 
     chosen = settings(state, namespace)
+    models = models_of(chosen, trust)
     with using_stack(chosen, store=False) as stack:
         segments = read_history(stack.bootstrap, stack.namespace, run)
         own = segments[-1]
         if provenance:
-            told = shown.provenance(segments)
+            told = shown.provenance(segments, models)
             tell(told, json_)
             return
         shown.check_cuts(own)
@@ -108,7 +124,7 @@ def show(
         with tracked("reading the log", "epochs") as advance:
             world, founded = world_at(
                 stack.bootstrap, stack.namespace, segments, epoch, kept,
-                advance,
+                advance, models,
             )  # fmt: skip
     if json_:
         emit(shown.world_json(world, founded, run, tick))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, guarded, notice, progress, settings, tell, using_stack
+from infra.cli.common import Json, Namespace, State, guarded, models_of, notice, progress, settings, tell, using_stack
 from infra.settings import Settings
 
 if TYPE_CHECKING:
     from agents.model import Model
+    from agents.registry import Models
     from infra.stack import Attached, Stack
     from runs.kafka import Progress
     from runs.local import RunResult
@@ -32,14 +33,16 @@ def village(scenario: str, seed: int, overrides: dict[str, str]) -> Model:
 
 def specify(model: Model, chosen: Settings) -> RunSpec:
     """A new run of the model, spread as the settings say."""
-    from agents.village import FACTORY
+    from agents.registry import VILLAGE
     from runs.protocol import RunSpec, new_run_id
 
     parts = chosen.shards, chosen.partitions, chosen.flow_partitions
-    return RunSpec(new_run_id(), FACTORY, model.scenario_json(), model.seed, *parts)
+    return RunSpec(new_run_id(), VILLAGE, model.scenario_json(), model.seed, *parts)
 
 
-def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Attached, pace: int = 0) -> RunResult:
+def run_on_stream(
+    spec: RunSpec, name: str, chosen: Settings, stack: Stack | Attached, pace: int = 0, models: Models | None = None
+) -> RunResult:
     """Run on the stream with a progress bar, or go on with a run; Ctrl-C leaves RunAborted on the log."""
     from infra.supervisor import Registry, descendants
     from runs.kafka import StreamRun
@@ -49,7 +52,10 @@ def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Att
         task = bar.add_task(name, total=None, detail="starting the agents")
         registry, recorded = Registry(stack.folder), 0
         with RayHost(chosen.ray_address, stack.logs) as host:
-            stream = StreamRun(stack.bootstrap, stack.namespace, spec, stack.logs, host, pace=pace, tell=notice)
+            stream = StreamRun(
+                stack.bootstrap, stack.namespace, spec, stack.logs, host, pace=pace, tell=notice,
+                models=models or models_of(chosen),
+            )  # fmt: skip
 
             def show(p: Progress) -> None:
                 nonlocal recorded
@@ -71,11 +77,14 @@ def run_on_stream(spec: RunSpec, name: str, chosen: Settings, stack: Stack | Att
 
 
 def simulated(spec: RunSpec, p: Progress) -> str:
-    """The simulated date: year and quarter from 1, and the tick."""
+    """The simulated date: year and quarter from 1, and the tick; of another model than the village the tick alone."""
+    from agents.registry import VILLAGE
     from economy.calendar import QUARTERS
     from economy.scenario import scenario_from_json
 
     tick = (p.epoch + 1) * p.epoch_ticks
+    if spec.model != VILLAGE:
+        return f"tick {tick:,}"
     window = scenario_from_json(spec.scenario).time.window_of(max(0, tick - 1))
     return f"year {window // QUARTERS + 1} quarter {window % QUARTERS + 1}, tick {tick:,}"
 

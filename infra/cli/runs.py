@@ -13,8 +13,10 @@ from infra.cli.common import (
     Json,
     Namespace,
     State,
+    Trust,
     emit,
     guarded,
+    models_of,
     out,
     progress,
     settings,
@@ -112,12 +114,15 @@ def _going_on(stack: Stack | Attached, run: int, done: str) -> RunInfo:
 
 
 @guarded
-def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
+def resume(
+    run: RunId, trust: Trust = None, state: State = None, namespace: Namespace = None, json_: Json = False
+) -> None:
     """Let a paused run go on; carry on with one whose processes have died.
 
     In a running stack a paused run goes on in its own processes, and this command does not wait for it. If they have
     died, the run is open from then on: give the command once more.
     """
+    from agents.registry import model_name
     from infra.cli.run import run_on_stream
     from infra.stack import Stack
     from infra.stored import wait_until_stored
@@ -125,10 +130,13 @@ def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: 
     from runs.protocol import RunSpec
 
     chosen = settings(state, namespace)
+    models = models_of(chosen, trust)
     with using_stack(chosen) as stack:
         info = _going_on(stack, run, "resumed")
-        if not info.started["environment"]["model"]:
+        model = model_name(info.started)
+        if not model:
             raise InputError("run", run, f"a tape does not go on: `escape stop {run}`, then send it again")
+        models.check(model)
         if info.state == "paused":
             control(stack.bootstrap, stack.namespace, run, pause=False)
             if not isinstance(stack, Stack):
@@ -136,10 +144,10 @@ def resume(run: RunId, state: State = None, namespace: Namespace = None, json_: 
                 return
         s = info.started
         spec = RunSpec(
-            run, s["environment"]["model"], s["scenario"], info.seed, s["shards"], s["partitions"],
+            run, model, s["scenario"], info.seed, s["shards"], s["partitions"],
             s["flow_partitions"], s["rules_version"],
         )  # fmt: skip
-        told = run_on_stream(spec, info.scenario, chosen, stack).to_json()
+        told = run_on_stream(spec, info.scenario, chosen, stack, models=models).to_json()
         wait_until_stored(stack, run)
     tell(told, json_)
 

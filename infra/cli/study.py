@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from economy.errors import InputError
-from infra.cli.common import Json, Namespace, State, emit, err, guarded, settings, shown, telling, tracked, using_stack
+from infra.cli.common import (
+    Json,
+    Namespace,
+    State,
+    Trust,
+    emit,
+    err,
+    guarded,
+    models_of,
+    settings,
+    shown,
+    telling,
+    tracked,
+    using_stack,
+)
 from infra.cli.run import pair
 
 
@@ -18,6 +32,7 @@ def compare(
     a: Annotated[int, typer.Argument(help="Run to start from.")],
     b: Annotated[int, typer.Argument(help="Run that differs, such as a fork of it.")],
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures to this file; - is stdout.")] = None,
+    trust: Trust = None,
     state: State = None,
     namespace: Namespace = None,
     json_: Json = False,
@@ -26,13 +41,15 @@ def compare(
     from runs.compare import compare_runs, render
 
     to = telling(html)
+    chosen = settings(state, namespace)
+    models = models_of(chosen, trust)
     with (
-        using_stack(settings(state, namespace), store=False) as stack,
+        using_stack(chosen, store=False) as stack,
         tracked("reading both runs", "epochs") as advance,
     ):
         found = compare_runs(
             stack.bootstrap, stack.namespace, a, b,
-            advance,
+            advance, models,
         )  # fmt: skip
     if html is not None:
         from runs.compare_page import write_page

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy import events as e
-from economy.errors import ProtocolError
+from economy.errors import ProtocolError, ScenarioError
 from economy.events import Role
 from economy.instruments import Instrument
+from economy.scenario import Scenario, scenario_from_json
 from schemas.catalogue import FLOWS, ORDERS
+from schemas.log.clocklog import ClockLog
 from schemas.log.reader import Chunk, LogReader, Place
 
 
@@ -24,6 +26,16 @@ class Founding:
     roles: NDArray[np.int64]
     names: tuple[str, ...]
     instruments: tuple[Instrument, ...]
+
+
+def village_of(clock: ClockLog) -> Scenario | None:
+    """Scenario of a run of the village, None for any other run (a tape, a model of its own) or none started."""
+    if clock.started is None:
+        return None
+    try:
+        return scenario_from_json(clock.started["scenario"])
+    except ScenarioError:
+        return None
 
 
 def founding(bootstrap: str, namespace: str, started: Mapping[str, Any]) -> Founding:

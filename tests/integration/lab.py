@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from agents.model import Model
+from agents.registry import Models
 from infra.broker import Broker
 from runs.kafka import StreamRun
 from runs.protocol import RunSpec
@@ -19,6 +20,7 @@ from schemas.log import topics
 from tests.integration import toy
 
 TOY = "tests.toy_model:make"
+TRUSTED = Models((TOY,))
 _RUN = itertools.count(100)
 
 
@@ -45,7 +47,8 @@ class Lab:
         spec = RunSpec(
             next(_RUN), factory, model.scenario_json(), model.seed, shards, self.partitions, self.flow_partitions
         )
-        return StreamRun(self.broker.bootstrap, self.namespace, spec, self.folder, self.host, snapshot_every=10)
+        where = self.broker.bootstrap, self.namespace
+        return StreamRun(*where, spec, self.folder, self.host, snapshot_every=10, models=TRUSTED)
 
     def wait_epoch(self, run: StreamRun, epoch: int) -> None:
         limit = time.monotonic() + 60

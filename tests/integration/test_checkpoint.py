@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.village import FACTORY, VillageModel
+from agents.registry import VILLAGE
+from agents.village import VillageModel
 from economy import events as e
 from economy.errors import InputError
 from economy.scenario import load_scenario
@@ -29,7 +30,7 @@ def segments(broker: Broker) -> tuple[Segment, ...]:
     model = VillageModel(
         load_scenario("village", {"years": "1", "calendar.rounds": "4", "population.households": "120"}), 4
     )
-    Written(broker.bootstrap, "shown", model, FACTORY)
+    Written(broker.bootstrap, "shown", model, VILLAGE)
     return read_history(broker.bootstrap, "shown", 7)
 
 

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from agents.cluster import VITAL, vital_processes
-from agents.village import FACTORY, VillageModel
+from agents.registry import VILLAGE
+from agents.village import VillageModel
 from economy.errors import InputError, ScenarioError, SetupError
 from economy.scenario import load_scenario
 from infra.broker import Broker
@@ -32,8 +33,8 @@ def village(seed: int) -> VillageModel:
 @pytest.fixture(scope="module")
 def names(broker: Broker) -> str:
     for run, seed in ((7, 3), (8, 4)):
-        Written(broker.bootstrap, "compared", village(seed), FACTORY, run=run)
-    Written(broker.bootstrap, "compared", village(3), FACTORY, run=9, changes={30: [("income_tax", "0.6")]})
+        Written(broker.bootstrap, "compared", village(seed), VILLAGE, run=run)
+    Written(broker.bootstrap, "compared", village(3), VILLAGE, run=9, changes={30: [("income_tax", "0.6")]})
     return "compared"
 
 

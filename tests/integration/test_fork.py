@@ -10,7 +10,8 @@ import fastavro
 import numpy as np
 import pytest
 
-from agents.village import FACTORY, VillageModel
+from agents.registry import VILLAGE
+from agents.village import VillageModel
 from economy.errors import InputError
 from economy.scenario import load_scenario
 from infra.broker import Broker
@@ -25,7 +26,7 @@ from runs.replay import Status, replay
 from runs.verify import verify_run
 from schemas.catalogue import DECISIONS
 from schemas.log.history import read_history
-from tests.integration.lab import TOY, Lab
+from tests.integration.lab import TOY, TRUSTED, Lab
 from tests.toy_model import make
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
@@ -40,11 +41,13 @@ def lab(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
 
 
 def start(lab: Lab, spec: RunSpec) -> StreamRun:
-    return StreamRun(lab.broker.bootstrap, lab.namespace, spec, lab.folder, lab.host, snapshot_every=10)
+    where = lab.broker.bootstrap, lab.namespace
+    return StreamRun(*where, spec, lab.folder, lab.host, snapshot_every=10, models=TRUSTED)
 
 
 def fork(lab: Lab, run: int, tick: int, *changes: tuple[str, str]) -> RunResult:
-    spec = prepare_fork(lab.broker.bootstrap, lab.namespace, run, tick, changes_of(changes), lab.folder, every=10)
+    where = lab.broker.bootstrap, lab.namespace
+    spec = prepare_fork(*where, run, tick, changes_of(changes), lab.folder, every=10, models=TRUSTED)
     return start(lab, spec).wait()
 
 
@@ -57,7 +60,7 @@ def test_a_fork_without_a_change_gives_the_same_digest(lab: Lab, parent: RunResu
     same = fork(lab, parent.run, 340)
     assert same.digest == parent.digest
     assert same.ticks == parent.ticks
-    found = replay(lab.broker.bootstrap, lab.namespace, same.run)
+    found = replay(lab.broker.bootstrap, lab.namespace, same.run, models=TRUSTED)
     assert (found.integrity.status, found.integrity.through) == (Status.IDENTICAL, LAST)
     assert (found.execution.status, found.execution.through) == (Status.IDENTICAL, LAST)
     assert found.verdict.digest == parent.digest
@@ -93,7 +96,7 @@ def test_a_change_shows_from_its_tick_on_and_forks_can_be_forked(lab: Lab, paren
     both = {10: [("gift", "5000")], 20: [("gift", "70")]}
     assert again.digest == run_local(model, interventions=both).digest
     # Before its own cut a fork is its parent: the new one leaves the grandparent.
-    early = prepare_fork(lab.broker.bootstrap, lab.namespace, again.run, 100, [], lab.folder)
+    early = prepare_fork(lab.broker.bootstrap, lab.namespace, again.run, 100, [], lab.folder, models=TRUSTED)
     assert (early.parent, early.parent_epoch) == (parent.run, 4)
     segments = read_history(lab.broker.bootstrap, lab.namespace, again.run)
     assert [(s.run, s.first, s.last) for s in segments] == [
@@ -101,14 +104,15 @@ def test_a_change_shows_from_its_tick_on_and_forks_can_be_forked(lab: Lab, paren
     ]  # fmt: skip
     for run in (changed.run, again.run):
         assert verify_run(lab.broker.bootstrap, lab.namespace, run).sound
-        assert replay(lab.broker.bootstrap, lab.namespace, run).execution.through == LAST
-    assert replay(lab.broker.bootstrap, lab.namespace, again.run, until_tick=300).execution.through == 14
+        assert replay(lab.broker.bootstrap, lab.namespace, run, models=TRUSTED).execution.through == LAST
+    early_on = replay(lab.broker.bootstrap, lab.namespace, again.run, until_tick=300, models=TRUSTED)
+    assert early_on.execution.through == 14
     with pytest.raises(InputError, match=f"delete them first: {again.run}"):
         delete_run(lab.broker.bootstrap, lab.namespace, changed.run, None)
 
 
 def test_a_fork_from_the_opening_and_one_that_is_killed(lab: Lab, parent: RunResult) -> None:
-    spec = prepare_fork(lab.broker.bootstrap, lab.namespace, parent.run, 0, [], lab.folder)
+    spec = prepare_fork(lab.broker.bootstrap, lab.namespace, parent.run, 0, [], lab.folder, models=TRUSTED)
     run = start(lab, spec)
     lab.wait_epoch(run, 8)
     lab.kill_shard(run, 0)
@@ -119,8 +123,9 @@ def test_a_fork_from_the_opening_and_one_that_is_killed(lab: Lab, parent: RunRes
 
 def test_what_cannot_be_forked_is_refused(lab: Lab, parent: RunResult) -> None:
     def refused(tick: int, *changes: tuple[str, str], run: int = parent.run) -> str:
+        where = lab.broker.bootstrap, lab.namespace
         with pytest.raises(InputError) as error:
-            prepare_fork(lab.broker.bootstrap, lab.namespace, run, tick, changes_of(changes), lab.folder)
+            prepare_fork(*where, run, tick, changes_of(changes), lab.folder, models=TRUSTED)
         return str(error.value)
 
     assert "give 200 or 220" in refused(210)
@@ -139,7 +144,7 @@ def model() -> VillageModel:
 
 @pytest.fixture(scope="module")
 def village(lab: Lab, model: VillageModel) -> RunResult:
-    return lab.start(2, model, FACTORY).wait()
+    return lab.start(2, model, VILLAGE).wait()
 
 
 def test_agents_can_be_pinned_to_the_log_of_the_parent(lab: Lab, model: VillageModel, village: RunResult) -> None:
@@ -164,7 +169,7 @@ def test_agents_can_be_pinned_to_the_log_of_the_parent(lab: Lab, model: VillageM
 
 
 def test_nobody_is_pinned_to_a_run_that_has_not_ended(lab: Lab, model: VillageModel, village: RunResult) -> None:
-    going_on = lab.start(2, model, FACTORY)
+    going_on = lab.start(2, model, VILLAGE)
     try:
         lab.wait_epoch(going_on, 5)  # tick 100, and no longer: at full pace it ends soon
         control(lab.broker.bootstrap, lab.namespace, going_on.spec.run, True)

@@ -21,7 +21,8 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
-from agents.village import FACTORY, VillageModel
+from agents.registry import VILLAGE
+from agents.village import VillageModel
 from economy import events as e
 from economy.errors import AccountingError, InputError, ProtocolError, UnknownRunError
 from economy.measures import MEASURES
@@ -83,7 +84,7 @@ def finished(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     lab = Lab(broker, NAMESPACE, PARTITIONS, FLOW_PARTITIONS, folder)
     try:
         model = VillageModel(load_scenario("village", SCENARIO), 4)
-        started = lab.start(1, model, FACTORY)
+        started = lab.start(1, model, VILLAGE)
         lab.wait_epoch(started, 20)
         _repeat_records(broker, started.spec.run)
         run = started.wait().run

@@ -31,7 +31,7 @@ from schemas.log.history import read_epochs, read_history
 from schemas.log.reader import end_offsets, read_all
 from schemas.log.writer import LogWriter
 from tests.integration import toy
-from tests.integration.lab import TOY, Lab
+from tests.integration.lab import TOY, TRUSTED, Lab
 from tests.toy_model import make
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
@@ -58,8 +58,9 @@ def source(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Source:
         first, second = lab.start(2, make(SCENARIO, 5)), lab.start(1, make(SCENARIO, 6))
         result = first.wait()
         second.wait()
-        spec = prepare_fork(broker.bootstrap, lab.namespace, result.run, 340, [], folder, every=10)
-        fork = StreamRun(broker.bootstrap, lab.namespace, spec, folder, lab.host, snapshot_every=10).wait()
+        where = broker.bootstrap, lab.namespace
+        spec = prepare_fork(*where, result.run, 340, [], folder, every=10, models=TRUSTED)
+        fork = StreamRun(*where, spec, folder, lab.host, snapshot_every=10, models=TRUSTED).wait()
     finally:
         lab.close()
     made: list[Any] = []
@@ -90,7 +91,7 @@ def test_an_imported_run_is_the_same_run(source: Source, namespace: str, tmp_pat
     writer.flush()
     worker = toy.start_worker(bootstrap, namespace, 2, tmp_path)
     try:
-        done = import_file(bootstrap, namespace, 2, 2, Container(source.file), TOY)
+        done = import_file(bootstrap, namespace, 2, 2, Container(source.file), TRUSTED)
         assert (done.run, done.digest, done.known) == (run, source.info.digest, False)
         toy.send_epoch(writer, 9, 0, 2, 0, 50)
         toy.matched(bootstrap, namespace, 9, 2, 1)  # matching has read past the imported orders
@@ -113,7 +114,7 @@ def test_an_imported_run_is_the_same_run(source: Source, namespace: str, tmp_pat
         )
     _check_grants(source, namespace)
 
-    assert import_file(bootstrap, namespace, 2, 2, Container(source.file), TOY).known
+    assert import_file(bootstrap, namespace, 2, 2, Container(source.file), TRUSTED).known
     again = tmp_path / "again.avro"
     export_file(bootstrap, namespace, run, again)
     assert _bodies(again) == _bodies(source.file)
@@ -146,15 +147,15 @@ def test_a_fork_follows_its_parent(source: Source, namespace: str) -> None:
     topics.create(source.bootstrap, namespace, 2, 2)
     where = (source.bootstrap, namespace, 2, 2)
     with pytest.raises(InputError, match=f"fork of run {source.info.run}: import that one first"):
-        import_file(*where, Container(source.fork), TOY)
-    import_file(*where, Container(source.file), TOY)
-    assert not import_file(*where, Container(source.fork), TOY).known
+        import_file(*where, Container(source.fork), TRUSTED)
+    import_file(*where, Container(source.file), TRUSTED)
+    assert not import_file(*where, Container(source.fork), TRUSTED).known
     found = find_run(source.bootstrap, namespace, source.forked.run)
     assert (found.started["parent"], found.digest) == (source.info.run, source.info.digest)
     assert recomputed(source.bootstrap, namespace, source.forked.run) == source.info.digest
     verdict = verify_run(source.bootstrap, namespace, source.forked.run)
     assert (verdict.findings, verdict.digest) == ((), source.info.digest)
-    assert import_file(*where, Container(source.fork), TOY).known
+    assert import_file(*where, Container(source.fork), TRUSTED).known
 
 
 def test_schemas_are_found_by_fingerprint(
@@ -174,12 +175,12 @@ def test_schemas_are_found_by_fingerprint(
     schemas = {str(renumbered(int(number))): entry for number, entry in own.manifest.schemas.items()}
     write_container(file, records, lambda size, sound: replace(own.manifest, size=size, sha256=sound, schemas=schemas))
     topics.create(source.bootstrap, namespace, 2, 2)
-    done = import_file(source.bootstrap, namespace, 2, 2, Container(file), TOY)
+    done = import_file(source.bootstrap, namespace, 2, 2, Container(file), TRUSTED)
     assert recomputed(source.bootstrap, namespace, done.run) == source.info.digest
 
     monkeypatch.setattr(checked, "locked_ids", lambda: {})
     with pytest.raises(InputError, match="not known here"):
-        import_file(source.bootstrap, namespace, 2, 2, Container(file), TOY)
+        import_file(source.bootstrap, namespace, 2, 2, Container(file), TRUSTED)
 
 
 def _rewritten(
@@ -240,7 +241,7 @@ def test_a_sound_file_with_wrong_records_leaves_nothing_on_the_log(
         (lambda records: (r for r in records if r.topic != CLOCK), {}, "clock's first"),
     ):
         with pytest.raises(InputError, match=words):
-            import_file(*where, _rewritten(source, path, change, **told), TOY)
+            import_file(*where, _rewritten(source, path, change, **told), TRUSTED)
     places = [(ORDERS, p) for p in range(2)] + [(TRADES, p) for p in range(2)] + [(CLOCK, 0)]
     assert set(end_offsets(source.bootstrap, namespace, places).values()) == {0}
 
@@ -248,10 +249,10 @@ def test_a_sound_file_with_wrong_records_leaves_nothing_on_the_log(
 def test_what_is_there_already_is_not_overwritten(source: Source, namespace: str, tmp_path: Path) -> None:
     bootstrap, run = source.bootstrap, source.info.run
     # Into the log that it came from: it is known.
-    assert import_file(bootstrap, source.namespace, 2, 2, Container(source.file), TOY).known
+    assert import_file(bootstrap, source.namespace, 2, 2, Container(source.file), TRUSTED).known
     topics.create(bootstrap, namespace, 1, 1)
     with pytest.raises(InputError, match="has 2 for orders and 2 for flows"):
-        import_file(bootstrap, namespace, 1, 1, Container(source.file), TOY)
+        import_file(bootstrap, namespace, 1, 1, Container(source.file), TRUSTED)
 
     # An interrupted import leaves no run, and can be repeated.
     other = f"{namespace}b"
@@ -259,9 +260,9 @@ def test_what_is_there_already_is_not_overwritten(source: Source, namespace: str
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(importing._Import, "_clock", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            import_file(bootstrap, other, 2, 2, Container(source.file), TOY)
+            import_file(bootstrap, other, 2, 2, Container(source.file), TRUSTED)
     assert list_runs(bootstrap, other) == []
-    assert not import_file(bootstrap, other, 2, 2, Container(source.file), TOY).known
+    assert not import_file(bootstrap, other, 2, 2, Container(source.file), TRUSTED).known
     assert recomputed(bootstrap, other, run) == source.info.digest
 
     # A run that names code to load.
@@ -278,9 +279,9 @@ def test_what_is_there_already_is_not_overwritten(source: Source, namespace: str
     writer = LogWriter(bootstrap, third)
     open_run(bootstrap, third, writer, spec, make(SCENARIO, 8))
     with pytest.raises(InputError, match="goes on here"):
-        import_file(bootstrap, third, 2, 2, Container(source.file), TOY)
+        import_file(bootstrap, third, 2, 2, Container(source.file), TRUSTED)
     record = {"run": run, "incarnation": 1, "epoch": -1, "reason": "test"}
     writer.send_record("RunAborted", record, 0)
     writer.flush()
     with pytest.raises(InputError, match="another run has this id"):
-        import_file(bootstrap, third, 2, 2, Container(source.file), TOY)
+        import_file(bootstrap, third, 2, 2, Container(source.file), TRUSTED)

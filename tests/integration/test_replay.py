@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from agents.village import FACTORY, VillageModel
+from agents.registry import VILLAGE
+from agents.village import VillageModel
 from economy import events as e
 from economy.errors import InputError, UnknownRunError
 from economy.events import Events
@@ -35,13 +36,13 @@ def village() -> VillageModel:
 
 @pytest.fixture(scope="module")
 def honest(broker: Broker) -> Written:
-    return Written(broker.bootstrap, "replayed", village(), FACTORY)
+    return Written(broker.bootstrap, "replayed", village(), VILLAGE)
 
 
 @pytest.fixture
 def write(broker: Broker, namespace: str) -> Callable[..., Replay]:
     def written(**options: Any) -> Replay:
-        Written(broker.bootstrap, namespace, village(), FACTORY, **options)
+        Written(broker.bootstrap, namespace, village(), VILLAGE, **options)
         return replay(broker.bootstrap, namespace, 7)
 
     return written

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.village import FACTORY, VillageModel
+from agents.registry import VILLAGE
+from agents.village import VillageModel
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from runs.local import RunResult, run_local
@@ -38,7 +39,7 @@ def test_one_digest_on_both_carriers(
 ) -> None:
     lab = Lab(broker, namespace, partitions, flow_partitions, tmp_path)
     try:
-        result = lab.start(shards, village(), FACTORY).wait()
+        result = lab.start(shards, village(), VILLAGE).wait()
         assert result.digest == expected.digest
         assert (result.orders, result.trades) == (expected.orders, expected.trades)
     finally:
@@ -54,7 +55,7 @@ def test_random_kills_do_not_show(broker: Broker, namespace: str, tmp_path: Path
     plain = run_local(village(seed, years=3)).digest
     lab = Lab(broker, namespace, 2, 2, tmp_path)
     try:
-        run = lab.start(2, village(seed, years=3), FACTORY)
+        run = lab.start(2, village(seed, years=3), VILLAGE)
         results: list[RunResult] = []
         waiting = threading.Thread(target=lambda: results.append(run.wait()), daemon=True)
         waiting.start()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from agents.model import Model
+from agents.registry import Models
 from economy import canonical
 from economy import events as e
 from economy.digest import Chains, mark, run_digest, seal
@@ -21,11 +22,10 @@ from runs.reexecution import execution_of, group
 from runs.verify import Audit
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log import topics
-from schemas.log.founding import founding
+from schemas.log.founding import founding, village_of
 from schemas.log.history import read_chunks, read_epochs, read_history
 from schemas.log.reader import end_offsets
 from schemas.log.writer import LogWriter
-from streams.projection import village_of
 
 Alter = Callable[[int, Events], Events]
 _SCOPES = {
@@ -56,7 +56,7 @@ class Written:
         self.started = open_run(bootstrap, namespace, self.writer, self.spec, model)
         self.marks: dict[tuple[str, int, int], int] = {}
         self.chains = Chains()
-        again = execution_of(self.started, changes or {}, chained=False)
+        again = execution_of(self.started, changes or {}, Models((factory,)), chained=False)
         again.open()
         for epoch, events in again.epochs():
             self._epoch(epoch, alter(epoch, events), epoch == model.last_epoch)

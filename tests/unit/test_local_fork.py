@@ -45,8 +45,6 @@ def test_a_local_fork_has_the_digest_of_the_recorded_ones(monkeypatch: pytest.Mo
 def test_what_a_local_fork_cannot_leave_is_refused() -> None:
     with pytest.raises(InputError, match="fork that run's file"):
         fork_file(Container(FOLDER / "fork.avro"), 640, [])
-    with pytest.raises(InputError, match="other code"):
-        fork_file(village(), 640, [], trusted="tests.toy_model:make")
     result = CliRunner().invoke(app, ["fork", "7", "--carrier", "local", "--at-tick", "640"])
     assert result.exit_code == 2
     assert "keeps nothing" in result.stderr
