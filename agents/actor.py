@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -60,6 +60,17 @@ class ShardConfig:
     trusted: tuple[str, ...] = ()  # further models that the run may name
 
 
+class _Kept(NamedTuple):
+    """A snapshot's contents."""
+
+    cut: int
+    counts: Rows
+    chains: Chains
+    marks: dict[tuple[str, int], int]
+    offsets: dict[Place, int]
+    shard: Shard
+
+
 class StoppedError(ProtocolError):
     """The run was aborted, or another process took over this shard."""
 
@@ -100,13 +111,12 @@ class ShardLoop:
         started = self._started(config)
         self.partitions, self.flow_partitions = started["partitions"], started["flow_partitions"]
         self.shards, self.last_epoch = started["shards"], started["last_epoch"]
-        self.model: Model = Models(config.trusted).of(started)
+        self.model: Model = Models(tuple(config.trusted)).of(started)
         for family, count in ((FLOWS, self.flow_partitions), (TRADES, self.partitions)):
             start |= {(family, p): started["start_offsets"][family][p] for p in range(count)}
-        found = snapshots.newest(_snapshots(config.bootstrap, config.namespace), self.owner)
+        found = snapshots.newest(_snapshots(config.bootstrap, config.namespace), self.owner, self._loaded)
         if found is not None:
-            _, state = found
-            start |= self._load(state)
+            start |= self._take_up(found[1])
         self.assembler = EpochAssembler(
             config.run, self.shards, self.partitions, self.flow_partitions, self.model.epoch_ticks,
             next_epoch=self.cut + 1,
@@ -127,18 +137,24 @@ class ShardLoop:
         assert view.started is not None
         return view.started
 
-    def _load(self, state: snapshots.State) -> dict[Place, int]:
-        self.cut = int(state["loop/cut"][0])
-        self.counts = state["loop/counts"].copy()
-        self._chains = Chains.from_rows(state["loop/chains"], self._chains.scopes)
-        families = (DECISIONS, FLOWS, ORDERS)
-        self._marks = {(families[f], int(p)): int(value) for f, p, value in state["loop/marks"]}
-        places = (FLOWS, TRADES)
-        self._shard = self.model.load_shard(
-            self.config.run, self.config.shard, self.shards,
-            {name.removeprefix("shard/"): value for name, value in state.items() if name.startswith("shard/")},
-        )  # fmt: skip
-        return {(places[f], int(p)): int(offset) for f, p, offset in state["loop/offsets"]}
+    def _loaded(self, state: snapshots.State) -> _Kept:
+        """What a snapshot holds; nothing of this loop changes, since another may have to be taken."""
+        families, places = (DECISIONS, FLOWS, ORDERS), (FLOWS, TRADES)
+        own = {name.removeprefix("shard/"): value for name, value in state.items() if name.startswith("shard/")}
+        return _Kept(
+            int(state["loop/cut"][0]),
+            state["loop/counts"].copy(),
+            Chains.from_rows(state["loop/chains"], self._chains.scopes),
+            {(families[f], int(p)): int(value) for f, p, value in state["loop/marks"]},
+            {(places[f], int(p)): int(offset) for f, p, offset in state["loop/offsets"]},
+            self.model.load_shard(self.config.run, self.config.shard, self.shards, own),
+        )
+
+    def _take_up(self, kept: _Kept) -> dict[Place, int]:
+        """Go on from a snapshot; returns the offsets to read from."""
+        self.cut, self.counts, self._chains, self._marks = kept.cut, kept.counts, kept.chains, kept.marks
+        self._shard = kept.shard
+        return kept.offsets
 
     def _snapshot(self) -> None:
         assert self._shard is not None
@@ -292,10 +308,12 @@ def counts_on_log(bootstrap: str, namespace: str, run: int, shards: int) -> Rows
     (last_epoch,) = {c.started["last_epoch"] for c in [read_clock(bootstrap, namespace, run)] if c.started}
     values, counts = _snapshots(bootstrap, namespace), []
     for shard in range(shards):
-        found = snapshots.newest(values, run * _WORKER_OF + shard)
-        if found is None or int(found[1]["loop/cut"][0]) != last_epoch:
+        found = snapshots.newest(
+            values, run * _WORKER_OF + shard, lambda state: (int(state["loop/cut"][0]), state["loop/counts"])
+        )
+        if found is None or found[1][0] != last_epoch:
             return None
-        counts.append(found[1]["loop/counts"])
+        counts.append(found[1][1])
     return np.array(counts, np.int64)
 
 

@@ -9,7 +9,7 @@ environment and CPU architecture compute.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any, Final
@@ -30,12 +30,13 @@ from runs.progress import Told
 from runs.protocol import cut_at, unlike_here
 from runs.rawread import raw_chunks
 from runs.tapeproof import audit_tape, tape_difference
+from runs.unmarked import unmarked
 from runs.verify import Audit, heads_of, together
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.assembly import EpochAssembler
 from schemas.log.findings import Verdict
 from schemas.log.founding import founding, village_of
-from schemas.log.history import Segment, interventions, read_chunks, read_history
+from schemas.log.history import Segment, interventions, read_history
 from schemas.log.reader import Place
 
 _LOOK: Final = 0.1  # seconds between two looks at a process that computes
@@ -170,8 +171,9 @@ def replay(
         job.begin(own.started, interventions(segments), until, models.trusted)
     pace = _Pace(told, None if why else job, until + 1)
     verdict, markers, state = _read(bootstrap, namespace, segments, pace, careful=False)
-    if verdict.findings:  # the fast reader knows no keys, and hands over only what is as its markers say
+    if verdict.findings:  # the first pass hands over only what is as its markers say
         verdict, markers, state = _read(bootstrap, namespace, segments, pace, careful=True)
+    verdict = replace(verdict, findings=(*verdict.findings, *unmarked(bootstrap, namespace, segments)))
     execution = Answer(Status.NOT_DONE, -1, why)
     if not why:
         pace.wait()
@@ -188,6 +190,7 @@ def _replay_tape(bootstrap: str, namespace: str, segment: Segment, until_tick: i
         raise InputError("until_tick", until_tick, "a tape has no cuts: leave it out")
     audit = audit_tape(bootstrap, namespace, segment, told)
     verdict = audit.verdict()
+    verdict = replace(verdict, findings=(*verdict.findings, *unmarked(bootstrap, namespace, [segment])))
     integrity = Answer(Status.IDENTICAL, -1, f"{verdict.records} records give the digest {verdict.digest}")
     if verdict.findings:
         integrity = Answer(Status.DIVERGED, -1, str(verdict.findings[0]))
@@ -265,7 +268,7 @@ def _read(
 ) -> tuple[Verdict, Markers, Answer]:
     """One pass over the log for integrity and state: the verdict, all markers, and the state's answer.
 
-    A careful one reads keys, and folds the state from whatever records there are.
+    A careful one folds the state from whatever records there are.
     """
     own, scenario = segments[-1], village_of(segments[-1].clock)
     proof = _state_proof(bootstrap, namespace, own, segments[0], scenario) if scenario else None
@@ -275,7 +278,7 @@ def _read(
     for segment in segments:
         whole = _Whole(segment, proof).take if proof is not None and not careful else None
         audit, assembler = Audit(segment, inherited, on_whole=whole), segment.assembler((FLOWS, TRADES))
-        for chunk in (read_chunks if careful else raw_chunks)(bootstrap, namespace, segment):
+        for chunk in raw_chunks(bootstrap, namespace, segment):
             audit.feed(chunk)
             if careful and proof is not None and not broken:
                 broken = _fold(assembler, segment, chunk, proof)

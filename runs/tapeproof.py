@@ -22,6 +22,7 @@ from schemas.catalogue import CLOCK, ORDERS, TRADES
 from schemas.log.findings import NOBODY, Fault, Finding, Verdict
 from schemas.log.history import Segment
 from schemas.log.reader import Chunk, Place
+from schemas.log.strangers import AT_HOME, strangers
 from streams.matching import PartitionMatching
 
 _CONTROLS: Final = (e.RunOpened.name, e.RunClosed.name)
@@ -45,6 +46,8 @@ class TapeAudit:
 
     def feed(self, chunk: Chunk) -> None:
         """Take in one chunk."""
+        for fault, where, said in strangers(chunk, self.run):
+            self._find(fault, chunk.place, where, said)
         mine = self.own(chunk)
         for name in _CONTROLS:
             if name in mine.rows:
@@ -79,7 +82,7 @@ class TapeAudit:
         known = {ORDERS: canonical.ORDER_TYPES, TRADES: canonical.TRADE_TYPES}.get(chunk.family, ())
         for name, rows in chunk.rows.items():
             offsets = chunk.offsets_of(name)
-            if name not in (*known, *_CONTROLS, e.EpochMatched.name):
+            if name not in (*known, *_CONTROLS, e.EpochMatched.name) and name in AT_HOME[chunk.family]:
                 self._find(Fault.FOREIGN, chunk.place, int(offsets[0]), f"a tape has no {name} here")
             elif name in known:
                 column = e.OrderSubmitted.INSTRUMENT if chunk.family == ORDERS else canonical.INSTRUMENT

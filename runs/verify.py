@@ -16,11 +16,12 @@ from economy.events import Rows
 from runs.progress import Told
 from runs.rawread import raw_chunks
 from runs.tapeproof import audit_tape
+from runs.unmarked import unmarked
 from schemas.catalogue import CLOCK
 from schemas.log.assembly import STARTER
 from schemas.log.audit import OnWhole, PlaceAudit
 from schemas.log.findings import NOBODY, Fault, Finding, Verdict
-from schemas.log.history import FAMILIES, Read, Segment, read_chunks, read_history
+from schemas.log.history import FAMILIES, Segment, read_history
 from schemas.log.reader import Chunk
 
 
@@ -117,16 +118,15 @@ def verify_run(bootstrap: str, namespace: str, run: int, expect: str = "", told:
     if segments[-1].started["last_epoch"] < 0:
         if expect:
             raise InputError("expect", expect, "a tape has no markers, so no root: its digest speaks for it")
-        return audit_tape(bootstrap, namespace, segments[-1], told).verdict()
-    verdict = _verify(bootstrap, namespace, segments, expect, told, raw_chunks)
-    # The fast reader knows no keys, which alone tell whose an undecodable record is.
-    return verdict if verdict.sound else _verify(bootstrap, namespace, segments, expect, told, read_chunks)
+        verdict = audit_tape(bootstrap, namespace, segments[-1], told).verdict()
+    else:
+        verdict = _verify(bootstrap, namespace, segments, expect, told)
+    return replace(verdict, findings=(*verdict.findings, *unmarked(bootstrap, namespace, segments)))
 
 
 def _verify(
-    bootstrap: str, namespace: str, segments: Sequence[Segment], expect: str,
-    told: Told | None, read: Read,
-) -> Verdict:  # fmt: skip
+    bootstrap: str, namespace: str, segments: Sequence[Segment], expect: str, told: Told | None
+) -> Verdict:
     total, done = 0, 0
     for segment in segments:
         start, end = segment.extent(bootstrap, namespace)
@@ -135,7 +135,7 @@ def _verify(
     inherited: Rows | None = None
     for segment in segments:
         audit = Audit(segment, inherited)
-        for chunk in read(bootstrap, namespace, segment, FAMILIES):
+        for chunk in raw_chunks(bootstrap, namespace, segment, FAMILIES):
             audit.feed(chunk)
             done += len(chunk.offsets)
             if told is not None:

@@ -14,7 +14,7 @@ from economy.errors import SetupError
 from schemas.log import recordbatch
 from schemas.log.recordbatch import Records
 
-TOPICS: Final[set[str]] = set()  # hot topics
+TOPICS: Final[dict[str, bool]] = {}  # hot topics -> whether their keys are asked for
 _Memory: Final[Any] = fetcher.MemoryRecords
 _Partition: Final[Any] = fetcher.PartitionRecords
 _PARAMETERS: Final = (
@@ -47,6 +47,7 @@ class RawPartition:
         self, tp: Any, records: RawMemory, aborted_transactions: Any, fetch_offset: int, key_deserializer: Any,
         value_deserializer: Any, check_crcs: bool, isolation_level: int,
     ) -> None:  # fmt: skip
+        self._keyed = TOPICS[tp.topic]
         self.next_fetch_offset = fetch_offset
         self._blob: bytes | None = records.blob
         self._check = check_crcs
@@ -61,7 +62,7 @@ class RawPartition:
         blob, self._blob = self._blob, None
         if blob is None:
             raise StopIteration
-        found = recordbatch.read(blob, self.next_fetch_offset, self._check, self._aborted)
+        found = recordbatch.read(blob, self.next_fetch_offset, self._check, self._aborted, self._keyed)
         self.next_fetch_offset = found.next_offset
         if found.next_offset == found.first_offset:
             raise StopIteration
@@ -87,9 +88,9 @@ def check() -> None:
         raise SetupError("aiokafka's fetcher has changed", "install the locked version of aiokafka")
 
 
-def install(topic: str) -> None:
-    """Hand over the topic's fetches as Records in this process."""
+def install(topic: str, keyed: bool = False) -> None:
+    """Hand over the topic's fetches as Records in this process; `keyed` ones know the runs of their keys."""
     check()
-    TOPICS.add(topic)
+    TOPICS[topic] = keyed
     hooked: Any = fetcher
     hooked.MemoryRecords, hooked.PartitionRecords = RawMemory, _partition_records

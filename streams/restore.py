@@ -101,8 +101,9 @@ class Readback:
         Raises ProtocolError when the log contradicts itself or lacks what the snapshot goes on from.
         """
         saved, _ = await self._read(self._books, partition, 0)
-        found = snapshots.newest((record.value for record in saved), partition)
-        state = PartitionMatching.load(partition, found[1]) if found else PartitionMatching(partition)
+        values = (record.value for record in saved)
+        found = snapshots.newest(values, partition, lambda state: PartitionMatching.load(partition, state))
+        state = found[1] if found else PartitionMatching(partition)
         fetched, tail_end = await self._read(self._trades, partition, state.output_offset)
         tail = Tail(decode(records.buffer, records.starts, records.ends).rows for records in fetched)
         begin, until = await self._bounds(TopicPartition(self._orders, partition))

@@ -35,6 +35,7 @@ from schemas.log.groups import (
     unique,
 )  # fmt: skip
 from schemas.log.reader import Chunk, Place
+from schemas.log.strangers import strangers
 
 Ints = NDArray[np.int64]
 _SCOPE: Final = {
@@ -111,11 +112,8 @@ class PlaceAudit:
     # ---- taking in
     def feed(self, chunk: Chunk) -> None:
         """Take in one chunk."""
-        for position, defect in chunk.defects:
-            key = chunk.keys[position] if chunk.keys else None
-            if key is not None and int.from_bytes(key[:8], "big", signed=True) == self.run:
-                where = int(chunk.offsets[position])
-                self._find(Fault.UNDECODABLE, where, NOBODY, self._epoch_near(), f"{defect.name.lower()}")
+        for fault, where, said in strangers(chunk, self.run):
+            self._find(fault, where, NOBODY, self._epoch_near(), said)
         for name, rows in chunk.rows.items():
             mine = rows[:, 0] == self.run
             if not mine.any():
@@ -129,8 +127,6 @@ class PlaceAudit:
                 self.opened = True
             elif name == e.RunClosed.name:
                 self.closed = True
-            elif name not in (e.EpochClosed.name, e.EpochMatched.name):
-                self._find(Fault.FOREIGN, int(offsets[0]), NOBODY, self._epoch_near(), f"{name} does not belong here")
         kind = e.EpochMatched if self.family == TRADES else e.EpochClosed
         if kind.name not in chunk.rows:
             return

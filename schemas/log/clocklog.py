@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from schemas.catalogue import CLOCK
+from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.codec import decode_record
 from schemas.log.reader import Chunk, read_all
 
@@ -38,7 +38,8 @@ class ClockLog:
     def apply(self, name: str, record: dict[str, Any]) -> None:
         """Take in one record of the run, decoded."""
         if name == "RunStarted":
-            self.started = self.started or record
+            if self.started is None and describes_a_run(record):
+                self.started = record
             return
         if name == "ClockStarted":
             self.incarnation = max(self.incarnation, record["incarnation"])
@@ -65,6 +66,21 @@ class ClockLog:
     def ended(self) -> bool:
         """True when nothing more will be granted."""
         return self.finished is not None or self.aborted is not None
+
+
+def describes_a_run(started: Mapping[str, Any]) -> bool:
+    """Whether a RunStarted says where a run is. One that does not is nobody's, as bytes that cannot be decoded are."""
+    counts = {family: started["flow_partitions"] for family in (DECISIONS, FLOWS)}
+    counts |= {family: started["partitions"] for family in (ORDERS, TRADES)}
+
+    def placed(offsets: Mapping[str, list[int]]) -> bool:
+        return all(
+            len(offsets.get(family, ())) == count and min(offsets[family]) >= 0 for family, count in counts.items()
+        )
+
+    sizes = min(started["shards"], started["epoch_ticks"], *counts.values())
+    forked = not started["parent"] or (started["parent"] != started["run"] and placed(started["parent_offsets"]))
+    return sizes > 0 and started["last_epoch"] >= -1 and placed(started["start_offsets"]) and forked
 
 
 def clock_records(chunk: Chunk) -> Iterator[tuple[str, dict[str, Any]]]:

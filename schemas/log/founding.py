@@ -41,7 +41,7 @@ def village_of(clock: ClockLog) -> Scenario | None:
 def founding(bootstrap: str, namespace: str, started: Mapping[str, Any]) -> Founding:
     """Read a run's AgentFounded and InstrumentListed from where RunStarted says that the run begins.
 
-    Raises ProtocolError when agent ids have gaps.
+    Raises ProtocolError when agent ids have gaps, or a role is not known.
     """
     run = started["run"]
     start: dict[Place, int] = {
@@ -59,7 +59,7 @@ def founding(bootstrap: str, namespace: str, started: Mapping[str, Any]) -> Foun
                     if record["run"] != run:
                         continue
                     if name == "AgentFounded":
-                        agents[record["agent"]] = (Role[record["role"].upper()], record["name"])
+                        agents[record["agent"]] = (_role(record), record["name"])
                     elif name == "InstrumentListed":
                         listed[record["instrument"]] = Instrument.from_record(record)
                 if _opened(chunk, run):
@@ -73,6 +73,14 @@ def founding(bootstrap: str, namespace: str, started: Mapping[str, Any]) -> Foun
         tuple(name for _, name in members),
         tuple(listed[instrument] for instrument in sorted(listed)),
     )
+
+
+def _role(record: Mapping[str, Any]) -> Role:
+    role = Role.__members__.get(record["role"].upper())
+    if role is None:
+        said = f"agent {record['agent']} of run {record['run']} has the unknown role {record['role']!r}"
+        raise ProtocolError(said, "use the version of the program that wrote the run")
+    return role
 
 
 def _opened(chunk: Chunk, run: int) -> bool:

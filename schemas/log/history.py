@@ -76,6 +76,8 @@ def history(clocks: Mapping[int, ClockLog], run: int) -> tuple[Segment, ...]:
     segments = [Segment(clock, OPENING, clock.started["last_epoch"], by_place(clock.started["start_offsets"]), end)]
     while parent := segments[0].started["parent"]:
         child = segments[0].started
+        if any(parent == segment.run for segment in segments):
+            raise ProtocolError(f"run {run} is a fork of itself by way of run {child['run']}", "the log is forged")
         elder = clocks.get(parent)
         if elder is None or elder.started is None:
             raise ProtocolError(

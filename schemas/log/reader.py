@@ -18,12 +18,13 @@ from schemas.catalogue import topic
 from schemas.closing import Closing
 from schemas.codec import UndecodableRecordError, decode_record
 from schemas.log import refusal
-from schemas.log.recordbatch import Records
+from schemas.log.recordbatch import NO_RUN, Records
 from schemas.rows import DecodedBatch, Defect, decode, decode_values
 
 Place = tuple[str, int]  # (family, partition)
 _BATCH: Final = 10_000
 _SILENCE_SECONDS: Final = 60.0  # of a log that has more to tell
+_RUN_BYTES: Final = 8  # that every key begins with
 _SETTINGS: Final = {
     "group.id": "none",  # required by the client; no group is joined since partitions are assigned by hand
     "enable.auto.commit": False,
@@ -53,10 +54,18 @@ class Chunk:
     defects: list[tuple[int, Defect]] = field(default_factory=list)
     values: Sequence[bytes] = ()
     keys: Sequence[bytes | None] = ()  # of chunks with defects only: a sound record repeats its key
+    runs: NDArray[np.int64] | None = None  # that the keys name, where whole batches were read with their keys
 
     @property
     def place(self) -> Place:
         return self.family, self.partition
+
+    def run_at(self, position: int) -> int:
+        """The run that the key of a record names, NO_RUN where it names none or is not known."""
+        if self.runs is not None:
+            return int(self.runs[position])
+        key = self.keys[position] if self.keys else None
+        return int.from_bytes(key[:_RUN_BYTES], "big", signed=True) if key and len(key) >= _RUN_BYTES else NO_RUN
 
     def offsets_of(self, name: str) -> NDArray[np.int64]:
         """Log offset of each row of a type."""
@@ -88,7 +97,9 @@ def chunk_of_batch(
 def chunk_of_records(place: Place, records: Records) -> Chunk:
     """As `chunk_of_batch` for records whose batches were fetched whole."""
     batch = decode(records.buffer, records.starts, records.ends)
-    return chunk_of_batch(place, records.offsets, batch, records.value)
+    chunk = chunk_of_batch(place, records.offsets, batch, records.value)
+    chunk.runs = records.runs
+    return chunk
 
 
 def _chunk(family: str, partition: int, messages: Sequence[Message]) -> Chunk:
@@ -162,6 +173,11 @@ class LogReader(Closing):
                 raise KafkaException(error)
         return [message for message in messages if message.error() is None] if errors else messages
 
+    def poll_placed(self, timeout: float = 0.5) -> Iterator[tuple[Place, Message]]:
+        """The raw messages of `poll` with their places, for readers of keys and bytes; positions are not advanced."""
+        for message in self.poll_messages(timeout):
+            yield (self._families[message.topic() or ""], message.partition() or 0), message
+
     def end_offsets(self, places: Sequence[Place], timeout: float = 20.0) -> dict[Place, int]:
         """Offset behind the last record of each partition. Raises SetupError when the broker does not answer."""
         return {place: self._watermarks(place, timeout)[1] for place in places}
@@ -194,12 +210,15 @@ def end_offsets(bootstrap: str, namespace: str, places: Sequence[Place]) -> dict
 def read_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: Mapping[Place, int]) -> Iterator[Chunk]:
     """Every record from `start` up to, not including, `end`, partition by partition in offset order.
 
-    Raises SetupError when nothing comes any more.
+    Raises ProtocolError when the log ends before, SetupError when nothing comes any more.
     """
     left, came = {place for place in start if start[place] < end[place]}, time.monotonic()
     with LogReader(bootstrap, namespace, {place: start[place] for place in left}) as reader:
         while left:
-            for chunk in reader.poll(0.5):
+            chunks = reader.poll(0.5)
+            if not chunks:
+                check_ends(reader.end_offsets(list(left)), end)
+            for chunk in chunks:
                 yield trim(chunk, end[chunk.place])
                 came = time.monotonic()
             if time.monotonic() - came > _SILENCE_SECONDS:
@@ -207,6 +226,16 @@ def read_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: 
                 name = f"{topic(namespace, family)}[{partition}]"
                 raise SetupError(f"{name} ends before offset {end[family, partition]}", "is the broker up?")
             left = {place for place in left if reader.position[place] < end[place]}
+
+
+def check_ends(there: Mapping[Place, int], wanted: Mapping[Place, int]) -> None:
+    """Raises ProtocolError where the log ends before it is wanted to: waiting for the rest would never end."""
+    for (family, partition), end in there.items():
+        if end < wanted[family, partition]:
+            raise ProtocolError(
+                f"{family}[{partition}] ends at offset {end}, but a record names offset {wanted[family, partition]}",
+                "the log was cut off, restore it; or the record is forged",
+            )
 
 
 def read_all(bootstrap: str, namespace: str, places: Sequence[Place]) -> Iterator[Chunk]:
@@ -236,4 +265,5 @@ def trim(chunk: Chunk, end: int) -> Chunk:
         [d for d in chunk.defects if d[0] < keep],
         chunk.values[:keep],
         chunk.keys[:keep],
+        None if chunk.runs is None else chunk.runs[:keep],
     )

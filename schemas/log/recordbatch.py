@@ -29,6 +29,7 @@ HEAD: Final = struct.Struct(">qiibIhiqqqhii")
 _FRAME: Final = 12  # base offset and length, which the length does not count
 _CRC_FROM: Final = 21  # the checksum covers everything from the attributes on
 _SMALLEST: Final = 7  # bytes of an empty record
+NO_RUN: Final = int(np.iinfo(np.int64).min)  # a key that names none: null, or shorter than a run's number
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _DECODE: Final[dict[int, Callable[[bytes], bytes]]] = {
     1: codec.gzip_decode,
@@ -44,7 +45,8 @@ class Records:
     """Records of one partition in log order: the value of record i is buffer[starts[i]:ends[i]].
 
     A null value is empty. They are all that the log holds from `first_offset` to below `next_offset`, where control
-    batches, aborted and compacted records leave holes. `token` tells after which seek they were fetched.
+    batches, aborted and compacted records leave holes. `token` tells after which seek they were fetched. `runs` is the
+    run that each record's key names, where that was asked for.
     """
 
     buffer: Bytes
@@ -55,6 +57,7 @@ class Records:
     first_offset: int
     next_offset: int
     token: int = 0
+    runs: Ints | None = None
 
     def __len__(self) -> int:
         return int(self.offsets.size)
@@ -70,7 +73,7 @@ class Records:
         k = int(np.searchsorted(self.offsets, offset))
         return Records(
             self.buffer, self.starts[k:], self.ends[k:], self.offsets[k:], self.timestamps[k:], offset,
-            self.next_offset, self.token,
+            self.next_offset, self.token, None if self.runs is None else self.runs[k:],
         )  # fmt: skip
 
 
@@ -114,10 +117,21 @@ def _skip(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     return at, at + max(size, 0)
 
 
+@njit(cache=True)
+def _run_of(buffer: Bytes, at: int, end: int) -> np.int64:
+    """The run that a key begins with."""
+    if end - at < 8:
+        return np.int64(NO_RUN)
+    number = np.uint64(0)
+    for i in range(8):
+        number = (number << np.uint64(8)) | np.uint64(buffer[at + i])
+    return np.int64(number)
+
+
 @njit(cache=True, nogil=True)
 def _walk(
     buffer: Bytes, at: int, end: int, count: int, fetch_offset: int, base: int, first_time: int, append_time: int,
-    starts: Ints, ends: Ints, offsets: Ints, timestamps: Ints,
+    starts: Ints, ends: Ints, offsets: Ints, timestamps: Ints, runs: Ints,
 ) -> int:  # fmt: skip
     """Places of the `count` records in buffer[at:end] from `fetch_offset` on; -1 when their framing is broken."""
     n = 0
@@ -128,7 +142,8 @@ def _walk(
         stop = at + size
         since, at = _varint(buffer, at + 1, stop)  # behind the attributes, which are unused
         delta, at = _varint(buffer, at, stop)
-        _, at = _skip(buffer, at, stop)
+        key, at = _skip(buffer, at, stop)
+        key_end = at
         start, value_end = _skip(buffer, at, stop)
         headers, at = _varint(buffer, value_end, stop)
         if start < 0 or at < 0 or headers < 0 or headers > stop - at:
@@ -141,6 +156,8 @@ def _walk(
             continue
         starts[n], ends[n], offsets[n] = start, value_end, base + delta
         timestamps[n] = append_time if append_time >= 0 else first_time + since
+        if runs.size:
+            runs[n] = _run_of(buffer, key, key_end)
         n += 1
     return n if at == end else -1
 
@@ -162,14 +179,15 @@ def read(
     fetch_offset: int = 0,
     check_crc: bool = True,
     aborted: Sequence[tuple[int, int]] | None = None,
+    keyed: bool = False,
 ) -> Records:
     """Records of a fetched blob from `fetch_offset` on; a batch cut off at its end is left for the next fetch.
 
     `aborted`: (producer id, first offset) of the aborted transactions in the blob; None reads uncommitted records too.
-    Raises ProtocolError when a checksum or the framing is wrong.
+    `keyed` asks for the runs that the keys name. Raises ProtocolError when a checksum or the framing is wrong.
     """
     parts: list[Bytes] = [np.frombuffer(blob, np.uint8)]
-    found: list[tuple[Ints, Ints, Ints, Ints]] = []
+    found: list[tuple[Ints, Ints, Ints, Ints, Ints]] = []
     waiting = sorted(aborted or (), key=lambda entry: entry[1])
     active: set[int] = set()
     at, shift, next_offset = 0, len(blob), fetch_offset
@@ -202,17 +220,17 @@ def read(
                 body, moved, end = 0, shift, buffer.size
                 shift += buffer.size
             found.append(_places(buffer, body, end, count, fetch_offset, base, first_time,
-                                 max_time if attributes & _APPEND_TIME else -1, moved))  # fmt: skip
+                                 max_time if attributes & _APPEND_TIME else -1, moved, keyed))  # fmt: skip
         next_offset = max(next_offset, behind)
-    starts, ends, offsets, stamps = (
+    starts, ends, offsets, stamps, runs = (
         found[0]
         if len(found) == 1
         else (np.concatenate(column) for column in zip(*found, strict=True))
         if found
-        else (np.empty(0, np.int64) for _ in range(4))
+        else (np.empty(0, np.int64) for _ in range(5))
     )
     buffer = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return Records(buffer, starts, ends, offsets, stamps, fetch_offset, next_offset)
+    return Records(buffer, starts, ends, offsets, stamps, fetch_offset, next_offset, runs=runs if keyed else None)
 
 
 def _decompressed(body: bytes, kind: int, base: int) -> bytes:
@@ -225,15 +243,17 @@ def _decompressed(body: bytes, kind: int, base: int) -> bytes:
 
 
 def _places(
-    buffer: Bytes, at: int, end: int, count: int, fetch_offset: int, base: int, first: int, append: int, moved: int
-) -> tuple[Ints, Ints, Ints, Ints]:
+    buffer: Bytes, at: int, end: int, count: int, fetch_offset: int, base: int, first: int, append: int, moved: int,
+    keyed: bool,
+) -> tuple[Ints, Ints, Ints, Ints, Ints]:  # fmt: skip
     if not 0 <= count <= (end - at) // _SMALLEST:
         raise ProtocolError(f"the record batch at offset {base} cannot hold {count} records", _REMEDY)
     starts, ends, offsets, stamps = (np.empty(count, np.int64) for _ in range(4))
-    n = _walk(buffer, at, end, count, fetch_offset, base, first, append, starts, ends, offsets, stamps)
+    runs = np.empty(count if keyed else 0, np.int64)
+    n = _walk(buffer, at, end, count, fetch_offset, base, first, append, starts, ends, offsets, stamps, runs)
     if n < 0:
         raise ProtocolError(f"the record batch at offset {base} has broken records", _REMEDY)
-    return starts[:n] + moved, ends[:n] + moved, offsets[:n], stamps[:n]
+    return starts[:n] + moved, ends[:n] + moved, offsets[:n], stamps[:n], runs[:n]
 
 
 # ---- writing

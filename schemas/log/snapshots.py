@@ -13,8 +13,8 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import lz4.frame
 import numpy as np
@@ -24,16 +24,18 @@ from economy.errors import ProtocolError
 
 log = logging.getLogger("escape.snapshots")
 State = dict[str, NDArray[Any]]
+T = TypeVar("T")
 CHUNK: Final = 8 << 20
 FORMAT: Final = 2  # of the states of shards, markets and the world: raise it with any change to what their arrays mean
 _FORMAT: Final = "snapshot/format"
 _HEAD: Final = struct.Struct(">qqii")  # owner, version, part, parts
 MOST: Final = 8 << 30  # bytes of a state, as numpy lays it out
 _PIECE: Final = 64 << 20
-_BROKEN: Final = (
-    RuntimeError, ValueError, LookupError, EOFError, MemoryError, NotImplementedError, OSError, SyntaxError,
-    struct.error, zlib.error, zipfile.BadZipFile,
-)  # what lz4, zip and numpy raise for bytes that are none of theirs  # fmt: skip
+# What lz4, zip, numpy and the loading of a state raise for bytes that are none of theirs.
+UNREADABLE: Final = (
+    RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, MemoryError,
+    OSError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class SnapshotFormatError(ProtocolError):
@@ -73,7 +75,7 @@ def unpacked(data: bytes) -> State:
                 raise ValueError(f"it holds more than {MOST:,} bytes")
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             state = {name: stored[name] for name in stored.files}
-    except _BROKEN as error:
+    except UNREADABLE as error:
         raise ValueError(f"it is no state: {error!r}") from error
     return checked(state)
 
@@ -120,13 +122,37 @@ def pack(owner: int, version: int, state: Mapping[str, NDArray[Any]]) -> list[tu
     ]
 
 
-def newest(values: Iterable[bytes], owner: int) -> tuple[int, State] | None:
-    """(version, state) of an owner's newest complete, readable snapshot among the values; None when there is none."""
+def fault_of(value: bytes, key: bytes) -> str:
+    """Why a record is no chunk of a snapshot under the key that `pack` gives it; "" for one that is."""
+    if len(value) < _HEAD.size:
+        return "too short for a snapshot"
+    owner, version, part, parts = _HEAD.unpack_from(value)
+    if not 0 <= part < parts:
+        return f"part {part} of {parts} of a snapshot"
+    if key != b"%d.%d.%d" % (owner, version & 1, part):
+        return f"part {part} of version {version} of owner {owner} under another key"
+    if parts > 1:  # what one part holds cannot be read alone
+        return ""
+    try:
+        unpacked(_decompressed(value[_HEAD.size :]))
+    except SnapshotFormatError:  # of another version of the program, which is passed over
+        return ""
+    except UNREADABLE as error:
+        return f"no state: {error}"
+    return ""
+
+
+def newest(values: Iterable[bytes | None], owner: int, load: Callable[[State], T]) -> tuple[int, T] | None:
+    """(version, what `load` makes of it) of an owner's newest snapshot that is complete and can be read and loaded.
+
+    None when there is none. What is no snapshot is passed over, whatever it is: a process that ended over it would meet
+    it again at each start.
+    """
     found: dict[int, dict[int, bytes]] = {}
     needed: dict[int, int] = {}
     for value in values:
-        if len(value) < _HEAD.size:
-            log.warning("a snapshot of %d bytes is passed over", len(value))
+        if value is None or len(value) < _HEAD.size:  # nobody's, or the null that deletes one
+            log.warning("a snapshot of %d bytes is passed over", len(value or b""))
             continue
         who, version, part, parts = _HEAD.unpack_from(value)
         if who == owner:
@@ -136,9 +162,10 @@ def newest(values: Iterable[bytes], owner: int) -> tuple[int, State] | None:
         chunks = found[version]
         if len(chunks) == needed[version]:
             try:
-                return version, unpacked(_decompressed(b"".join(chunks[part] for part in range(needed[version]))))
+                data = _decompressed(b"".join(chunks[part] for part in range(needed[version])))
+                return version, load(unpacked(data))
             except SnapshotFormatError as error:
                 log.warning("snapshot %d of %d is passed over: %s", version, owner, error.message)
-            except _BROKEN as error:
+            except UNREADABLE as error:
                 log.warning("snapshot %d of %d cannot be read: %r", version, owner, error)
     return None
