@@ -58,6 +58,7 @@ class ShardConfig:
     snapshot_every: int = 100  # epochs
     patience: float = 120.0  # seconds that a cut may take before the shard ends with what is missing
     trusted: tuple[str, ...] = ()  # further models that the run may name
+    compress: bool = True  # what the shard writes
 
 
 class _Kept(NamedTuple):
@@ -124,7 +125,7 @@ class ShardLoop:
         flows = {place: offset for place, offset in start.items() if place[0] == FLOWS}
         self.flows = Follower(config.bootstrap, config.namespace, flows)
         self.trades = Follower(config.bootstrap, config.namespace, {p: start[p] for p in start.keys() - flows.keys()})
-        self.writer = BatchWriter(config.bootstrap, config.namespace)
+        self.writer = BatchWriter(config.bootstrap, config.namespace, config.compress)
         places = [(TRADES, p) for p in range(self.partitions)]
         ends = end_offsets(config.bootstrap, config.namespace, places)
         while any(self.trades.position[place] < ends[place] for place in places):

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     checkpoint_every: int = Field(
         100, ge=1, description="epochs between the checkpoints of a run that `show` and `fork` keep"
     )
+    compress: bool = Field(True, description="shards and imports pack what they write to the log by lz4")
     models: Names = Field(
         (), description="further models that runs may name, as module:function, with commas between; their code is run"
     )

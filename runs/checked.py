@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from economy.digest import FreeDigest, run_digest
-from runs.container import Container, Logged
+from runs.blocks import Batch, Content, Logged, renumber
+from runs.container import Container
 from runs.portable import positions
 from runs.progress import Told
 from runs.verify import Audit
@@ -18,26 +18,7 @@ from schemas.codec import decode_record
 from schemas.log.assembly import OPENING
 from schemas.log.clocklog import ClockLog
 from schemas.log.history import Segment, by_place
-from schemas.log.reader import Chunk, Place, chunk_of
-
-_BATCH: Final = 10_000
-
-
-class Content:
-    """SHA-256 of keys and values by partition, whatever their offsets."""
-
-    def __init__(self) -> None:
-        self._hasher = sha256()
-
-    def add(self, record: Logged) -> None:
-        """Take in one record."""
-        key = record.key or b""
-        head = f"{record.topic} {record.partition} {len(key)} {len(record.value)} ".encode()
-        self._hasher.update(b"".join((head, key, record.value)))
-
-    def hexdigest(self) -> str:
-        """Of all records so far."""
-        return self._hasher.hexdigest()
+from schemas.log.reader import Chunk, Place, chunk_of_records
 
 
 class _Free:
@@ -92,7 +73,8 @@ class CheckedRun:
         self.ranks: dict[int, dict[int, int]] = {}
         self._on_progress = on_progress
         self._check_places()
-        self._ids = self._own_ids()
+        self._numbers = self._own_numbers()
+        self._newest: dict[Place, int] = {}  # offset of the last record that was checked
         self.content = self._check()
 
     @property
@@ -110,45 +92,42 @@ class CheckedRun:
         if {family: len(counts) for family, counts in m.records.items()} != wanted:
             raise self.file.wrong(f"its topics and partitions are not those of a run: {m.records}")
 
-    def _own_ids(self) -> dict[bytes, bytes]:
-        """Number of each schema in the file, as it stands in a value -> its number here, by fingerprint."""
+    def _own_numbers(self) -> dict[int, int]:
+        """Number of each schema in the file -> its number here, by fingerprint."""
         found = {}
         for number, entry in self.manifest.schemas.items():
             name, print_ = entry["name"], entry["fingerprint"]
+            if not number.isascii() or not number.isdigit():
+                raise self.file.wrong(f"the schema of {name} has the number {number!r}: it is damaged")
             if schema_fingerprint(entry["schema"]) != print_:
                 raise self.file.wrong(f"the schema {number} of {name} does not have its fingerprint: it is damaged")
             known = [here["id"] for here in locked_ids().get(name, []) if here["fingerprint"] == print_]
             if not known:
                 raise self.file.wrong(f"it holds {name} in a version that is not known here: use a newer version")
-            found[int(number).to_bytes(4, "big")] = int(known[0]).to_bytes(4, "big")
+            found[int(number)] = int(known[0])
         return found
 
-    def records(self) -> Iterator[Logged]:
+    def batches(self) -> Iterator[Batch]:
         """All records, with the numbers that their schemas have here."""
-        for number, record in enumerate(self.file.records()):
-            own = self._ids.get(record.value[1:5])
-            if own is None or record.value[0]:
-                raise self.file.wrong(f"record {number} has a schema that the manifest does not give: it is damaged")
-            if self._on_progress is not None and number % _BATCH == 0:
-                self._on_progress(number, self.count)
-            yield record._replace(value=b"\0" + own + record.value[5:])
+        done = 0
+        for batch in self.file.batches():
+            foreign = renumber(batch, self._numbers)
+            if foreign >= 0:
+                said = f"record {done + foreign} has a schema that the manifest does not give: it is damaged"
+                raise self.file.wrong(said)
+            if self._on_progress is not None:
+                self._on_progress(done, self.count)
+            done += len(batch)
+            yield batch
 
-    def _chunks(self) -> Iterator[tuple[Chunk, list[Logged]]]:
-        """The records in batches of one partition, decoded; every one is of the run."""
-        batch: list[Logged] = []
-        for record in self.records():
-            if batch and (len(batch) == _BATCH or batch[-1][:2] != record[:2]):
-                yield self._chunk(batch), batch
-                batch = []
-            batch.append(record)
-        if batch:
-            yield self._chunk(batch), batch
-
-    def _chunk(self, batch: Sequence[Logged]) -> Chunk:
-        offsets = np.array([record.offset for record in batch], np.int64)
-        chunk = chunk_of(batch[0].topic, batch[0].partition, [record.value for record in batch], offsets)
-        if len(positions(chunk, self.manifest.run)) < len(batch) or (np.diff(offsets) <= 0).any():
+    def _chunk(self, batch: Batch) -> Chunk:
+        """The records decoded; every one is of the run."""
+        chunk = chunk_of_records(batch.place, batch.records)
+        foreign = len(positions(chunk, self.manifest.run)) < len(batch)
+        newest = self._newest.get(batch.place, -1)
+        if foreign or (np.diff(batch.records.offsets, prepend=newest) <= 0).any():
             raise self.file.wrong("it holds records of another run, or not in their order: it is damaged")
+        self._newest[batch.place] = int(batch.records.offsets[-1])
         return chunk
 
     def _check(self) -> str:
@@ -156,7 +135,8 @@ class CheckedRun:
         counts: dict[Place, int] = {}
         newest: Place = (CLOCK, 0)
         proof: _Free | _Epochs | None = None
-        for chunk, batch in self._chunks():
+        for batch in self.batches():
+            chunk = self._chunk(batch)
             if (chunk.place != newest and chunk.place in counts) or (chunk.family != CLOCK and not self.clock):
                 raise self.file.wrong("its records are not in the order of topics and partitions, the clock's first")
             newest = chunk.place
@@ -167,8 +147,7 @@ class CheckedRun:
             proof = proof or self._proof()
             proof.feed(chunk)
             self._count_before(chunk)
-            for record in batch:
-                content.add(record)
+            content.add(batch)
         told = {(f, p): count for f, found in self.manifest.records.items() for p, count in enumerate(found) if count}
         if counts != told:
             raise self.file.wrong(f"it holds {counts}, its manifest says {told}")
@@ -186,8 +165,8 @@ class CheckedRun:
             clock.apply(name, record)
         return _Epochs(clock, self.started)
 
-    def _take_clock(self, batch: Sequence[Logged]) -> None:
-        self.clock += [(record, *decode_record(record.value)) for record in batch]
+    def _take_clock(self, batch: Batch) -> None:
+        self.clock += [(record, *decode_record(record.value)) for record in batch.logged()]
         for _, name, record in self.clock:
             if name == "EpochGranted":
                 for partition, offset in enumerate(record["offsets"]):

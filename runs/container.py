@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final
 
 import fastavro
 
 from economy.errors import InputError
+from runs.blocks import Batch, Logged, batches
 from runs.formats import CODEC
 from schemas.files import beside, head, writing
 
@@ -75,17 +76,6 @@ _BROKEN = (
     RecursionError,
     struct.error,
 )
-
-
-class Logged(NamedTuple):
-    """One record of a run."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes
 
 
 @dataclass(frozen=True)
@@ -199,6 +189,11 @@ class Container:
             raise self.wrong("its manifest cannot be read: it is damaged") from error
 
     def records(self) -> Iterator[Logged]:
+        """Every record, one by one; see `batches`."""
+        for batch in self.batches():
+            yield from batch.logged()
+
+    def batches(self) -> Iterator[Batch]:
         """Every record, in order; at the end it is known that the file is the one that was written."""
         count = size = 0
         expected = sum(map(sum, self.manifest.records.values()))
@@ -208,26 +203,21 @@ class Container:
                 raise self.wrong("it does not have the checksum of its manifest: it is cut off or damaged")
             file.seek(self._first_block)
             while (block := self._block(file)) is not None:
-                number, data = block
-                for _ in range(number):
-                    record = self._record(data)
-                    count, size = count + 1, size + len(record.key or b"") + len(record.value)
+                for batch in self._batches(*block):
+                    count, size = count + len(batch), size + batch.size
                     if count > expected or size > self.manifest.size:
                         raise self.wrong("it holds more than its manifest says")
-                    yield record
-                if data.read(1):
-                    raise self.wrong(f"a block has bytes behind its {number} records")
+                    yield batch
         if (count, size) != (expected, self.manifest.size):
             raise self.wrong(f"it holds {count:,} of the {expected:,} records of its manifest")
 
-    def _record(self, data: BinaryIO) -> Logged:
+    def _batches(self, count: int, data: bytes) -> Iterator[Batch]:
         try:
-            read: Any = fastavro.schemaless_reader(data, _PARSED, None)
-            return Logged(**read)
-        except _BROKEN as error:
-            raise self.wrong("a record cannot be decoded: it is damaged") from error
+            yield from batches(data, count)
+        except ValueError as error:
+            raise self.wrong(f"a block of {count} records is damaged: {error}") from error
 
-    def _block(self, file: BinaryIO) -> tuple[int, BinaryIO] | None:
+    def _block(self, file: BinaryIO) -> tuple[int, bytes] | None:
         """(number of records, their bytes), None at the end of the file."""
         count = self._long(file, True)
         if count is None:
@@ -248,7 +238,7 @@ class Container:
                 raise self.wrong("a block is not compressed as it should be: it is damaged")
         except zlib.error as error:
             raise self.wrong("a block cannot be decompressed: it is damaged") from error
-        return count, io.BytesIO(data)
+        return count, data
 
     def _long(self, file: BinaryIO, may_end: bool) -> int | None:
         """A zigzag varint; None at the end of the file, where it `may_end`."""

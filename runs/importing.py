@@ -17,17 +17,20 @@ import numpy as np
 from agents.registry import OWN_MODELS, Models, model_name
 from economy import events as e
 from economy.errors import InputError, ProtocolError, UnknownRunError
-from runs.checked import CheckedRun, Content
-from runs.container import Container, Logged
-from runs.portable import ended_run, offsets_of, read_own
+from runs.blocks import Content, Logged, of_run
+from runs.checked import CheckedRun
+from runs.container import Container
+from runs.portable import ended_run, offsets_of
 from runs.progress import Told
 from runs.protocol import by_family, places
+from runs.rawread import raw_records
 from schemas.catalogue import CLOCK, ORDERS, TRADES, locked_ids
 from schemas.codec import encode_record
+from schemas.log.batchwriter import BatchWriter
 from schemas.log.clocklog import DELETED, read_clock
 from schemas.log.history import by_place, read_history
 from schemas.log.reader import Place, end_offsets
-from schemas.log.writer import BULK, LogWriter
+from schemas.log.writer import LogWriter
 
 Ranges = Mapping[Place, tuple[int, int]]
 
@@ -44,9 +47,9 @@ class Imported:
 
 def import_file(
     bootstrap: str, namespace: str, partitions: int, flow_partitions: int, file: Container,
-    models: Models = OWN_MODELS, on_progress: Told | None = None,
+    models: Models = OWN_MODELS, on_progress: Told | None = None, compress: bool = True,
 ) -> Imported:  # fmt: skip
-    """Bring an exported run into a namespace that has the given partitions.
+    """Bring an exported run into a namespace that has the given partitions; `compress` packs what is written by lz4.
 
     Raises InputError for a file that is wrong in any way, for a run of a model that is not among `models` (a tape has
     none), for an id that another run has here, for a run that has other partitions than the namespace, and for a fork
@@ -57,7 +60,7 @@ def import_file(
         models.check(name)
     known = _is_there(bootstrap, namespace, run)
     if not known:
-        _Import(bootstrap, namespace, partitions, flow_partitions, run).write()
+        _Import(bootstrap, namespace, partitions, flow_partitions, run).write(compress)
     return Imported(run.manifest.run, run.count, run.manifest.digest, known)
 
 
@@ -81,10 +84,9 @@ def _is_there(bootstrap: str, namespace: str, run: CheckedRun) -> bool:
 def _content(bootstrap: str, namespace: str, run: int, ranges: Ranges) -> str:
     """What CheckedRun.content would be of the records on the log."""
     content = Content()
-    for place in sorted(place for place in ranges if place[0] != CLOCK):
-        for own in read_own(bootstrap, namespace, run, place, *ranges[place]):
-            for record in own.logged():
-                content.add(record)
+    start, end = ({place: at[k] for place, at in ranges.items() if place[0] != CLOCK} for k in (0, 1))
+    for place, records in raw_records(bootstrap, namespace, start, end):
+        content.add(of_run(place, records, run))
     return content.hexdigest()
 
 
@@ -102,16 +104,20 @@ class _Import:
         self._places = places(partitions, flow_partitions)
         self._parent = self._parent_offsets()
 
-    def write(self) -> None:
-        number, writer = self.run.manifest.run, LogWriter(self.bootstrap, self.namespace, **BULK)
+    def write(self, compress: bool) -> None:
+        """Write all records, compare them with the file's, and make the run known."""
+        number, writer = self.run.manifest.run, LogWriter(self.bootstrap, self.namespace)
         for partition in range(self.run.manifest.partitions):
             writer.send_rows(e.RunClosed.name, np.array([[number]], np.int64), partition, ORDERS)
         writer.flush()
         start = self._ends()
-        for record in self.run.records():
-            if record.topic != CLOCK:
-                writer.send(record.topic, record.partition, record.value, record.key, timestamp=record.timestamp)
-        writer.flush()
+        with BatchWriter(self.bootstrap, self.namespace, compress) as bulk:
+            for batch in self.run.batches():
+                if batch.place[0] != CLOCK:
+                    bulk.send_records(*batch.place, batch.records)
+                    bulk.settle()  # what was posted before, and taken in by the broker meanwhile
+                    bulk.post()
+            bulk.settle()
         end = self._ends()
         ranges = {place: (start[place], end[place]) for place in self._places}
         if _content(self.bootstrap, self.namespace, number, ranges) != self.run.content:

@@ -54,7 +54,7 @@ class StreamRun:
 
     def __init__(
         self, bootstrap: str, namespace: str, spec: RunSpec, folder: Path, host: RayHost, snapshot_every: int = 100,
-        pace: int = 0, tell: Callable[[str], None] = log.warning, models: Models = OWN_MODELS,
+        pace: int = 0, tell: Callable[[str], None] = log.warning, models: Models = OWN_MODELS, compress: bool = True,
     ) -> None:  # fmt: skip
         """`tell` is given the line of what was mended, for whoever watches.
 
@@ -65,7 +65,7 @@ class StreamRun:
         self._folder = folder / f"run-{spec.run}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._pace, self._tell, self._models = pace, tell, models
-        self._snapshot_every = snapshot_every
+        self._snapshot_every, self._compress = snapshot_every, compress
         self._shape: tuple[int, int] | None = None  # (last epoch, ticks per epoch), known once the clock has started
         self._clock_deaths, self._granted = 0, -2
         self._ray_deaths, self._generation = 0, 0
@@ -121,7 +121,7 @@ class StreamRun:
                 (
                     ShardConfig(
                         self.bootstrap, self.namespace, self.spec.run, shard, self._snapshot_every,
-                        trusted=self._models.trusted,
+                        trusted=self._models.trusted, compress=self._compress,
                     ),
                     self._folder / f"shard-{shard}.jsonl",
                 )

@@ -24,7 +24,7 @@ from runs.reexecution import execution_of, group
 from schemas.catalogue import TRADES
 from schemas.log.assembly import OPENING
 from schemas.log.clocklog import ClockLog
-from schemas.log.reader import chunk_of
+from schemas.log.reader import chunk_of_records
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ def fork_file(
 def _hold_to(run: CheckedRun, epoch: int, events: Events) -> None:
     """Compare what was computed of an epoch with the file's EpochMatched, which hangs on all that went before."""
     m, partitions = e.EpochMatched, run.started["partitions"]
-    values: dict[int, list[bytes]] = {}
-    for record in run.records():
-        if record.topic == TRADES:
-            values.setdefault(record.partition, []).append(record.value)
-    for partition, found in values.items():
-        rows = chunk_of(TRADES, partition, found, np.arange(len(found))).rows[m.name]
-        recorded = {(row[m.COUNT], row[m.DIGEST]) for row in rows[rows[:, m.EPOCH] == epoch].tolist()}
+    recorded: dict[int, set[tuple[int, int]]] = {partition: set() for partition in range(partitions)}
+    for batch in run.batches():
+        if batch.place[0] == TRADES:
+            rows = chunk_of_records(batch.place, batch.records).rows.get(m.name, np.empty((0, m.width), np.int64))
+            now = rows[rows[:, m.EPOCH] == epoch].tolist()
+            recorded[batch.place[1]].update((row[m.COUNT], row[m.DIGEST]) for row in now)
+    for partition in range(partitions):
         computed = mark(group(events, TRADES, partition, partitions, 0, 1), ChainScope.TRADES, 0)[:2]
-        if recorded != {computed}:
+        if recorded[partition] != {computed}:
             raise NonDeterministicError(
                 f"epoch {epoch} of run {run.started['run']} computed again differs from its file",
                 "import it; `escape replay` shows where",

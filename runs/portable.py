@@ -11,7 +11,8 @@ from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from economy.errors import InputError
-from runs.container import Logged, Manifest, write_container
+from runs.blocks import Logged
+from runs.container import Manifest, write_container
 from runs.log import find_run
 from runs.progress import Told
 from runs.protocol import places

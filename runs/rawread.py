@@ -16,7 +16,8 @@ from aiokafka.errors import KafkaError
 from economy.errors import SetupError
 from schemas.catalogue import topic
 from schemas.log.history import FAMILIES, Segment
-from schemas.log.reader import Chunk, Place, check_ends, chunk_of_records, trim
+from schemas.log.reader import Chunk, Place, check_ends, chunk_of_records
+from schemas.log.recordbatch import Records
 from streams import rawfetch
 
 _FETCH_BYTES: Final = 4 << 20
@@ -35,8 +36,10 @@ async def _consumer(bootstrap: str, start: Mapping[aiokafka.TopicPartition, int]
     return consumer
 
 
-def raw_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: Mapping[Place, int]) -> Iterator[Chunk]:
-    """Every record from `start` up to, not including, `end`, each partition in offset order.
+def raw_records(
+    bootstrap: str, namespace: str, start: Mapping[Place, int], end: Mapping[Place, int]
+) -> Iterator[tuple[Place, Records]]:
+    """Every record from `start` up to, not including, `end`, with its key; each partition in offset order.
 
     Raises SetupError when the broker does not answer or no longer holds the range, ProtocolError when the log ends
     before.
@@ -66,7 +69,7 @@ def raw_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: M
             for tp, batches in fetched.items():
                 for records in batches:
                     if len(records) and tp in left:
-                        yield trim(chunk_of_records(places[tp], records), end[places[tp]])
+                        yield places[tp], records.until(end[places[tp]])
                     if records.next_offset >= end[places[tp]]:
                         left.pop(tp, None)
     except KafkaError as error:
@@ -77,6 +80,12 @@ def raw_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: M
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def raw_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: Mapping[Place, int]) -> Iterator[Chunk]:
+    """The same, decoded."""
+    for place, records in raw_records(bootstrap, namespace, start, end):
+        yield chunk_of_records(place, records)
 
 
 def raw_chunks(bootstrap: str, namespace: str, segment: Segment, families: Sequence[str] = FAMILIES) -> Iterator[Chunk]:

@@ -54,7 +54,7 @@ def run_on_stream(
         with RayHost(chosen.ray_address, stack.logs) as host:
             stream = StreamRun(
                 stack.bootstrap, stack.namespace, spec, stack.logs, host, pace=pace, tell=notice,
-                models=models or models_of(chosen),
+                models=models or models_of(chosen), compress=chosen.compress,
             )  # fmt: skip
 
             def show(p: Progress) -> None:

@@ -19,13 +19,14 @@ from schemas import rows as hot
 from schemas.catalogue import EVENTS, topic
 from schemas.closing import Closing
 from schemas.log import recordbatch, wire
-from schemas.log.recordbatch import Bytes, Ints
+from schemas.log.recordbatch import Bytes, Ints, Records
 from schemas.log.refusal import denied, refusal
 from schemas.log.requests import Place, Produce
 from schemas.log.writer import WriteError
 
 _BATCH: Final = 1_000_000  # bytes, as brokers allow unless told otherwise; a larger record has a batch of its own
 _OVERHEAD: Final = 64  # bytes of a record beside key and value, at most
+_SMALL: Final = 512  # bytes of a batch that is not worth the while of compressing it
 _DUPLICATE: Final = 46  # the broker has the batch already
 _SEQUENCES: Final = 1 << 31
 
@@ -60,10 +61,13 @@ class _Queue:
 class BatchWriter(Closing):
     """Queues records with explicit partitions; nothing is sent before `post` or `flush`. Not thread-safe; close it."""
 
-    def __init__(self, bootstrap: str, namespace: str) -> None:
+    def __init__(self, bootstrap: str, namespace: str, compress: bool = False) -> None:
+        """`compress` packs batches by lz4 where that makes them smaller; every reader knows it."""
         self.namespace = namespace
+        self._compress = compress
         self._cluster = wire.Cluster(bootstrap)
         self._queues: dict[Place, _Queue] = {}
+        self._made: dict[Place, list[tuple[bytearray, int]]] = {}  # whole batches, behind what is queued
         self._producer: tuple[int, int] | None = None
         self._sequences: dict[Place, int] = {}
         self._waiting: dict[Place, list[tuple[bytearray, int]]] = {}  # posted, the last first
@@ -98,6 +102,14 @@ class BatchWriter(Closing):
         queue.keys.append(keys)
         queue.key_sizes.append(sizes)
 
+    def send_records(self, family: str, partition: int, records: Records) -> None:
+        """Queue records that were read with their keys: with these, and with the timestamps that they have."""
+        sizes = records.ends - records.starts
+        assert records.key_sizes is not None
+        longest = recordbatch.HEAD.size + int((sizes + np.maximum(records.key_sizes, 0)).max()) + _OVERHEAD
+        place = topic(self.namespace, family), partition
+        self._made.setdefault(place, []).extend(recordbatch.rewrite(records, max(_BATCH, longest)))
+
     def flush(self, timeout: float = 120.0) -> None:
         """Send everything queued and wait for its acknowledgement, see `settle`."""
         self.post()
@@ -107,13 +119,19 @@ class BatchWriter(Closing):
         """Send everything queued without waiting: (topic, partition) -> bytes. What was posted before is settled."""
         assert not self._waiting
         assert not self._flying
-        self._waiting = {place: queue.batches()[::-1] for place, queue in self._queues.items()}
-        self._queues = {}
+        made = {place: queue.batches() for place, queue in self._queues.items()}
+        for place, batches in self._made.items():
+            made.setdefault(place, []).extend(batches)
+        self._waiting = {place: [self._packed(*each) for each in reversed(batches)] for place, batches in made.items()}
+        self._queues, self._made = {}, {}
         try:
             self._send()
         except OSError:
             self._lose()  # `settle` sends it again
         return {place: len(batch) for place, batch in self._flying.items()}
+
+    def _packed(self, batch: bytearray, count: int) -> tuple[bytearray, int]:
+        return (recordbatch.compress(batch) if self._compress and len(batch) > _SMALL else batch), count
 
     def settle(self, timeout: float = 120.0) -> None:
         """Wait until all that was posted is acknowledged.

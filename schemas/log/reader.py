@@ -98,7 +98,7 @@ def chunk_of_records(place: Place, records: Records) -> Chunk:
     """As `chunk_of_batch` for records whose batches were fetched whole."""
     batch = decode(records.buffer, records.starts, records.ends)
     chunk = chunk_of_batch(place, records.offsets, batch, records.value)
-    chunk.runs = records.runs
+    chunk.runs = records.runs()
     return chunk
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import lz4.frame
 import numpy as np
 from aiokafka import codec
 from aiokafka.record.util import calc_crc32c
@@ -22,6 +23,7 @@ from economy.errors import ProtocolError
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Headers = tuple[Bytes, Ints, Ints]
+_NO_STAMPS: Final[Ints] = np.empty(0, np.int64)  # all records of a batch have its timestamp
 
 # base offset, length, leader epoch, magic, crc, attributes, last offset delta, first and largest timestamp,
 # producer id, epoch and sequence, number of records
@@ -31,6 +33,7 @@ _CRC_FROM: Final = 21  # the checksum covers everything from the attributes on
 _SMALLEST: Final = 7  # bytes of an empty record
 NO_RUN: Final = int(np.iinfo(np.int64).min)  # a key that names none: null, or shorter than a run's number
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_LZ4: Final = 3
 _DECODE: Final[dict[int, Callable[[bytes], bytes]]] = {
     1: codec.gzip_decode,
     2: codec.snappy_decode,
@@ -45,8 +48,8 @@ class Records:
     """Records of one partition in log order: the value of record i is buffer[starts[i]:ends[i]].
 
     A null value is empty. They are all that the log holds from `first_offset` to below `next_offset`, where control
-    batches, aborted and compacted records leave holes. `token` tells after which seek they were fetched. `runs` is the
-    run that each record's key names, where that was asked for.
+    batches, aborted and compacted records leave holes. `token` tells after which seek they were fetched. The key of
+    record i, where keys were asked for, has key_sizes[i] bytes from key_starts[i] on; a null has -1.
     """
 
     buffer: Bytes
@@ -57,7 +60,8 @@ class Records:
     first_offset: int
     next_offset: int
     token: int = 0
-    runs: Ints | None = None
+    key_starts: Ints | None = None
+    key_sizes: Ints | None = None
 
     def __len__(self) -> int:
         return int(self.offsets.size)
@@ -66,14 +70,35 @@ class Records:
         """Value of one record, for the few that are not rows."""
         return self.buffer[self.starts[i] : self.ends[i]].tobytes()
 
+    def runs(self) -> Ints | None:
+        """The run that each key begins with, NO_RUN where there is none; None where keys were not asked for."""
+        if self.key_starts is None or self.key_sizes is None:
+            return None
+        return _runs(self.buffer, self.key_starts, self.key_sizes)
+
+    def until(self, offset: int) -> Records:
+        """The records below `offset`; they share this buffer."""
+        if offset >= self.next_offset:
+            return self
+        k = int(np.searchsorted(self.offsets, offset))
+        keys = (
+            (None, None)
+            if self.key_starts is None or self.key_sizes is None
+            else (self.key_starts[:k], self.key_sizes[:k])
+        )
+        return Records(
+            self.buffer, self.starts[:k], self.ends[:k], self.offsets[:k], self.timestamps[:k], self.first_offset,
+            max(offset, self.first_offset), self.token, *keys,
+        )  # fmt: skip
+
     def since(self, offset: int) -> Records:
-        """The records from `offset` on; they share this buffer."""
+        """The records from `offset` on, without keys; they share this buffer."""
         if offset <= self.first_offset:
             return self
         k = int(np.searchsorted(self.offsets, offset))
         return Records(
             self.buffer, self.starts[k:], self.ends[k:], self.offsets[k:], self.timestamps[k:], offset,
-            self.next_offset, self.token, None if self.runs is None else self.runs[k:],
+            self.next_offset, self.token,
         )  # fmt: skip
 
 
@@ -94,7 +119,7 @@ def joined(parts: Sequence[Records]) -> Records:
 
 
 @njit(cache=True)
-def _varint(buffer: Bytes, at: int, end: int) -> tuple[np.int64, int]:
+def varint(buffer: Bytes, at: int, end: int) -> tuple[np.int64, int]:
     """Zigzag varint at `at` and the place behind it, which is -1 when it is cut off or overlong."""
     value = np.uint64(0)
     shift = 0
@@ -111,41 +136,43 @@ def _varint(buffer: Bytes, at: int, end: int) -> tuple[np.int64, int]:
 @njit(cache=True)
 def _skip(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     """(start, end) of a length-prefixed field, both -1 when it is broken; a null has start == end."""
-    size, at = _varint(buffer, at, end)
+    size, at = varint(buffer, at, end)
     if at < 0 or size > end - at or size < -1:
         return -1, -1
     return at, at + max(size, 0)
 
 
 @njit(cache=True)
-def _run_of(buffer: Bytes, at: int, end: int) -> np.int64:
-    """The run that a key begins with."""
-    if end - at < 8:
-        return np.int64(NO_RUN)
-    number = np.uint64(0)
-    for i in range(8):
-        number = (number << np.uint64(8)) | np.uint64(buffer[at + i])
-    return np.int64(number)
+def _runs(buffer: Bytes, starts: Ints, sizes: Ints) -> Ints:
+    """The run that each key begins with."""
+    out = np.empty(starts.size, np.int64)
+    for i in range(starts.size):
+        number = np.uint64(0)
+        for k in range(min(sizes[i], 8)):
+            number = (number << np.uint64(8)) | np.uint64(buffer[starts[i] + k])
+        out[i] = np.int64(number) if sizes[i] >= 8 else NO_RUN
+    return out
 
 
 @njit(cache=True, nogil=True)
 def _walk(
     buffer: Bytes, at: int, end: int, count: int, fetch_offset: int, base: int, first_time: int, append_time: int,
-    starts: Ints, ends: Ints, offsets: Ints, timestamps: Ints, runs: Ints,
+    starts: Ints, ends: Ints, offsets: Ints, timestamps: Ints, key_starts: Ints, key_sizes: Ints,
 ) -> int:  # fmt: skip
     """Places of the `count` records in buffer[at:end] from `fetch_offset` on; -1 when their framing is broken."""
     n = 0
     for _ in range(count):
-        size, at = _varint(buffer, at, end)
+        size, at = varint(buffer, at, end)
         if at < 0 or size < _SMALLEST - 1 or size > end - at:
             return -1
         stop = at + size
-        since, at = _varint(buffer, at + 1, stop)  # behind the attributes, which are unused
-        delta, at = _varint(buffer, at, stop)
-        key, at = _skip(buffer, at, stop)
-        key_end = at
-        start, value_end = _skip(buffer, at, stop)
-        headers, at = _varint(buffer, value_end, stop)
+        since, at = varint(buffer, at + 1, stop)  # behind the attributes, which are unused
+        delta, at = varint(buffer, at, stop)
+        key_size, key = varint(buffer, at, stop)
+        if key < 0 or key_size > stop - key or key_size < -1:
+            return -1
+        start, value_end = _skip(buffer, key + max(key_size, 0), stop)
+        headers, at = varint(buffer, value_end, stop)
         if start < 0 or at < 0 or headers < 0 or headers > stop - at:
             return -1
         for _ in range(2 * headers):
@@ -156,8 +183,8 @@ def _walk(
             continue
         starts[n], ends[n], offsets[n] = start, value_end, base + delta
         timestamps[n] = append_time if append_time >= 0 else first_time + since
-        if runs.size:
-            runs[n] = _run_of(buffer, key, key_end)
+        if key_starts.size:
+            key_starts[n], key_sizes[n] = key, key_size
         n += 1
     return n if at == end else -1
 
@@ -165,9 +192,9 @@ def _walk(
 def _is_abort(body: bytes) -> bool:
     """Whether the only record of a control batch is an abort marker: its key is version 0, type 0."""
     buffer = np.frombuffer(body, np.uint8)
-    _, at = _varint(buffer, 0, len(body))
-    _, at = _varint(buffer, at + 1, len(body)) if at >= 0 else (0, -1)
-    _, at = _varint(buffer, at, len(body))
+    _, at = varint(buffer, 0, len(body))
+    _, at = varint(buffer, at + 1, len(body)) if at >= 0 else (0, -1)
+    _, at = varint(buffer, at, len(body))
     start, stop = _skip(buffer, at, len(body))
     if start < 0 or stop - start < 4:
         raise ProtocolError("a control batch without a control record", _REMEDY)
@@ -184,10 +211,10 @@ def read(
     """Records of a fetched blob from `fetch_offset` on; a batch cut off at its end is left for the next fetch.
 
     `aborted`: (producer id, first offset) of the aborted transactions in the blob; None reads uncommitted records too.
-    `keyed` asks for the runs that the keys name. Raises ProtocolError when a checksum or the framing is wrong.
+    `keyed` asks for the places of the keys as well. Raises ProtocolError when a checksum or the framing is wrong.
     """
     parts: list[Bytes] = [np.frombuffer(blob, np.uint8)]
-    found: list[tuple[Ints, Ints, Ints, Ints, Ints]] = []
+    found: list[tuple[Ints, ...]] = []
     waiting = sorted(aborted or (), key=lambda entry: entry[1])
     active: set[int] = set()
     at, shift, next_offset = 0, len(blob), fetch_offset
@@ -222,15 +249,19 @@ def read(
             found.append(_places(buffer, body, end, count, fetch_offset, base, first_time,
                                  max_time if attributes & _APPEND_TIME else -1, moved, keyed))  # fmt: skip
         next_offset = max(next_offset, behind)
-    starts, ends, offsets, stamps, runs = (
+    columns = (
         found[0]
         if len(found) == 1
-        else (np.concatenate(column) for column in zip(*found, strict=True))
+        else tuple(np.concatenate(column) for column in zip(*found, strict=True))
         if found
-        else (np.empty(0, np.int64) for _ in range(5))
+        else tuple(np.empty(0, np.int64) for _ in range(6))
     )
+    starts, ends, offsets, stamps, *keys = columns
     buffer = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return Records(buffer, starts, ends, offsets, stamps, fetch_offset, next_offset, runs=runs if keyed else None)
+    records = Records(buffer, starts, ends, offsets, stamps, fetch_offset, next_offset)
+    if keyed:
+        records.key_starts, records.key_sizes = keys
+    return records
 
 
 def _decompressed(body: bytes, kind: int, base: int) -> bytes:
@@ -245,15 +276,15 @@ def _decompressed(body: bytes, kind: int, base: int) -> bytes:
 def _places(
     buffer: Bytes, at: int, end: int, count: int, fetch_offset: int, base: int, first: int, append: int, moved: int,
     keyed: bool,
-) -> tuple[Ints, Ints, Ints, Ints, Ints]:  # fmt: skip
+) -> tuple[Ints, ...]:  # fmt: skip
     if not 0 <= count <= (end - at) // _SMALLEST:
         raise ProtocolError(f"the record batch at offset {base} cannot hold {count} records", _REMEDY)
     starts, ends, offsets, stamps = (np.empty(count, np.int64) for _ in range(4))
-    runs = np.empty(count if keyed else 0, np.int64)
-    n = _walk(buffer, at, end, count, fetch_offset, base, first, append, starts, ends, offsets, stamps, runs)
+    keys, sizes = (np.empty(count if keyed else 0, np.int64) for _ in range(2))
+    n = _walk(buffer, at, end, count, fetch_offset, base, first, append, starts, ends, offsets, stamps, keys, sizes)
     if n < 0:
         raise ProtocolError(f"the record batch at offset {base} has broken records", _REMEDY)
-    return starts[:n] + moved, ends[:n] + moved, offsets[:n], stamps[:n], runs[:n]
+    return starts[:n] + moved, ends[:n] + moved, offsets[:n], stamps[:n], keys[:n] + moved, sizes[:n]
 
 
 # ---- writing
@@ -281,8 +312,8 @@ def _size(number: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _frame(
-    values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_sizes: Ints, headers: Bytes, head_starts: Ints,
-    head_ends: Ints, first: int, buffer: Bytes, at: int,
+    values: Bytes, starts: Ints, ends: Ints, keys: Bytes, key_starts: Ints, key_sizes: Ints, headers: Bytes,
+    head_starts: Ints, head_ends: Ints, timestamps: Ints, first: int, buffer: Bytes, at: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Write records from `first` on into buffer[at:] while they fit; returns (next record, end of the bytes)."""
     i = first
@@ -290,16 +321,17 @@ def _frame(
         size = ends[i] - starts[i]
         key_bytes = max(key_sizes[i], 0)
         head_size = head_ends[i] - head_starts[i]
-        body = 2 + _size(i - first) + _size(key_sizes[i]) + key_bytes + _size(size) + size + head_size
+        since = timestamps[i] - timestamps[first] if timestamps.size else np.int64(0)
+        body = 1 + _size(since) + _size(i - first) + _size(key_sizes[i]) + key_bytes + _size(size) + size + head_size
         if at + _size(body) + body > buffer.size:
             break
         at = put_varint(buffer, at, body)
         buffer[at] = 0  # attributes
-        buffer[at + 1] = 0  # all records of a batch have its timestamp
-        at = put_varint(buffer, at + 2, i - first)
+        at = put_varint(buffer, at + 1, since)
+        at = put_varint(buffer, at, i - first)
         at = put_varint(buffer, at, key_sizes[i])
         for k in range(key_bytes):
-            buffer[at + k] = keys[i, k]
+            buffer[at + k] = keys[key_starts[i] + k]
         at = put_varint(buffer, at + key_bytes, size)
         for k in range(size):
             buffer[at + k] = values[starts[i] + k]
@@ -327,19 +359,53 @@ def write(
     """
     if headers is None:
         headers = np.zeros(1, np.uint8), np.zeros(starts.size, np.int64), np.ones(starts.size, np.int64)
+    key_starts = np.arange(starts.size) * keys.shape[1]
+    return _batches(
+        (values, starts, ends, keys.reshape(-1), key_starts, key_sizes, *headers), _NO_STAMPS, timestamp, limit
+    )
+
+
+def rewrite(records: Records, limit: int) -> list[tuple[bytearray, int]]:
+    """As `write` for records that were read with their keys: with these, and with the timestamps that they have."""
+    assert records.key_starts is not None
+    assert records.key_sizes is not None
+    headers = np.zeros(1, np.uint8), np.zeros(len(records), np.int64), np.ones(len(records), np.int64)
+    columns = (
+        records.buffer, records.starts, records.ends, records.buffer, records.key_starts, records.key_sizes, *headers,
+    )  # fmt: skip
+    return _batches(columns, records.timestamps, 0, limit)
+
+
+def _batches(columns: tuple[Any, ...], timestamps: Ints, timestamp: int, limit: int) -> list[tuple[bytearray, int]]:
+    """`columns` are values, their starts and ends, keys, their starts and sizes, and headers as `write` has them."""
     batches = []
-    at = 0
+    at, starts, ends = 0, columns[1], columns[2]
     buffer = np.empty(limit, np.uint8)
     while at < starts.size:
-        upto, end = _frame(values, starts, ends, keys, key_sizes, *headers, at, buffer, HEAD.size)
+        upto, end = _frame(*columns, timestamps, at, buffer, HEAD.size)
         if upto == at:
             raise ProtocolError(f"a record of {ends[at] - starts[at]} bytes exceeds a batch", "raise the batch size")
         count = upto - at
+        first, last = timestamp, timestamp
+        if timestamps.size:
+            first, last = int(timestamps[at]), int(timestamps[at:upto].max())
         batch = bytearray(buffer[:end])
-        HEAD.pack_into(batch, 0, 0, end - _FRAME, -1, 2, 0, 0, count - 1, timestamp, timestamp, -1, -1, -1, count)
+        HEAD.pack_into(batch, 0, 0, end - _FRAME, -1, 2, 0, 0, count - 1, first, last, -1, -1, -1, count)
         batches.append((batch, count))
         at = upto
     return batches
+
+
+def compress(batch: bytearray) -> bytearray:
+    """The batch with its records as an lz4 frame, where that is smaller. Kafka's own reader refuses linked blocks."""
+    body = lz4.frame.compress(memoryview(batch)[HEAD.size :], block_linked=False, store_size=False)
+    if HEAD.size + len(body) >= len(batch):
+        return batch
+    made = batch[: HEAD.size] + body
+    (attributes,) = struct.unpack_from(">h", made, _CRC_FROM)
+    struct.pack_into(">i", made, 8, len(made) - _FRAME)
+    struct.pack_into(">h", made, _CRC_FROM, attributes | _LZ4)
+    return made
 
 
 def seal(batch: bytearray, producer: int, epoch: int, sequence: int) -> bytes:

@@ -69,6 +69,54 @@ def test_aiokafka_reads_what_we_wrote(rows: list[tuple[bool, bytes]], limit: int
     assert got == [(key, value, 1234, i) for i, (key, (_, value)) in enumerate(zip(pair, rows, strict=True))]
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.tuples(maybe, st.binary(max_size=200), st.integers(0, 2**41)), min_size=1, max_size=40),
+    st.integers(500, 3000), st.booleans(), st.integers(0, 4),
+)  # fmt: skip
+def test_records_are_written_again_with_their_keys_and_timestamps(
+    rows: list[tuple[bytes | None, bytes, int]], limit: int, compress: bool, codec: int
+) -> None:
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, 0, 0, 1 << 20)
+    for i, (key, value, stamp) in enumerate(rows):
+        assert builder.append(i, stamp, key, value, []) is not None
+    records = recordbatch.read(bytes(builder.build()), keyed=True)
+    got: list[Any] = []
+    for made, count in recordbatch.rewrite(records, limit):
+        sealed = recordbatch.seal(recordbatch.compress(made) if compress else made, 77, 3, len(got))
+        assert len(sealed) <= limit
+        theirs, ours = DefaultRecordBatch(bytearray(sealed)), recordbatch.read(sealed, keyed=True)
+        assert theirs.validate_crc()
+        assert theirs.max_timestamp == max(stamp for _, _, stamp in rows[len(got) : len(got) + count])
+        assert [ours.value(i) for i in range(count)] == [value for _, value, _ in rows[len(got) : len(got) + count]]
+        got += [(r.key, r.value, r.timestamp) for r in theirs]
+    assert got == rows
+
+
+def test_what_repeats_itself_is_packed_and_what_does_not_is_left() -> None:
+    def one(value: bytes) -> bytearray:
+        places = np.array([0]), np.array([len(value)])
+        keys, sizes = np.zeros((1, 8), np.uint8), np.array([8])
+        ((made, _),) = recordbatch.write(np.frombuffer(value, np.uint8), *places, keys, sizes, 5, 10_000)
+        return made
+
+    noise = one(np.random.default_rng(1).bytes(2000))
+    assert recordbatch.compress(noise) is noise
+    packed = recordbatch.compress(one(b"abcd" * 500))
+    assert len(packed) < 200
+    assert recordbatch.read(recordbatch.seal(packed, -1, -1, -1)).value(0) == b"abcd" * 500
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(maybe, st.binary(max_size=40)), min_size=1, max_size=30))
+def test_the_runs_that_keys_name(rows: list[tuple[bytes | None, bytes]]) -> None:
+    rows += [(struct.pack(">qq", run, 3), b"x") for run in (7, -1, 2**62)] + [(struct.pack(">q", 9), b"")]
+    found = recordbatch.read(batch([(key, value, []) for key, value in rows], 0, 0), keyed=True).runs()
+    assert found is not None
+    known = [struct.unpack(">q", key[:8])[0] if key and len(key) >= 8 else recordbatch.NO_RUN for key, _ in rows]
+    assert found.tolist() == known
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.binary(max_size=60), st.integers(0, 2), st.integers(0, 10**15)), min_size=1, max_size=40),

@@ -1,4 +1,4 @@
-"""Whatever stands on the log, a process that reads it goes on or says why not: none hangs, and none fails at each start."""
+"""Whatever stands on the log, a process that reads it goes on or says why not: it never hangs or fails for ever."""
 
 from __future__ import annotations
 
