@@ -150,7 +150,7 @@ def _range(entry: Entry) -> str:
 def _decoded(value: str) -> object:
     try:
         return json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, digits or brackets without end
         return value
 
 

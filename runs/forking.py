@@ -113,7 +113,7 @@ def changes_of(pairs: Sequence[tuple[str, str]]) -> list[Intervention]:
     for key, text in pairs:
         try:
             found.append((key, json.dumps(json.loads(text))))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             found.append((key, json.dumps(text)))
     return found
 

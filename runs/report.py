@@ -142,7 +142,7 @@ def _tape(data: RunData) -> dict[str, Any] | None:
     tape = data.tape
     try:
         told = json.loads(tape["explanation"])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         told = tape["explanation"]
     lines = [_told(line) for line in told] if isinstance(told, list) else [_told(told)]
     counts = [f"{int(tape[name]):,}" for name in ("orders", "trades", "prints", "matched")]

@@ -165,7 +165,7 @@ def _books(reader: Reader, run: int, listing: Row, times: list[int]) -> list[Boo
 def _document(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text) if text else {}
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from economy.errors import ProtocolError, ScenarioError
-from economy.scenario import scenario_from_json
+from agents.interventions import parse
+from economy.errors import InputError, ProtocolError, ScenarioError
+from economy.scenario import load_scenario, scenario_from_json
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log import snapshots
 from schemas.log.clocklog import ClockLog
@@ -17,6 +18,7 @@ from schemas.log.founding import village_of
 from schemas.log.history import history
 from schemas.log.reader import check_ends
 
+VILLAGE = load_scenario("village")
 OFFSETS = {DECISIONS: [0, 0], FLOWS: [0, 0], ORDERS: [0], TRADES: [0]}
 STARTED = {
     "run": 7, "scenario": "{}", "shards": 2, "partitions": 1, "flow_partitions": 2, "epoch_ticks": 20, "last_epoch": 9,
@@ -66,6 +68,13 @@ def test_a_text_that_is_no_scenario(text: str) -> None:
     with pytest.raises(ScenarioError):
         scenario_from_json(text)
     assert village_of(log_of(scenario=text)) is None
+
+
+@pytest.mark.parametrize("value", ["[" * 200_000, "9" * 5_000, "{", "", "null null", "NaN", '"x"'], ids=range(7))
+@pytest.mark.parametrize("key", ["income_tax", "pin.households", "delay.prices.1-5", "nonsense", ""])
+def test_a_change_that_is_none_is_refused(key: str, value: str) -> None:
+    with pytest.raises(InputError):
+        parse(key, value, VILLAGE)
 
 
 def packed(version: int, state: snapshots.State) -> list[bytes]:
