@@ -41,6 +41,8 @@ _POLL_SECONDS: Final = 0.2
 _THREADS: Final = 16  # reading at the same time; further runs wait their turn
 _LEAD_EPOCHS: Final = 50  # that one partition may be read ahead of another while a backlog is worked off
 _LAST_SENT: Final = (LAST_MEASURED, 0)
+# What folding records that anybody may have written raises.
+_NO_RUN: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 Figure = tuple[str, int]
 
 
@@ -230,6 +232,8 @@ class ProjectionService(Service):
             end(error)
         except EscapeError as error:
             log.error("run %d is projected no further: %s", clock.run, error)
+        except _NO_RUN as error:  # its records do not add up to a run: the next start would meet them again
+            log.error("run %d is projected no further: %r", clock.run, error, exc_info=error)
         except Exception as error:
             end(error)
 
