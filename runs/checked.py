@@ -16,7 +16,7 @@ from runs.verify import Audit
 from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES, locked_ids, schema_fingerprint
 from schemas.codec import decode_record
 from schemas.log.assembly import OPENING
-from schemas.log.clocklog import ClockLog
+from schemas.log.clocklog import KINDS, ClockLog
 from schemas.log.history import Segment, by_place
 from schemas.log.reader import Chunk, Place, chunk_of_records
 
@@ -167,6 +167,8 @@ class CheckedRun:
 
     def _take_clock(self, batch: Batch) -> None:
         self.clock += [(record, *decode_record(record.value)) for record in batch.logged()]
+        if any(name not in KINDS for _, name, _ in self.clock):
+            raise self.file.wrong("its clock has records of other topics: it is damaged")
         for _, name, record in self.clock:
             if name == "EpochGranted":
                 for partition, offset in enumerate(record["offsets"]):

@@ -59,8 +59,8 @@ def read_derived(bootstrap: str, namespace: str, run: int) -> Derived:
     parts = [np.empty((0, e.BalanceRecorded.width), np.int64)]
     start: dict[Place, int] = {(INDICATORS, 0): 0, (BALANCES, 0): 0}
     for chunk in raw_range(bootstrap, namespace, start, end_offsets(bootstrap, namespace, list(start))):
-        for _, _, record in chunk.cold if chunk.family == INDICATORS else ():
-            if record["run"] == run:
+        for _, name, record in chunk.cold if chunk.family == INDICATORS else ():
+            if name == "WindowMeasured" and record["run"] == run:
                 key = (record["indicator"], record["item"])
                 figures.setdefault(record["window"], {})[key] = int(record["value"])
         if e.BalanceRecorded.name in chunk.rows:

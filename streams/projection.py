@@ -70,7 +70,9 @@ def read_tails(bootstrap: str, namespace: str, last_window: Mapping[int, int]) -
     figures, balances = (INDICATORS, 0), (BALANCES, 0)
     end = end_offsets(bootstrap, namespace, [figures, balances])
     for chunk in read_range(bootstrap, namespace, {figures: 0}, {figures: end[figures]}):
-        for _, _, record in chunk.cold:
+        for _, name, record in chunk.cold:
+            if name != "WindowMeasured":
+                continue
             run, window = record["run"], record["window"]
             tail = tails.get(run)
             if tail is not None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from economy.errors import ScenarioError
 from economy.scenario import scenario_from_json
 from schemas.clickhouse import STORED
+from schemas.log.clocklog import describes_a_run
 
 Row = dict[str, Any]
 
@@ -26,7 +27,7 @@ def apply(row: Row, name: str, record: Mapping[str, Any]) -> Row:
     """The row after one record of the clock. Repeating records changes nothing."""
     new = dict(row)
     complete = row["state"] == STORED  # a later state than finished
-    if name == "RunStarted":
+    if name == "RunStarted" and describes_a_run(record):
         new |= {
             "scenario": record["scenario_name"],
             "config": record["scenario"],

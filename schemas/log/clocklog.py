@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES
+from schemas.catalogue import CLOCK, DECISIONS, EVENTS, FLOWS, ORDERS, TRADES
 from schemas.codec import decode_record
 from schemas.log.reader import Chunk, read_all
 
 DELETED: Final = "deleted by `escape runs delete`"  # reason of the RunAborted that hides a run
 OUTSIDER: Final = 2**62  # incarnation of what others than a clock write, which no successor of a clock outdates
+
+
+KINDS: Final = frozenset(name for name, event in EVENTS.items() if event.topic == CLOCK)
+_LATEST: Final = 4_102_444_800_000  # ms since 1970: the year 2100, which every date that is made of it can hold
 
 
 @dataclass
@@ -36,7 +40,9 @@ class ClockLog:
                 self.apply(name, record)
 
     def apply(self, name: str, record: dict[str, Any]) -> None:
-        """Take in one record of the run, decoded."""
+        """Take in one record of the run, decoded; one of a kind that the clock's topic does not hold is passed."""
+        if name not in KINDS:
+            return
         if name == "RunStarted":
             if self.started is None and describes_a_run(record):
                 self.started = record
@@ -80,20 +86,22 @@ def describes_a_run(started: Mapping[str, Any]) -> bool:
 
     sizes = min(started["shards"], started["epoch_ticks"], *counts.values())
     forked = not started["parent"] or (started["parent"] != started["run"] and placed(started["parent_offsets"]))
-    return sizes > 0 and started["last_epoch"] >= -1 and placed(started["start_offsets"]) and forked
+    dated = 0 <= started["wall_time"] < _LATEST
+    return dated and sizes > 0 and started["last_epoch"] >= -1 and placed(started["start_offsets"]) and forked
 
 
 def clock_records(chunk: Chunk) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, fields) of a chunk of the clock topic, in order; of any other chunk nothing.
 
-    What cannot be decoded, a newer version's records among it, is passed: the sink buries it.
+    What cannot be decoded, a newer version's records among it, is passed: the sink buries it. So is what another topic
+    holds.
     """
     if chunk.family != CLOCK:
         return
     defects = {position for position, _ in chunk.defects}
     for position, value in enumerate(chunk.values):
-        if position not in defects:
-            yield decode_record(value)
+        if position not in defects and (found := decode_record(value))[0] in KINDS:
+            yield found
 
 
 def read_clock(bootstrap: str, namespace: str, run: int) -> ClockLog:

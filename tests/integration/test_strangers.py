@@ -127,7 +127,7 @@ def test_every_kind_is_named_in_every_topic(
     assert len(verdict.findings) == len(offsets)  # and nothing else
 
 
-@pytest.mark.parametrize(("place", "kind"), zip(PLACES, itertools.cycle(KINDS), strict=False), ids=str)
+@pytest.mark.parametrize(("place", "kind"), list(zip(PLACES, itertools.cycle(KINDS), strict=False)), ids=str)
 def test_one_alone_is_enough(broker: Broker, place: tuple[str, int], kind: str) -> None:
     run = 100 + PLACES.index(place)
     written(broker, run, lambda writer: put(writer, place, run, kind))

@@ -17,12 +17,13 @@ from schemas.log.clocklog import ClockLog
 from schemas.log.founding import village_of
 from schemas.log.history import history
 from schemas.log.reader import check_ends
+from streams.runrows import EMPTY, apply
 
 VILLAGE = load_scenario("village")
 OFFSETS = {DECISIONS: [0, 0], FLOWS: [0, 0], ORDERS: [0], TRADES: [0]}
 STARTED = {
     "run": 7, "scenario": "{}", "shards": 2, "partitions": 1, "flow_partitions": 2, "epoch_ticks": 20, "last_epoch": 9,
-    "start_offsets": OFFSETS, "parent": 0, "parent_epoch": -1, "parent_offsets": {},
+    "start_offsets": OFFSETS, "parent": 0, "parent_epoch": -1, "parent_offsets": {}, "wall_time": 1_700_000_000_000,
 }  # fmt: skip
 FORGED: dict[str, Mapping[str, Any]] = {
     "no offsets": {"start_offsets": {}},
@@ -35,6 +36,8 @@ FORGED: dict[str, Mapping[str, Any]] = {
     "no ticks": {"epoch_ticks": 0},
     "an end before its start": {"last_epoch": -2},
     "a fork that leaves nowhere": {"parent": 3},
+    "long before its time": {"wall_time": -1},
+    "a date that nothing holds": {"wall_time": 2**62},
     "its own parent": {"parent": 7, "parent_offsets": OFFSETS},
 }
 
@@ -51,6 +54,15 @@ def test_a_start_that_describes_no_run_is_nobodys(name: str) -> None:
     assert log.started is None
     log.apply("RunStarted", dict(STARTED))  # the run's own, behind it
     assert log.started == STARTED
+
+
+def test_a_record_of_another_topic_is_not_the_clocks() -> None:
+    log = log_of()
+    log.apply("WindowMeasured", {"run": 7, "window": 0, "indicator": "x", "item": 0})
+    log.apply("AgentFounded", {"run": 7, "tick": -1})
+    assert log == log_of()
+    odd = STARTED | {"wall_time": 2**62, "scenario_name": "x"}
+    assert apply(dict(EMPTY), "RunStarted", odd) == EMPTY
 
 
 def test_forks_in_a_circle_have_no_history() -> None:
