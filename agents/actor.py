@@ -30,7 +30,7 @@ from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, DECISIONS, FLOWS, ORDERS, 
 from schemas.log import snapshots
 from schemas.log.assembly import OPENING, EpochAssembler
 from schemas.log.batchwriter import BatchWriter
-from schemas.log.clocklog import OUTSIDER, ClockLog, read_clock
+from schemas.log.clocklog import OUTSIDER, ClockLog, describes_a_run, read_clock
 from schemas.log.follower import Follower
 from schemas.log.reader import Place, end_offsets, read_all
 from schemas.log.recordbatch import HEAD
@@ -58,7 +58,7 @@ class ShardConfig:
     snapshot_every: int = 100  # epochs
     patience: float = 120.0  # seconds that a cut may take before the shard ends with what is missing
     trusted: tuple[str, ...] = ()  # further models that the run may name
-    compress: bool = True  # what the shard writes
+    compress: bool = False  # what the shard writes
 
 
 class _Kept(NamedTuple):
@@ -110,6 +110,8 @@ class ShardLoop:
                 time.sleep(0.05)
         self.clock = ClockLog(config.run)  # read again below, from the same reader as everything else
         started = self._started(config)
+        if not describes_a_run(started):
+            raise InputError("RunStarted", config.run, "it does not say where the run is: it is damaged or forged")
         self.partitions, self.flow_partitions = started["partitions"], started["flow_partitions"]
         self.shards, self.last_epoch = started["shards"], started["last_epoch"]
         self.model: Model = Models(tuple(config.trusted)).of(started)

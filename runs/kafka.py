@@ -54,7 +54,7 @@ class StreamRun:
 
     def __init__(
         self, bootstrap: str, namespace: str, spec: RunSpec, folder: Path, host: RayHost, snapshot_every: int = 100,
-        pace: int = 0, tell: Callable[[str], None] = log.warning, models: Models = OWN_MODELS, compress: bool = True,
+        pace: int = 0, tell: Callable[[str], None] = log.warning, models: Models = OWN_MODELS, compress: bool = False,
     ) -> None:  # fmt: skip
         """`tell` is given the line of what was mended, for whoever watches.
 
@@ -120,8 +120,13 @@ class StreamRun:
             [
                 (
                     ShardConfig(
-                        self.bootstrap, self.namespace, self.spec.run, shard, self._snapshot_every,
-                        trusted=self._models.trusted, compress=self._compress,
+                        self.bootstrap,
+                        self.namespace,
+                        self.spec.run,
+                        shard,
+                        self._snapshot_every,
+                        trusted=self._models.trusted,
+                        compress=self._compress,
                     ),
                     self._folder / f"shard-{shard}.jsonl",
                 )

@@ -10,10 +10,10 @@ from typing import Any, Final
 from economy.errors import ScenarioError
 from economy.scenario import scenario_from_json
 from schemas.clickhouse import STORED
-from schemas.log.clocklog import describes_a_run
 
 Row = dict[str, Any]
 
+_LATEST: Final = 4_102_444_800_000  # ms since 1970: the year 2100, behind which a column cannot hold what is claimed
 EMPTY: Final[Mapping[str, Any]] = {
     "run": 0, "namespace": "", "scenario": "", "seed": 0, "state": "open", "digest": "", "root": "",
     "epochs": 0, "ticks": 0, "shards": 0, "partitions": 0, "flow_partitions": 0, "epoch_ticks": 0,
@@ -27,14 +27,14 @@ def apply(row: Row, name: str, record: Mapping[str, Any]) -> Row:
     """The row after one record of the clock. Repeating records changes nothing."""
     new = dict(row)
     complete = row["state"] == STORED  # a later state than finished
-    if name == "RunStarted" and describes_a_run(record):
+    if name == "RunStarted":
         new |= {
             "scenario": record["scenario_name"],
             "config": record["scenario"],
             "epochs": record["last_epoch"] + 1,
             "environment": json.dumps(record["environment"], sort_keys=True),
             "start_offsets": json.dumps(record["start_offsets"], sort_keys=True),
-            "started_at": datetime.fromtimestamp(record["wall_time"] / 1000, UTC).replace(tzinfo=None),
+            "started_at": _date(record["wall_time"]),
         }
         same = ("seed", "shards", "partitions", "flow_partitions", "epoch_ticks", "rules_version", "digest_version")
         new |= {field: record[field] for field in (*same, "parent", "parent_epoch")}
@@ -51,6 +51,10 @@ def apply(row: Row, name: str, record: Mapping[str, Any]) -> Row:
     if new["state"] in ("finished", "aborted") and new["finished_at"] is None:
         new["finished_at"] = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     return new
+
+
+def _date(ms: int) -> datetime:
+    return datetime.fromtimestamp(min(max(ms, 0), _LATEST) / 1000, UTC).replace(tzinfo=None)
 
 
 def reached(position: Mapping[tuple[str, int], int], row: Row) -> bool:

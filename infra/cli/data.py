@@ -188,7 +188,7 @@ def import_run(
         with tracked(file.name) as advance:
             done = import_file(
                 stack.bootstrap, stack.namespace, chosen.partitions, chosen.flow_partitions, container,
-                models_of(chosen, trust), advance, chosen.compress,
+                models_of(chosen, trust), advance,
             )  # fmt: skip
         if container.manifest.state == "finished":
             wait_until_stored(stack, done.run)

@@ -15,7 +15,6 @@ OUTSIDER: Final = 2**62  # incarnation of what others than a clock write, which 
 
 
 KINDS: Final = frozenset(name for name, event in EVENTS.items() if event.topic == CLOCK)
-_LATEST: Final = 4_102_444_800_000  # ms since 1970: the year 2100, which every date that is made of it can hold
 
 
 @dataclass
@@ -44,8 +43,7 @@ class ClockLog:
         if name not in KINDS:
             return
         if name == "RunStarted":
-            if self.started is None and describes_a_run(record):
-                self.started = record
+            self.started = self.started or record
             return
         if name == "ClockStarted":
             self.incarnation = max(self.incarnation, record["incarnation"])
@@ -75,7 +73,7 @@ class ClockLog:
 
 
 def describes_a_run(started: Mapping[str, Any]) -> bool:
-    """Whether a RunStarted says where a run is. One that does not is nobody's, as bytes that cannot be decoded are."""
+    """Whether a RunStarted says where a run is, as one that a clock has written does."""
     counts = {family: started["flow_partitions"] for family in (DECISIONS, FLOWS)}
     counts |= {family: started["partitions"] for family in (ORDERS, TRADES)}
 
@@ -86,8 +84,7 @@ def describes_a_run(started: Mapping[str, Any]) -> bool:
 
     sizes = min(started["shards"], started["epoch_ticks"], *counts.values())
     forked = not started["parent"] or (started["parent"] != started["run"] and placed(started["parent_offsets"]))
-    dated = 0 <= started["wall_time"] < _LATEST
-    return dated and sizes > 0 and started["last_epoch"] >= -1 and placed(started["start_offsets"]) and forked
+    return sizes > 0 and started["last_epoch"] >= -1 and placed(started["start_offsets"]) and forked
 
 
 def clock_records(chunk: Chunk) -> Iterator[tuple[str, dict[str, Any]]]:

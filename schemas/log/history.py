@@ -13,7 +13,7 @@ from typing import Any
 from economy.errors import ProtocolError, UnknownRunError
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.assembly import OPENING, EpochAssembler
-from schemas.log.clocklog import ClockLog, read_clocks
+from schemas.log.clocklog import ClockLog, describes_a_run, read_clocks
 from schemas.log.reader import Chunk, Place, end_offsets, read_range
 
 FAMILIES = (FLOWS, DECISIONS, ORDERS, TRADES)
@@ -72,6 +72,7 @@ def history(clocks: Mapping[int, ClockLog], run: int) -> tuple[Segment, ...]:
     clock = clocks.get(run)
     if clock is None or clock.started is None:
         raise UnknownRunError("run", run, "`escape runs list` shows the runs")
+    _check(clock)
     end = by_place(clock.finished["end_offsets"]) if clock.finished else {}
     segments = [Segment(clock, OPENING, clock.started["last_epoch"], by_place(clock.started["start_offsets"]), end)]
     while parent := segments[0].started["parent"]:
@@ -83,11 +84,18 @@ def history(clocks: Mapping[int, ClockLog], run: int) -> tuple[Segment, ...]:
             raise ProtocolError(
                 f"run {child['run']} was forked from run {parent}, which is not on the log", "import it"
             )
+        _check(elder)
         cut = child["parent_epoch"]
         segments[0] = Segment(segments[0].clock, cut + 1, segments[0].last, segments[0].start, segments[0].end)
         start, end = by_place(elder.started["start_offsets"]), by_place(child["parent_offsets"])
         segments.insert(0, Segment(elder, OPENING, cut, start, end))
     return tuple(segments)
+
+
+def _check(clock: ClockLog) -> None:
+    assert clock.started is not None
+    if not describes_a_run(clock.started):
+        raise ProtocolError(f"the record of run {clock.run} does not say where it is", "it is damaged or forged")
 
 
 def read_history(bootstrap: str, namespace: str, run: int) -> tuple[Segment, ...]:

@@ -47,6 +47,7 @@ from tests.toy_model import make
 pytestmark = pytest.mark.integration
 NAMESPACE, GOOD, EVIL, FORKED = "trusted", 7, 8, 9
 CODE = "cProfile:run"  # runs the text that it is given as "scenario"
+NO_RAY: Any = None  # a run of another model is refused before Ray is asked for anything
 REFUSED = r"model = 'cProfile:run' is not valid.*setting models.*--trust"
 
 
@@ -95,7 +96,7 @@ Call = Callable[[str, Path, Path], Any]  # (broker, a folder, the file that the 
 CALLS: dict[str, Call] = {
     "shard": lambda b, *_: ShardLoop(ShardConfig(b, NAMESPACE, EVIL, 0)).run(),
     "clock": lambda b, _, file: Clock(ClockConfig(b, NAMESPACE), spec_of(b, 20, file)).run(),
-    "stream": lambda b, folder, file: StreamRun(b, NAMESPACE, spec_of(b, 21, file), folder),
+    "stream": lambda b, folder, file: StreamRun(b, NAMESPACE, spec_of(b, 21, file), folder, NO_RAY),
     "replay": lambda b, *_: replay(b, NAMESPACE, EVIL),
     "replay of a fork": lambda b, *_: replay(b, NAMESPACE, FORKED),
     "fork": lambda b, folder, _: prepare_fork(b, NAMESPACE, EVIL, 40, [], folder),

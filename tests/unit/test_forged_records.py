@@ -36,8 +36,6 @@ FORGED: dict[str, Mapping[str, Any]] = {
     "no ticks": {"epoch_ticks": 0},
     "an end before its start": {"last_epoch": -2},
     "a fork that leaves nowhere": {"parent": 3},
-    "long before its time": {"wall_time": -1},
-    "a date that nothing holds": {"wall_time": 2**62},
     "its own parent": {"parent": 7, "parent_offsets": OFFSETS},
 }
 
@@ -49,11 +47,14 @@ def log_of(**changed: Any) -> ClockLog:
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_start_that_describes_no_run_is_nobodys(name: str) -> None:
-    log = log_of(**FORGED[name])
-    assert log.started is None
-    log.apply("RunStarted", dict(STARTED))  # the run's own, behind it
-    assert log.started == STARTED
+def test_a_start_that_does_not_say_where_the_run_is(name: str) -> None:
+    forged = log_of(**FORGED[name])
+    with pytest.raises(ProtocolError, match="the record of run 7 does not say where it is"):
+        history({7: forged}, 7)
+    child = log_of(run=9, parent=7, parent_offsets=OFFSETS)
+    with pytest.raises(ProtocolError, match="the record of run 7 does not say where it is"):
+        history({7: forged, 9: child}, 9)
+    assert history({7: log_of()}, 7)[0].run == 7
 
 
 def test_a_record_of_another_topic_is_not_the_clocks() -> None:
@@ -61,8 +62,12 @@ def test_a_record_of_another_topic_is_not_the_clocks() -> None:
     log.apply("WindowMeasured", {"run": 7, "window": 0, "indicator": "x", "item": 0})
     log.apply("AgentFounded", {"run": 7, "tick": -1})
     assert log == log_of()
-    odd = STARTED | {"wall_time": 2**62, "scenario_name": "x"}
-    assert apply(dict(EMPTY), "RunStarted", odd) == EMPTY
+
+
+@pytest.mark.parametrize("when", [-1, 2**62, -(2**63)])
+def test_a_date_that_no_column_holds(when: int) -> None:
+    known = dict.fromkeys(("seed", "rules_version", "digest_version"), 1) | {"environment": {}, "scenario_name": "x"}
+    assert 1970 <= apply(dict(EMPTY), "RunStarted", STARTED | known | {"wall_time": when})["started_at"].year <= 2100
 
 
 def test_forks_in_a_circle_have_no_history() -> None:
