@@ -117,7 +117,7 @@ class ShardLoop:
         self.model: Model = Models(tuple(config.trusted)).of(started)
         for family, count in ((FLOWS, self.flow_partitions), (TRADES, self.partitions)):
             start |= {(family, p): started["start_offsets"][family][p] for p in range(count)}
-        found = snapshots.newest(_snapshots(config.bootstrap, config.namespace), self.owner, self._loaded)
+        found = snapshots.loaded(_snapshots(config.bootstrap, config.namespace), self.owner, self._loaded)
         if found is not None:
             start |= self._take_up(found[1])
         self.assembler = EpochAssembler(
@@ -311,7 +311,7 @@ def counts_on_log(bootstrap: str, namespace: str, run: int, shards: int) -> Rows
     (last_epoch,) = {c.started["last_epoch"] for c in [read_clock(bootstrap, namespace, run)] if c.started}
     values, counts = _snapshots(bootstrap, namespace), []
     for shard in range(shards):
-        found = snapshots.newest(
+        found = snapshots.loaded(
             values, run * _WORKER_OF + shard, lambda state: (int(state["loop/cut"][0]), state["loop/counts"])
         )
         if found is None or found[1][0] != last_epoch:

@@ -124,9 +124,7 @@ def verify_run(bootstrap: str, namespace: str, run: int, expect: str = "", told:
     return replace(verdict, findings=(*verdict.findings, *unmarked(bootstrap, namespace, segments)))
 
 
-def _verify(
-    bootstrap: str, namespace: str, segments: Sequence[Segment], expect: str, told: Told | None
-) -> Verdict:
+def _verify(bootstrap: str, namespace: str, segments: Sequence[Segment], expect: str, told: Told | None) -> Verdict:
     total, done = 0, 0
     for segment in segments:
         start, end = segment.extent(bootstrap, namespace)

@@ -102,7 +102,7 @@ class Readback:
         """
         saved, _ = await self._read(self._books, partition, 0)
         values = (record.value for record in saved)
-        found = snapshots.newest(values, partition, lambda state: PartitionMatching.load(partition, state))
+        found = snapshots.loaded(values, partition, lambda state: PartitionMatching.load(partition, state))
         state = found[1] if found else PartitionMatching(partition)
         fetched, tail_end = await self._read(self._trades, partition, state.output_offset)
         tail = Tail(decode(records.buffer, records.starts, records.ends).rows for records in fetched)

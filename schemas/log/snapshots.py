@@ -142,7 +142,12 @@ def fault_of(value: bytes, key: bytes) -> str:
     return ""
 
 
-def newest(values: Iterable[bytes | None], owner: int, load: Callable[[State], T]) -> tuple[int, T] | None:
+def newest(values: Iterable[bytes | None], owner: int) -> tuple[int, State] | None:
+    """(version, state) of an owner's newest complete, readable snapshot among the values; None when there is none."""
+    return loaded(values, owner, lambda state: state)
+
+
+def loaded(values: Iterable[bytes | None], owner: int, load: Callable[[State], T]) -> tuple[int, T] | None:
     """(version, what `load` makes of it) of an owner's newest snapshot that is complete and can be read and loaded.
 
     None when there is none. What is no snapshot is passed over, whatever it is: a process that ended over it would meet

@@ -118,7 +118,7 @@ class Log:
             refused += [(int(self.offsets[a + i]), why) for at, why in state.refused for i in at.tolist()]
             for _ in range(2 * restart):  # the second one before anything was read
                 packed = [value for _, value in snapshots.pack(0, 1, state.dump())]
-                found = snapshots.newest(packed, 0, dict)
+                found = snapshots.newest(packed, 0)
                 assert found is not None
                 state = PartitionMatching.load(0, found[1])
         return written, sorted(set(refused)), snapshots.pack(0, 1, state.dump())[0][1]

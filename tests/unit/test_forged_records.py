@@ -116,8 +116,8 @@ def load(state: snapshots.State) -> int:
 )  # fmt: skip
 def test_what_is_no_snapshot_is_passed_over(worse: list[bytes | None]) -> None:
     sound: list[bytes | None] = [*packed(4, {"cut": np.array([40]), "rows": np.ones((2, 2))})]
-    assert snapshots.newest(sound + worse, 1, load) == (4, 42)
-    assert snapshots.newest(worse, 1, load) is None
+    assert snapshots.loaded(sound + worse, 1, load) == (4, 42)
+    assert snapshots.loaded(worse, 1, load) is None
 
 
 def test_an_offset_behind_the_end_of_the_log_is_not_waited_for() -> None:

@@ -31,16 +31,16 @@ def seed_of(found: tuple[int, snapshots.State] | None) -> tuple[int, int]:
 
 def test_the_newest_whole_one_wins_whoever_writes_last() -> None:
     assert len(values(1, 1)) == 3
-    assert snapshots.newest([], 1, dict) is None
-    assert snapshots.newest(values(7, 0, owner=2) + values(3, 1)[:2], 1, dict) is None
-    assert seed_of(snapshots.newest(values(5, 2) + values(6, 3)[1:] + values(4, 1), 1, dict)) == (5, 2)
+    assert snapshots.newest([], 1) is None
+    assert snapshots.newest(values(7, 0, owner=2) + values(3, 1)[:2], 1) is None
+    assert seed_of(snapshots.newest(values(5, 2) + values(6, 3)[1:] + values(4, 1), 1)) == (5, 2)
 
 
 def test_one_that_two_processes_have_mixed_is_passed_over() -> None:
     one, other = values(6, 3), values(6, 4)
     mixed = [one[0], other[0], one[1], other[1], other[2], one[2]]
-    assert seed_of(snapshots.newest(values(5, 2) + mixed, 1, dict)) == (5, 2)
-    assert seed_of(snapshots.newest(values(5, 2) + mixed + values(6, 5), 1, dict)) == (6, 5)
+    assert seed_of(snapshots.newest(values(5, 2) + mixed, 1)) == (5, 2)
+    assert seed_of(snapshots.newest(values(5, 2) + mixed + values(6, 5), 1)) == (6, 5)
 
 
 def test_one_of_another_format_is_passed_over_or_refused(
@@ -53,7 +53,7 @@ def test_one_of_another_format_is_passed_over_or_refused(
     newer, data = values(9, 4), snapshots.packed(state)
     kept.save("world", 20, state)
     monkeypatch.undo()
-    assert seed_of(snapshots.newest(values(5, 2) + newer, 1, dict)) == (5, 2)
+    assert seed_of(snapshots.newest(values(5, 2) + newer, 1)) == (5, 2)
     assert (
         f"snapshot 9 of 1 is passed over: a state has format {other}, this program reads format {ours}" in caplog.text
     )

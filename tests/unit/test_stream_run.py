@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.registry import Models
 from economy.errors import InterruptionError, SetupError
 from runs import kafka
 from runs.kafka import StreamRun
@@ -67,7 +68,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: ClockLog) -> Ite
     waits = [sys.executable, "-c", "input()"]
     monkeypatch.setattr(StreamRun, "_start_clock", lambda _: subprocess.Popen(waits, stdin=subprocess.PIPE))
     host: Any = Host(lambda: [shard(0), shard(1)])
-    made = StreamRun("nowhere", "n", SPEC, tmp_path, host)
+    made = StreamRun("nowhere", "n", SPEC, tmp_path, host, models=Models((SPEC.model,)))
     yield made
     made.clock.kill()
     made.clock.wait()
