@@ -20,7 +20,7 @@ import psutil
 from confluent_kafka import KafkaException
 
 from bench import outside
-from bench.outside import ESCAPE, StageError, alive, answer, environment
+from bench.outside import ESCAPE, PATIENCE, StageError, alive, answer, environment
 from economy.errors import EscapeError
 from infra.settings import load_settings
 from infra.stack import Attached, running
@@ -38,7 +38,7 @@ RAY: Final = {
 }
 COMPONENTS: Final = ("shard", "clock", "api", "api worker", "spark", *RAY, *CHILDREN)
 _MANY: Final = {"shard": 2, "api worker": os.cpu_count() or 1}  # processes of a component
-_BACK_SECONDS: Final = 400.0  # a bound for a test that hangs, no measure of speed
+_BACK_SECONDS: Final = 2 * PATIENCE
 until = partial(outside.until, seconds=_BACK_SECONDS)
 
 
@@ -76,11 +76,12 @@ class Theatre:
                 process.send_signal(signal.SIGINT)
         for process in self._commands.values():
             with suppress(subprocess.TimeoutExpired):
-                process.wait(30)
+                process.wait(PATIENCE)
         answer("down", "--json", **self.where)
         left = [found for pid, began in self._seen.items() if (found := same_process(pid, began))]
         for process in self._commands.values():
             process.kill()  # does nothing to one that has ended
+            process.wait()
         if left:
             raise StageError(f"left behind: {left}")
 
@@ -185,6 +186,7 @@ class Theatre:
         until(lambda: self.pids("spark"), self.trouble)
         time.sleep(seconds)
         if not self.pids("spark"):  # it was done sooner
+            self._commands["job"].wait(_BACK_SECONDS)
             self._let_spark_run(seconds // 2)
 
     def recover(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 # No test is about time; the first call of a compiled kernel alone may take longer than a deadline.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _left_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the tests of a module leave open is found at its end, and told there instead of in a test of another."""
+    yield
+    if request.node.get_closest_marker("integration"):
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket as socket_
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from websockets.typing import Subprotocol
 from queries.connections import configured
 from queries.places import ConnectionLimits
 from queries.server import listen
+from tests.processes import PATIENCE, until
 
 
 class Client:
@@ -26,7 +26,7 @@ class Client:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.http = httpx.Client(base_url=f"http://{address}", timeout=30)
+        self.http = httpx.Client(base_url=f"http://{address}", timeout=PATIENCE)
 
     def post(self, query: str, headers: dict[str, str] | None = None, **variables: Any) -> httpx.Response:
         return self.http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
@@ -59,7 +59,7 @@ class Client:
             max_queue=16 if receive_buffer is None else 4, compression="deflate" if receive_buffer is None else None,
         ) as socket:  # fmt: skip
             socket.send(json.dumps({"type": "connection_init"}))
-            assert json.loads(socket.recv(10)) == {"type": "connection_ack"}
+            assert json.loads(socket.recv(PATIENCE)) == {"type": "connection_ack"}
             for query in queries:
                 payload = {"query": f"subscription {{ {query} }}"}
                 socket.send(json.dumps({"id": query, "type": "subscribe", "payload": payload}))
@@ -76,16 +76,13 @@ def serving(app: ASGIApp, send_buffer: int | None = None, limits: ConnectionLimi
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
-    limit = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < limit
-        assert thread.is_alive()
-        time.sleep(0.01)
+    until(lambda: server.started or not thread.is_alive())
+    assert server.started
     client = Client("{}:{}".format(*bound.getsockname()[:2]))
     try:
         yield client
     finally:
         client.http.close()
         server.should_exit = True
-        thread.join(20)
+        thread.join(PATIENCE)
         bound.close()

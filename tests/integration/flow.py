@@ -21,6 +21,7 @@ from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter
 from schemas.rows import encode
 from tests.integration import toy
+from tests.processes import PATIENCE, put_away
 
 SEED, LISTED = 11, 12
 Identity = tuple[int, ...]
@@ -120,7 +121,7 @@ class Output:
     duplicates: int
 
 
-def collect(bootstrap: str, namespace: str, flow: Flow, timeout: float = 120) -> Output:
+def collect(bootstrap: str, namespace: str, flow: Flow, timeout: float = PATIENCE) -> Output:
     """Read the run's output until it has ended in every partition. Fails on a gap or two contents of one record."""
     places = {(TRADES, p): 0 for p in range(flow.partitions)}
     records: dict[Identity, bytes] = {}
@@ -173,12 +174,11 @@ class Crew:
 
     @staticmethod
     def _end_of(member: subprocess.Popen[bytes]) -> int:
-        """Exit code; a member that does not stop is killed."""
+        """Exit code of a member that stops by itself."""
         try:
-            return member.wait(20)
-        except subprocess.TimeoutExpired:
-            member.kill()
-            return member.wait()
+            return member.wait(PATIENCE)
+        finally:
+            put_away(member)
 
     def start(self, *names: str) -> None:
         for name in names:
@@ -198,7 +198,7 @@ class Crew:
     def wait_restored(self, name: str, count: int = 1) -> None:
         self._wait(name, lambda: self.restored(name) >= count)
 
-    def _wait(self, name: str, condition: Callable[[], bool], timeout: float = 90) -> None:
+    def _wait(self, name: str, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
         limit = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < limit, self.log(name)[-2000:]
@@ -212,4 +212,4 @@ class Crew:
     def stop(self, name: str) -> None:
         member = self.members.pop(name)
         member.send_signal(signal.SIGTERM)
-        assert member.wait(15) == 0, self.log(name)[-2000:]
+        assert member.wait(PATIENCE) == 0, self.log(name)[-2000:]

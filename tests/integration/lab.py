@@ -6,7 +6,6 @@ import itertools
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +16,8 @@ from runs.kafka import StreamRun
 from runs.protocol import RunSpec
 from runs.rayhost import RayHost
 from schemas.log import topics
-from tests.integration import toy
+from tests.integration import commands, toy
+from tests.processes import PATIENCE, put_away, until
 
 TOY = "tests.toy_model:make"
 TRUSTED = Models((TOY,))
@@ -43,24 +43,29 @@ class Lab:
             if self.worker.poll() is not None:
                 self.worker = toy.start_worker(self.broker.bootstrap, self.namespace, self.partitions, self.folder)
 
-    def start(self, shards: int, model: Model, factory: str = TOY) -> StreamRun:
+    def start(self, shards: int, model: Model, factory: str = TOY, pace: int = 0) -> StreamRun:
+        """A run; one that a test acts upon is started at pace 1, a few epochs a second, and let go by `hurry`."""
         spec = RunSpec(
             next(_RUN), factory, model.scenario_json(), model.seed, shards, self.partitions, self.flow_partitions
         )
         where = self.broker.bootstrap, self.namespace
-        return StreamRun(*where, spec, self.folder, self.host, snapshot_every=10, models=TRUSTED)
+        return StreamRun(*where, spec, self.folder, self.host, snapshot_every=10, pace=pace, models=TRUSTED)
 
     def wait_epoch(self, run: StreamRun, epoch: int) -> None:
-        limit = time.monotonic() + 60
-        while min((s["cut"] for s in run.status()), default=-9) < epoch:
-            assert time.monotonic() < limit, run.status()
-            time.sleep(0.02)
+        until(lambda: min((s["cut"] for s in run.status()), default=-9) >= epoch)
+
+    def hurry(self, run: StreamRun) -> None:
+        commands.hurry(self.broker.bootstrap, self.namespace, run.spec.run)
 
     def kill_shard(self, run: StreamRun, shard: int) -> None:
-        os.kill(next(s["pid"] for s in run.status() if s["shard"] == shard), signal.SIGKILL)
+        pid = until(lambda: next((s["pid"] for s in run.status() if s["shard"] == shard), 0))
+        os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         self.stopping.set()
         self.thread.join()
         self.worker.send_signal(signal.SIGTERM)
-        self.worker.wait(15)
+        try:
+            self.worker.wait(PATIENCE)
+        finally:
+            put_away(self.worker)

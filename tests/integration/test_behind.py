@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from streams.matching import PartitionMatching
 from streams.restore import pass_deleted
 from tests.integration import test_projection, test_sink, toy
 from tests.integration.test_sink import rows_of
+from tests.processes import PATIENCE, put_away, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 SMALL, LARGE = 300_000, int(os.environ.get("SOAK_RECORDS") or 10_000_000)
@@ -94,7 +96,7 @@ def test_the_sink(
             caught_up("sink", records, pids, lambda: int(store.command(count)) >= records, capsys)
             distinct = "SELECT uniqExact(instrument, seq) FROM trade_executed"
             assert int(store.command(distinct)) == records
-        assert [process.end(15) for process in processes] == [0] * sinks
+        assert [process.end(signal.SIGTERM) for process in processes] == [0] * sinks
 
 
 @pytest.mark.parametrize("records", SIZES)
@@ -123,8 +125,7 @@ def test_the_matching_worker(
 
             caught_up("matching", records, [worker.pid], done, capsys)
     finally:
-        worker.terminate()
-        worker.wait(20)
+        put_away(worker)
 
 
 @pytest.mark.parametrize("records", SIZES)
@@ -159,7 +160,7 @@ def test_the_projection(
         )
     finally:
         worker.terminate()
-        assert worker.wait(20) == 0
+        assert worker.wait(PATIENCE) == 0
 
 
 def _ends(broker: Broker, namespace: str, spec: RunSpec) -> int:
@@ -210,13 +211,13 @@ def test_the_sink_says_when_a_run_that_is_kept_was_deleted_before_it_was_stored(
         log = tmp_path / "sink.log"
         sink = test_sink.Process(broker, namespace, server, log)
         with Store(config) as store:
-            test_sink.until(lambda: test_sink.counts(store) == 100)
-        assert sink.end(15) == 0
+            until(lambda: test_sink.counts(store) == 100)
+        assert sink.end(signal.SIGTERM) == 0
         writer.send_rows(e.TradeExecuted.name, rows_of(e.TradeExecuted, 7, 200, 1)[100:], 0)
         writer.flush()
         _delete_before(broker, namespace, TRADES, 150)
         stopped = test_sink.Process(broker, namespace, server, log)
-        assert stopped.child.wait(40) == 1
+        assert stopped.child.wait(PATIENCE) == 1
         said = log.read_text().strip().splitlines()[-1]
         assert (
             f"escape: records of run 7 on {TRADES}[0] were deleted before they were stored: offsets 100 to 150" in said
@@ -227,8 +228,8 @@ def test_the_sink_says_when_a_run_that_is_kept_was_deleted_before_it_was_stored(
         writer.flush()
         passed = test_sink.Process(broker, namespace, server, log)
         with Store(config) as store:
-            test_sink.until(lambda: test_sink.counts(store) == 50)  # nothing of the deleted run is left
-        assert passed.end(15) == 0
+            until(lambda: test_sink.counts(store) == 50)  # nothing of the deleted run is left
+        assert passed.end(signal.SIGTERM) == 0
 
 
 def test_runs_whose_input_was_deleted_before_it_was_matched_are_given_up_and_the_others_go_on() -> None:

@@ -12,6 +12,7 @@ import pytest
 from bench.market import flow, kernel, table
 from economy import events as e
 from economy.market import Market
+from tests.processes import PATIENCE
 
 
 @pytest.mark.parametrize("mix", [flow.LIMIT_CANCEL, flow.MOVES])
@@ -39,7 +40,7 @@ def test_kernel_and_market_trade_the_same() -> None:
 @pytest.mark.integration
 def test_a_tiny_run_prints_json() -> None:
     command = [sys.executable, "-m", "bench.market", "--json", "--quick", "--seconds", "2", "--only", "latency"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
     assert {"cpu", "cores", "memory_gib", "kernel"} <= told["machine"].keys()

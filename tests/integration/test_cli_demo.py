@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import fastavro
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 from tests.integration.commands import ESCAPE, answer, environment, escape, listening, refused
+from tests.processes import PATIENCE, child
 
 pytestmark = pytest.mark.integration
 
@@ -66,29 +66,21 @@ def _check_summary(told: dict[str, object]) -> None:
 
 def _serve(state: str, run: str, digest: str) -> None:
     """GraphQL answers at the printed address until SIGINT."""
-    with subprocess.Popen(
+    with child(
         [ESCAPE, "serve", "--production", "--allow-host", "figures.example"], env=environment(state=state),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as server:  # fmt: skip
-        try:
-            assert server.stdout is not None
-            url = json.loads(server.stdout.readline())["url"]
-            assert listening([psutil.Process(server.pid)]) == {"127.0.0.1"}
-            asked = {"query": "query ($run: BigInt!) { run(id: $run) { digest } }", "variables": {"run": run}}
-            for _ in range(100):
-                try:
-                    told = httpx.post(f"{url}/graphql", json=asked, timeout=20).json()
-                    break
-                except httpx.ConnectError:
-                    time.sleep(0.1)
-            assert told == {"data": {"run": {"digest": digest}}}
-            assert httpx.get(f"{url}/reports/run-{run}.html", timeout=20).status_code == 200
-            named = {"Host": "figures.example"}
-            assert httpx.post(f"{url}/graphql", json=asked, headers=named, timeout=20).json() == told
-            assert (
-                httpx.post(f"{url}/graphql", json=asked, headers={"Host": "x.example"}, timeout=20).status_code >= 400
-            )
-            assert httpx.get(f"{url}/graphiql", timeout=20).status_code == 404
-        finally:
-            server.send_signal(signal.SIGINT)
-        assert server.wait(10) == 0
+        url = json.loads(server.stdout.readline())["url"]
+        assert listening([psutil.Process(server.pid)]) == {"127.0.0.1"}
+        asked = {"query": "query ($run: BigInt!) { run(id: $run) { digest } }", "variables": {"run": run}}
+        # The address is printed when the socket listens: connections wait until they are served.
+        told = httpx.post(f"{url}/graphql", json=asked, timeout=PATIENCE).json()
+        assert told == {"data": {"run": {"digest": digest}}}
+        assert httpx.get(f"{url}/reports/run-{run}.html", timeout=PATIENCE).status_code == 200
+        named = {"Host": "figures.example"}
+        assert httpx.post(f"{url}/graphql", json=asked, headers=named, timeout=PATIENCE).json() == told
+        foreign = {"Host": "x.example"}
+        assert httpx.post(f"{url}/graphql", json=asked, headers=foreign, timeout=PATIENCE).status_code >= 400
+        assert httpx.get(f"{url}/graphiql", timeout=PATIENCE).status_code == 404
+        server.send_signal(signal.SIGINT)
+        assert server.wait(PATIENCE) == 0

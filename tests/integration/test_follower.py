@@ -22,6 +22,7 @@ from schemas.log.reader import Chunk, end_offsets, read_all
 from schemas.log.requests import Fetch, Produce
 from schemas.log.writer import LogWriter, WriteError
 from schemas.rows import Defect, encode
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.integration
 M = e.MoneyTransferred
@@ -40,7 +41,7 @@ def payments(count: int, first: int = 0) -> Rows:
     return rows
 
 
-def follow(reader: Follower, end: dict[tuple[str, int], int], seconds: float = 30) -> list[Chunk]:
+def follow(reader: Follower, end: dict[tuple[str, int], int], seconds: float = PATIENCE) -> list[Chunk]:
     """All chunks until the reader is at `end`."""
     chunks, limit = [], time.monotonic() + seconds
     while reader.position != end:

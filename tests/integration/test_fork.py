@@ -40,9 +40,9 @@ def lab(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
     made.close()
 
 
-def start(lab: Lab, spec: RunSpec) -> StreamRun:
+def start(lab: Lab, spec: RunSpec, pace: int = 0) -> StreamRun:
     where = lab.broker.bootstrap, lab.namespace
-    return StreamRun(*where, spec, lab.folder, lab.host, snapshot_every=10, models=TRUSTED)
+    return StreamRun(*where, spec, lab.folder, lab.host, snapshot_every=10, pace=pace, models=TRUSTED)
 
 
 def fork(lab: Lab, run: int, tick: int, *changes: tuple[str, str]) -> RunResult:
@@ -113,11 +113,13 @@ def test_a_change_shows_from_its_tick_on_and_forks_can_be_forked(lab: Lab, paren
 
 def test_a_fork_from_the_opening_and_one_that_is_killed(lab: Lab, parent: RunResult) -> None:
     spec = prepare_fork(lab.broker.bootstrap, lab.namespace, parent.run, 0, [], lab.folder, models=TRUSTED)
-    run = start(lab, spec)
+    run = start(lab, spec, pace=1)
     lab.wait_epoch(run, 8)
     lab.kill_shard(run, 0)
     lab.worker.kill()
+    assert run.clock.poll() is None
     run.clock.kill()
+    lab.hurry(run)
     assert run.wait().digest == parent.digest
 
 
@@ -153,10 +155,11 @@ def test_agents_can_be_pinned_to_the_log_of_the_parent(lab: Lab, model: VillageM
     # Pinned by the log, computed again by the parent's own rules; killed on the way; inherited by a fork of the fork.
     first = [("pin.60-120", "1"), ("band.shares", "0.01"), ("blank.prices.10,12,140-150", "1")]
     spec = prepare_fork(lab.broker.bootstrap, lab.namespace, village.run, 800, changes_of(first), lab.folder, every=10)
-    run = start(lab, spec)
+    run = start(lab, spec, pace=1)
     lab.wait_epoch(run, 48)
     lab.kill_shard(run, 1)
     lab.worker.kill()
+    lab.hurry(run)
     held = run.wait()
     assert held.digest == run_local(model, interventions={40: first}).digest != village.digest
     second = [("pin.60-80", "0"), ("strategy.market_makers", '"inventory"'), ("pin.3", "1")]
@@ -169,9 +172,9 @@ def test_agents_can_be_pinned_to_the_log_of_the_parent(lab: Lab, model: VillageM
 
 
 def test_nobody_is_pinned_to_a_run_that_has_not_ended(lab: Lab, model: VillageModel, village: RunResult) -> None:
-    going_on = lab.start(2, model, VILLAGE)
+    going_on = lab.start(2, model, VILLAGE, pace=1)
     try:
-        lab.wait_epoch(going_on, 5)  # tick 100, and no longer: at full pace it ends soon
+        lab.wait_epoch(going_on, 5)  # tick 100
         control(lab.broker.bootstrap, lab.namespace, going_on.spec.run, True)
         with pytest.raises(InputError, match="wait for it"):
             prepare_fork(lab.broker.bootstrap, lab.namespace, going_on.spec.run, 100, [("pin.3", "1")], lab.folder)

@@ -23,7 +23,7 @@ from queries import graphiql
 from queries.migrate import migrate
 from queries.store import Store
 from schemas.clickhouse_server import ClickHouseConfig
-from tests.processes import until
+from tests.processes import PATIENCE, until
 from tests.serving import Client
 from tests.synthetic import figures, synthetic_run
 
@@ -80,7 +80,7 @@ def test_served_as_a_reader_and_ended_by_sigterm(clickhouse: EmbeddedClickHouse,
             numbers = [json.loads(socket.recv(10))["payload"]["data"]["windows"]["number"] for _ in range(WINDOWS)]
             assert numbers == list(range(WINDOWS))
             server.send_signal(signal.SIGTERM)
-            assert server.wait(30) == 0
+            assert server.wait(PATIENCE) == 0
         client.http.close()
         assert server.stderr is not None
         assert "Traceback" not in server.stderr.read()
@@ -138,7 +138,7 @@ def test_workers_that_are_killed_are_replaced_and_none_outlives_the_server(
         assert list(copies.iterdir())
         client.http.close()
         server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
+        assert server.wait(PATIENCE) == 0
         assert list(copies.iterdir()) == []
         until(lambda: not any(psutil.pid_exists(pid) for pid in alive))
     finally:
@@ -169,7 +169,7 @@ def test_workers_end_when_the_server_is_killed(clickhouse: EmbeddedClickHouse) -
 
 def test_no_clickhouse_is_one_line_with_a_remedy() -> None:
     server = _start("--clickhouse-url", "http://127.0.0.1:9", password="secret-word")
-    out, errors = server.communicate(timeout=60)
+    out, errors = server.communicate(timeout=PATIENCE)
     assert (server.returncode, out) == (3, "")
     assert errors.strip().count("\n") == 0
     assert "http://127.0.0.1:9 does not answer" in errors

@@ -52,6 +52,7 @@ from schemas.log.writer import LogWriter
 from tests.integration.gate import Gate
 from tests.integration.lab import Lab
 from tests.integration.test_jobs_rules import QUICK, RECORDED
+from tests.processes import PATIENCE, child, put_away
 
 pytestmark = [
     pytest.mark.integration,
@@ -84,9 +85,11 @@ def finished(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     lab = Lab(broker, NAMESPACE, PARTITIONS, FLOW_PARTITIONS, folder)
     try:
         model = VillageModel(load_scenario("village", SCENARIO), 4)
-        started = lab.start(1, model, VILLAGE)
-        lab.wait_epoch(started, 20)
+        started = lab.start(1, model, VILLAGE, pace=1)
+        lab.wait_epoch(started, 8)
         _repeat_records(broker, started.spec.run)
+        assert started.clock.poll() is None
+        lab.hurry(started)
         run = started.wait().run
     finally:
         lab.close()
@@ -127,7 +130,7 @@ def _project(broker: Broker, folder: Path, run: int) -> None:
     command = [sys.executable, "-m", "streams.worker", "projection", "--bootstrap", broker.bootstrap]
     command += ["--namespace", NAMESPACE, "--data", str(folder / "projection"), "--partitions", str(PARTITIONS)]
     command += ["--flow-partitions", str(FLOW_PARTITIONS)]
-    newest, limit = -1, time.monotonic() + 120
+    newest, limit = -1, time.monotonic() + PATIENCE
     with open(folder / "projection.log", "ab") as log:
         worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -139,8 +142,7 @@ def _project(broker: Broker, folder: Path, run: int) -> None:
                 ]
                 newest = max((r["window"] for r in found if r["run"] == run), default=-1)
         finally:
-            worker.send_signal(signal.SIGTERM)
-            worker.wait(20)
+            put_away(worker)
     writer = LogWriter(broker.bootstrap, NAMESPACE)
     false = {"run": run, "window": 1, "indicator": "trades", "item": 0, "value": Decimal(-5)}
     writer.send_record("WindowMeasured", false, 0)
@@ -278,7 +280,7 @@ def test_killed_in_the_write_or_before_the_swap(finished: Finished, moment: str)
     with Gate(finished.config.clickhouse, moment) as gate:
         process = _submit(finished, gate.dsn, *python)
         gate.on_match = lambda: os.killpg(process.pid, signal.SIGKILL)
-        _, errors = process.communicate(timeout=200)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL, errors[-2000:]
     assert gate.matched
     assert _rows(finished, "price_stability") == before
@@ -297,7 +299,7 @@ def test_a_spark_without_connector_is_told_so_at_once() -> None:
     settings = load_settings()
     home = {"JAVA_HOME": str(java_home(settings.java_home, settings.cache_folder))}
     command = [sys.executable, "-m", "jobs.main", "gdp", "--run", "1", "--bootstrap", "127.0.0.1:1"]
-    done = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (3, "")
     assert "Spark has no connector to Kafka: pass --packages" in done.stderr
     assert "Traceback" not in done.stderr
@@ -307,14 +309,13 @@ def test_a_spark_that_ends_meanwhile_is_told_so(finished: Finished) -> None:
     file = str(RECORDED / "village.avro")
     command = [sys.executable, "-m", "jobs.main", "gdp", "--file", file, "--jars", finished.config.jars]
     home = {"JAVA_HOME": finished.config.java_home, "JDK_JAVA_OPTIONS": QUICK}
-    job = subprocess.Popen(command, env={**os.environ, **home}, stderr=subprocess.PIPE, text=True)
-    assert job.stderr is not None
-    said = iter(job.stderr)
-    assert any(line == "gdp\n" for line in said)  # Spark has read the file, and computes
-    (java,) = psutil.Process(job.pid).children()
-    java.kill()
-    last = list(said)[-1]  # py4j tells on its own what it lost
-    assert job.wait(60) == 3
+    with child(command, env={**os.environ, **home}, stderr=subprocess.PIPE, text=True) as job:
+        said = iter(job.stderr)
+        assert any(line == "gdp\n" for line in said)  # Spark has read the file, and computes
+        (java,) = psutil.Process(job.pid).children()
+        java.kill()
+        last = list(said)[-1]  # py4j tells on its own what it lost
+        assert job.wait(PATIENCE) == 3
     assert last.startswith("escape: Spark's Java process ended while the job ran: run the job again")
 
 
@@ -323,7 +324,7 @@ def test_spark_submit_runs_the_same_main(finished: Finished) -> None:
     command += ["--jars", finished.config.jars]
     command += ["--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"]
     process = _submit(finished, "", *command, str(main_file))
-    printed, errors = process.communicate(timeout=200)
+    printed, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors[-2000:]
     told = json.loads(printed.splitlines()[-1])  # spark-submit sends what Python writes to stderr there as well
     assert (told["job"], told["published"]) == ("price-stability", False)

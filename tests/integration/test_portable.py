@@ -32,6 +32,7 @@ from schemas.log.reader import end_offsets, read_all
 from schemas.log.writer import LogWriter
 from tests.integration import toy
 from tests.integration.lab import TOY, TRUSTED, Lab
+from tests.processes import put_away
 from tests.toy_model import make
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
@@ -96,8 +97,7 @@ def test_an_imported_run_is_the_same_run(source: Source, namespace: str, tmp_pat
         toy.send_epoch(writer, 9, 0, 2, 0, 50)
         toy.matched(bootstrap, namespace, 9, 2, 1)  # matching has read past the imported orders
     finally:
-        worker.terminate()
-        worker.wait(15)
+        put_away(worker)
     found = find_run(bootstrap, namespace, run)
     same = ("scenario", "seed", "state", "granted", "last_epoch", "digest")
     assert [getattr(found, name) for name in same] == [getattr(source.info, name) for name in same]

@@ -33,6 +33,7 @@ from schemas.log.topics import create
 from schemas.log.writer import LogWriter
 from streams.settings import ProjectionSettings
 from tests import toy_model
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.integration
 PARTITIONS, FLOW_PARTITIONS, SHARDS, SEED = 2, 2, 2, 5
@@ -96,7 +97,7 @@ def balances(broker: Broker, namespace: str, run: int) -> list[tuple[int, ...]]:
     return [tuple(row[1:]) for row in rows if row[0] == run]
 
 
-def wait_logged(folder: Path, *messages: str, seconds: float = 60) -> None:
+def wait_logged(folder: Path, *messages: str, seconds: float = PATIENCE) -> None:
     """Until the worker has said all of this."""
     limit = time.monotonic() + seconds
     while missing := [m for m in messages if m not in (folder / "projection.log").read_text()]:
@@ -105,7 +106,7 @@ def wait_logged(folder: Path, *messages: str, seconds: float = 60) -> None:
 
 
 def wait_for(broker: Broker, namespace: str, run: int, window: int, folder: Path) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + PATIENCE
     while not any(f[:2] == (window, "gdp_production") for f in figures(broker, namespace, run)):
         assert time.monotonic() < limit, (folder / "projection.log").read_text()
         time.sleep(0.2)
@@ -176,7 +177,7 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
         wait_logged(tmp_path, f"run {STOPPED}: projected up to window 0", f"run {GONE} has been deleted")
     finally:
         worker.terminate()
-        assert worker.wait(15) == 0
+        assert worker.wait(PATIENCE) == 0
 
     found = figures(broker, namespace, GOOD)
     assert max(Counter(f[:3] for f in found).values()) == 1

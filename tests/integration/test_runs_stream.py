@@ -18,6 +18,7 @@ from schemas.catalogue import ORDERS
 from schemas.log.clocklog import read_clock
 from schemas.log.reader import read_all
 from tests.integration.lab import Lab
+from tests.processes import PATIENCE
 from tests.toy_model import make
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
@@ -50,13 +51,14 @@ def test_digest_equals_the_local_carrier(
 def test_two_runs_at_once_and_pause(broker: Broker, namespace: str, tmp_path: Path, expected: str) -> None:
     lab = Lab(broker, namespace, 2, 1, tmp_path)
     try:
-        first, second = lab.start(2, make(SCENARIO, SEED)), lab.start(1, make(SCENARIO, 6))
+        first, second = lab.start(2, make(SCENARIO, SEED), pace=1), lab.start(1, make(SCENARIO, 6))
         lab.wait_epoch(first, 5)
         control(broker.bootstrap, namespace, first.spec.run, pause=True)
         assert second.wait().digest == run_local(make(SCENARIO, 6)).digest
         assert read_clock(broker.bootstrap, namespace, first.spec.run).paused
         assert first.clock.poll() is None
         control(broker.bootstrap, namespace, first.spec.run, pause=False)
+        lab.hurry(first)
         assert first.wait().digest == expected
     finally:
         lab.close()
@@ -66,17 +68,20 @@ def test_two_runs_at_once_and_pause(broker: Broker, namespace: str, tmp_path: Pa
 def test_kill_9_of_shard_worker_and_clock(broker: Broker, namespace: str, tmp_path: Path, expected: str) -> None:
     lab = Lab(broker, namespace, 2, 2, tmp_path)
     try:
-        run = lab.start(2, make(SCENARIO, SEED))
+        run = lab.start(2, make(SCENARIO, SEED), pace=1)
         waiting = threading.Thread(target=lambda: results.append(run.wait()), daemon=True)
         results: list[object] = []
         waiting.start()
-        lab.wait_epoch(run, 15)
+        lab.wait_epoch(run, 12)  # behind a snapshot
         lab.kill_shard(run, 1)
-        lab.wait_epoch(run, 30)
+        lab.wait_epoch(run, 16)
         lab.worker.kill()
-        lab.wait_epoch(run, 50)
+        lab.wait_epoch(run, 20)
+        assert run.clock.poll() is None
         run.clock.kill()
-        waiting.join(90)
+        lab.wait_epoch(run, 24)
+        lab.hurry(run)
+        waiting.join(PATIENCE)
         assert [r.digest for r in results] == [expected]  # type: ignore[attr-defined]
     finally:
         lab.close()
@@ -85,7 +90,7 @@ def test_kill_9_of_shard_worker_and_clock(broker: Broker, namespace: str, tmp_pa
 def test_what_the_watch_finds_leaves_run_aborted_on_the_log(broker: Broker, namespace: str, tmp_path: Path) -> None:
     lab = Lab(broker, namespace, 1, 1, tmp_path)
     try:
-        run = lab.start(1, make(SCENARIO, SEED))
+        run = lab.start(1, make(SCENARIO, SEED), pace=1)
 
         def watch() -> None:
             if min((s["cut"] for s in run.status()), default=-9) >= 3:

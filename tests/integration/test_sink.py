@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from schemas.log.clocklog import DELETED
 from schemas.log.reader import end_offsets
 from schemas.log.writer import LogWriter
 from streams.settings import SinkSettings
+from tests.processes import PATIENCE, put_away, until
 
 pytestmark = pytest.mark.integration
 PARTITIONS, FLOW_PARTITIONS = 2, 2
@@ -83,9 +84,7 @@ CHILDREN: list[subprocess.Popen[bytes]] = []
 def _leave_no_sink() -> Iterator[None]:
     yield
     while CHILDREN:
-        child = CHILDREN.pop()
-        child.kill()  # does nothing to one that has ended
-        child.wait()
+        put_away(CHILDREN.pop())
 
 
 class Process:
@@ -106,14 +105,7 @@ class Process:
 
     def end(self, number: int) -> int:
         self.child.send_signal(number)
-        return self.child.wait(20)
-
-
-def until(true: Callable[[], bool], seconds: float = 40.0) -> None:
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.02)
+        return self.child.wait(PATIENCE)
 
 
 def started(run: int) -> dict[str, Any]:
@@ -199,7 +191,7 @@ def test_a_sink_killed_in_mid_stream_neither_loses_nor_doubles(
     interrupted = 0
     while not interrupted and (before := total(store)) < 5 * ROWS:  # the kill may come too late for one block
         first = Process(broker, namespace, server, tmp_path / "sink.log")
-        limit = time.monotonic() + 40
+        limit = time.monotonic() + PATIENCE
         while not (total(store) > before and store.command(under_way) > 0) and total(store) < 5 * ROWS:
             assert time.monotonic() < limit
         first.end(signal.SIGKILL)
@@ -331,7 +323,7 @@ def test_a_record_that_cannot_be_decoded_is_noted_and_the_rest_goes_on(
 
 def test_without_its_partners_the_sink_says_so_in_one_line(server: EmbeddedClickHouse) -> None:
     command = [sys.executable, "-m", "streams.sink", "--bootstrap", "127.0.0.1:1", "--clickhouse-url"]
-    wrong = subprocess.run([*command, server.url], capture_output=True, text=True, timeout=60)
+    wrong = subprocess.run([*command, server.url], capture_output=True, text=True, timeout=PATIENCE)
     assert wrong.returncode != 0
     assert wrong.stderr.strip().splitlines()[-1].startswith("escape: ClickHouse at")
     assert "Traceback" not in wrong.stderr

@@ -18,6 +18,7 @@ from schemas.log.clocklog import read_clock
 from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter
 from tests.integration import toy
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +55,7 @@ def test_two_runs_at_once_equal_the_market_also_after_kill_9(broker: Broker, nam
         assert dict(buried[0].headers() or [])["error"] == b"BAD_MAGIC"
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(15) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+        assert worker.wait(PATIENCE) == 0, (tmp_path / "w0.log").read_text()[-3000:]
 
 
 def test_a_run_that_contradicts_itself_is_aborted_alone(broker: Broker, namespace: str, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_run_that_contradicts_itself_is_aborted_alone(broker: Broker, namespac
         assert read_clock(broker.bootstrap, namespace, 8).aborted is None
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(15) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+        assert worker.wait(PATIENCE) == 0, (tmp_path / "w0.log").read_text()[-3000:]
 
 
 def test_free_mode_matches_in_strict_offset_order(broker: Broker, namespace: str, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_free_mode_matches_in_strict_offset_order(broker: Broker, namespace: str
         assert toy.equal(got, direct)
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(15) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+        assert worker.wait(PATIENCE) == 0, (tmp_path / "w0.log").read_text()[-3000:]
 
 
 def test_bad_records_go_to_the_dead_letters_or_are_rejected_and_the_stream_goes_on(
@@ -171,4 +172,4 @@ def test_bad_records_go_to_the_dead_letters_or_are_rejected_and_the_stream_goes_
         assert found == list(poison)
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(15) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+        assert worker.wait(PATIENCE) == 0, (tmp_path / "w0.log").read_text()[-3000:]

@@ -31,6 +31,7 @@ from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter
 from schemas.rows import encode
 from tests.integration.flow import Crew, Flow, collect
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.integration
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -79,7 +80,7 @@ async def kafka_python(bootstrap: str, name: str, codec: str, values: Sequence[b
 def buried(bootstrap: str, namespace: str, count: int) -> list[tuple[bytes | None, dict[str, Any]]]:
     """The first dead letters of the orders, with their headers."""
     found: list[tuple[bytes | None, dict[str, Any]]] = []
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + PATIENCE
     with LogReader(bootstrap, namespace, {(dead_letter(ORDERS), 0): 0}) as reader:
         while len(found) < count:
             assert time.monotonic() < limit, found
@@ -171,6 +172,6 @@ def test_versions_of_several_writers_in_one_topic(broker: Broker, namespace: str
         got = collect(bootstrap, namespace, flow)
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(15) == 0, (tmp_path / "w.log").read_text()[-3000:]
+        assert worker.wait(PATIENCE) == 0, (tmp_path / "w.log").read_text()[-3000:]
     assert got.records == flow.expected()
     assert "dead letters" not in (tmp_path / "w.log").read_text()

@@ -20,6 +20,7 @@ from schemas.log import topics
 from schemas.log.reader import end_offsets
 from schemas.log.writer import LogWriter
 from tests.integration.flow import Crew, Flow, collect
+from tests.processes import PATIENCE
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 PARTITIONS = 4
@@ -140,7 +141,7 @@ def test_a_killed_broker_that_starts_again_loses_nothing(namespace: str, tmp_pat
             flow.open(writer)
             flow.send(writer, 0, 8000)
             places = [(TRADES, p) for p in range(PARTITIONS)]
-            limit = time.monotonic() + 30
+            limit = time.monotonic() + PATIENCE
             while not all(end_offsets(broker.bootstrap, namespace, places).values()):
                 assert time.monotonic() < limit
                 time.sleep(0.05)

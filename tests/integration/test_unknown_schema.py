@@ -16,6 +16,7 @@ from schemas.log.clocklog import read_clock
 from schemas.log.reader import read_all
 from schemas.log.writer import LogWriter
 from tests.integration import test_projection, test_sink, toy
+from tests.processes import put_away
 
 pytestmark = pytest.mark.integration
 NEWER = 1 + max(entry["id"] for entries in locked_ids().values() for entry in entries)
@@ -48,5 +49,4 @@ def test_they_are_passed_by_every_reader_and_what_is_known_goes_on(
         assert worker.poll() is projection.poll() is None
     finally:
         for process in (worker, projection):
-            process.kill()
-            process.wait()
+            put_away(process)

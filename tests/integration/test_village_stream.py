@@ -14,6 +14,7 @@ from economy.scenario import load_scenario
 from infra.broker import Broker
 from runs.local import RunResult, run_local
 from tests.integration.lab import Lab
+from tests.processes import PATIENCE
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 
@@ -55,11 +56,11 @@ def test_random_kills_do_not_show(broker: Broker, namespace: str, tmp_path: Path
     plain = run_local(village(seed, years=3)).digest
     lab = Lab(broker, namespace, 2, 2, tmp_path)
     try:
-        run = lab.start(2, village(seed, years=3), VILLAGE)
+        run = lab.start(2, village(seed, years=3), VILLAGE, pace=5)  # the last kill too finds it on its way
         results: list[RunResult] = []
         waiting = threading.Thread(target=lambda: results.append(run.wait()), daemon=True)
         waiting.start()
-        for epoch in sorted(dice.sample(range(20, 560), 8)):
+        for epoch in sorted(dice.sample(range(20, 400), 8)):
             lab.wait_epoch(run, epoch)
             for victim in dice.sample(["shard", "worker", "clock"], dice.choice([1, 1, 2])):
                 if victim == "shard":
@@ -68,7 +69,8 @@ def test_random_kills_do_not_show(broker: Broker, namespace: str, tmp_path: Path
                     lab.worker.kill()
                 else:
                     run.clock.kill()
-        waiting.join(240)
+        lab.hurry(run)
+        waiting.join(PATIENCE)
         assert [r.digest for r in results] == [plain]
     finally:
         lab.close()

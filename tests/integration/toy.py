@@ -21,6 +21,7 @@ from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import LogReader, read_all
 from schemas.log.writer import LogWriter
 from streams.settings import MatchingSettings
+from tests.processes import PATIENCE
 
 L, SHARDS, SEED = 20, 2, 11
 INSTRUMENTS = [
@@ -79,7 +80,7 @@ def expected(run: int, epochs: int, count: int) -> list[Events]:
 
 
 def matched(
-    bootstrap: str, namespace: str, run: int, partitions: int, epochs: int, timeout: float = 60
+    bootstrap: str, namespace: str, run: int, partitions: int, epochs: int, timeout: float = PATIENCE
 ) -> list[Events]:
     """Output of the run, epoch by epoch, duplicates dropped; waits until all is there."""
     assembler = EpochAssembler(run, SHARDS, partitions, 1, L, (TRADES,), next_epoch=0)

@@ -11,6 +11,7 @@ import pytest
 from queries import graphiql, schema
 from queries.live import LiveSettings
 from queries.server import ApiConfig, create_app
+from tests.processes import PATIENCE
 from tests.serving import Client, serving
 from tests.synthetic import HOUSEHOLDS, PRODUCTS, TAPE, UNIT, figures, synthetic_run
 from tests.tables import LocalTables, local_tables
@@ -305,14 +306,14 @@ def test_what_a_post_does_not_serve_is_told_for_what_it_is(client: Client) -> No
 def test_subscriptions_follow_a_run_to_its_end(client: Client, tables: LocalTables) -> None:
     progress, windows = "progress(run: 8) { state windows digest }", "windows(run: 8) { number }"
     with client.subscribe(progress, windows) as socket:
-        early = [json.loads(socket.recv(20)) for _ in range(4)]
+        early = [json.loads(socket.recv(PATIENCE)) for _ in range(4)]
         later = synthetic_run(OPEN, 4, state="stored")
         indicators = [row for row in later["stream_indicators"] if row["window"] == 3]
         tables.fill({"stream_indicators": indicators})
         tables.fill({"runs": [{**later["runs"][0], "version": 2}]})
         rest = []
         while sum(m["type"] == "complete" for m in rest) < 2:
-            rest.append(json.loads(socket.recv(20)))
+            rest.append(json.loads(socket.recv(PATIENCE)))
     got = [(m["id"], m["payload"]["data"]) for m in early + rest if m["type"] == "next"]
     assert [data["windows"]["number"] for number, data in got if number == windows] == [0, 1, 2, 3]
     states = [data["progress"] for number, data in got if number == progress]

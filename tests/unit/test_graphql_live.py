@@ -24,6 +24,7 @@ from queries.readings import KEPT, PAGE, TradeReading, WindowReading, last_windo
 from queries.records import Row
 from queries.server import ApiConfig, create_app
 from queries.types import WINDOW_FIGURES
+from tests.processes import PATIENCE, until
 from tests.serving import Client, serving
 from tests.synthetic import synthetic_run
 from tests.tables import LocalTables, local_tables
@@ -52,7 +53,16 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTables]:
 
 @pytest.fixture
 def client(tables: LocalTables) -> Iterator[Client]:
-    live = LiveSettings(poll_seconds=0.05, slow_seconds=0.5, quiet_seconds=0.5)
+    live = LiveSettings(poll_seconds=0.05, quiet_seconds=0.5)
+    with serving(create_app(ApiConfig(live=live), tables)) as found:
+        tables.statements.clear()
+        yield found
+
+
+@pytest.fixture
+def impatient(tables: LocalTables) -> Iterator[Client]:
+    """A server that is quick to drop who does not read, behind buffers that are soon full."""
+    live = LiveSettings(poll_seconds=0.05, slow_seconds=1.0)
     with serving(create_app(ApiConfig(live=live), tables), send_buffer=8_192) as found:
         tables.statements.clear()
         yield found
@@ -65,10 +75,7 @@ def told(data: Any) -> int:
 
 def looked(tables: LocalTables, times: int) -> None:
     """Wait until the feed has looked for new trades."""
-    limit = time.monotonic() + 20
-    while sum("AS newest, count()" in sql for sql in tables.statements) < times:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    until(lambda: sum("AS newest, count()" in sql for sql in tables.statements) >= times)
 
 
 def end(tables: LocalTables, run: int, state: str = "stored", version: int = 2) -> None:
@@ -79,7 +86,7 @@ def messages(socket: ClientConnection, subscriptions: int = 1) -> list[Any]:
     """Data of all messages until every subscription is complete."""
     found, open_ = [], subscriptions
     while open_:
-        message = json.loads(socket.recv(20))
+        message = json.loads(socket.recv(PATIENCE))
         assert message["type"] != "error", message
         open_ -= message["type"] == "complete"
         if message["type"] == "next":
@@ -96,11 +103,11 @@ def test_new_trades_are_told_once_newest_first_when_there_are_many(client: Clien
         tables.fill(trades(30, 2, 100, 101))
         seen: list[Any] = []
         while sum(told(data) for data in seen) < 2 * 2:
-            seen.append(json.loads(socket.recv(20))["payload"]["data"])
+            seen.append(json.loads(socket.recv(PATIENCE))["payload"]["data"])
         tables.fill(trades(30, 1, *range(200, 207)))
         tables.fill(trades(30, 9, 5))  # an instrument that did not trade before
         while sum(told(data) for data in seen) < 2 * 2 + 8:
-            seen.append(json.loads(socket.recv(20))["payload"]["data"])
+            seen.append(json.loads(socket.recv(PATIENCE))["payload"]["data"])
         end(tables, 30)
         rest = messages(socket, 2)
     assert rest == []
@@ -119,11 +126,11 @@ def test_alerts_from_the_start_of_a_run_to_its_abort(client: Client, tables: Loc
     policy = {**place, "agent": 1, "n": 5, "tick": 80, "policy": "policy_rate", "value": 20_000_000}
     tables.fill({"trading_halted": [halt]})
     with client.subscribe("alerts(run: 31) { kind tick message event { kind record } }") as socket:
-        first = json.loads(socket.recv(20))["payload"]["data"]["alerts"]
+        first = json.loads(socket.recv(PATIENCE))["payload"]["data"]["alerts"]
         assert (first["kind"], first["tick"], first["event"]["kind"]) == ("TradingHalted", "40", "TradingHalted")
         assert first["message"] == "instrument 3: trading is halted (circuit_breaker) until tick 60"
         tables.fill({"policy_changed": [policy]})
-        second = json.loads(socket.recv(20))["payload"]["data"]["alerts"]
+        second = json.loads(socket.recv(PATIENCE))["payload"]["data"]["alerts"]
         assert second["message"] == "agent 1 sets policy_rate to 20000000 of 1e-9"
         end(tables, 31, "aborted")
         (last,) = messages(socket)
@@ -303,10 +310,9 @@ def test_the_tables_may_be_away_for_a_while(client: Client, tables: LocalTables)
         looked(tables, 2)
         tables.failure = SetupError("ClickHouse does not answer", "wait")
         before = len(tables.statements)
-        while len(tables.statements) < before + 6:
-            time.sleep(0.01)
+        until(lambda: len(tables.statements) >= before + 6)
         with client.subscribe("progress(run: 39) { state }") as newcomer:
-            assert "UNAVAILABLE" in str(newcomer.recv(20))
+            assert "UNAVAILABLE" in str(newcomer.recv(PATIENCE))
         tables.failure = None
         tables.fill(trades(39, 0, 900))
         end(tables, 39)
@@ -314,12 +320,12 @@ def test_the_tables_may_be_away_for_a_while(client: Client, tables: LocalTables)
     assert [told(data) for data in found if "trades" in data] == [1]
 
 
-def test_who_does_not_read_is_dropped_and_holds_up_nobody(client: Client, tables: LocalTables) -> None:
-    stop = time.monotonic() + 60
+def test_who_does_not_read_is_dropped_and_holds_up_nobody(impatient: Client, tables: LocalTables) -> None:
+    stop = time.monotonic() + PATIENCE
     every = "{ skipped trades { seq tick price quantity notional tax takerSide use instrumentClass makerAgent } }"
     with (
-        client.subscribe(f"trades(run: 33, most: 100) {every}", receive_buffer=8_192) as slow,
-        client.subscribe("trades(run: 33, most: 1) { skipped trades { seq } }") as quick,
+        impatient.subscribe(f"trades(run: 33, most: 100) {every}", receive_buffer=8_192) as slow,
+        impatient.subscribe("trades(run: 33, most: 1) { skipped trades { seq } }") as quick,
     ):
         looked(tables, 3)
         dropped, number, count = False, 10_000, 0
@@ -327,15 +333,15 @@ def test_who_does_not_read_is_dropped_and_holds_up_nobody(client: Client, tables
             assert time.monotonic() < stop, "the slow client was not dropped"
             tables.fill(trades(33, 0, *range(number, number + 100)))
             number += 100
-            count += told(json.loads(quick.recv(10))["payload"]["data"])
-            dropped = client.http.get("/health").json()["subscriptions"] == 1
+            count += told(json.loads(quick.recv(PATIENCE))["payload"]["data"])
+            dropped = impatient.http.get("/health").json()["subscriptions"] == 1
         while number - 10_000 > count:
-            count += told(json.loads(quick.recv(10))["payload"]["data"])
+            count += told(json.loads(quick.recv(PATIENCE))["payload"]["data"])
         assert count == number - 10_000  # the quick one missed nothing
         closed = None
         while closed is None:
             try:
-                slow.recv(10)
+                slow.recv(PATIENCE)
             except ConnectionClosed as error:
                 closed = error
     assert closed.rcvd is None or closed.rcvd.code == SLOW_CLIENT

@@ -27,6 +27,7 @@ from queries.policy import EVERYTHING
 from queries.schema import build_schema
 from queries.server import ApiConfig, create_app, listen
 from tests.one_run import Tables
+from tests.processes import PATIENCE, until
 from tests.serving import Client, serving
 
 ASK = "query ($run: BigInt!) { run(id: $run) { digest } }"
@@ -43,7 +44,10 @@ def client(tables: Tables, tmp_path: Path) -> Iterator[Client]:
     (tmp_path / "secret.txt").write_text("no")
     (tmp_path / "link.html").symlink_to(tmp_path / "secret.txt")
     config = ApiConfig(
-        reports=tmp_path, allow_origins=("https://desk.example",), live=LiveSettings(0.01, 0.2, 2), cache_bytes=20_000
+        reports=tmp_path,
+        allow_origins=("https://desk.example",),
+        live=LiveSettings(0.01, subscriptions=2),
+        cache_bytes=20_000,
     )
     with serving(create_app(config, tables)) as found:
         yield found
@@ -163,32 +167,29 @@ def test_websockets_of_other_pages_are_refused(client: Client) -> None:
     ):
         pass
     with client.subscribe("progress(run: 1) { state }", origin=f"http://{client.address}") as open_socket:
-        assert json.loads(open_socket.recv(5))["payload"]["data"] == {"progress": {"state": "stored"}}
+        assert json.loads(open_socket.recv(PATIENCE))["payload"]["data"] == {"progress": {"state": "stored"}}
 
 
 def test_subscriptions_are_masked_and_bounded(client: Client, tables: Tables) -> None:
     asked = "progress(run: 2) { trades }"
     with client.subscribe(asked) as one, client.subscribe(asked) as two:
-        assert json.loads(one.recv(5))["type"] == json.loads(two.recv(5))["type"] == "next"
+        assert json.loads(one.recv(PATIENCE))["type"] == json.loads(two.recv(PATIENCE))["type"] == "next"
         with client.subscribe(asked) as three:
-            message = json.loads(three.recv(5))
+            message = json.loads(three.recv(PATIENCE))
             assert "too many subscriptions" in json.dumps(message["payload"])
         tables.failure = RuntimeError("hunter2")
-        texts = [two.recv(5)]
+        texts = [two.recv(PATIENCE)]
         while json.loads(texts[-1])["type"] not in ("error", "complete"):
-            texts.append(two.recv(5))
+            texts.append(two.recv(PATIENCE))
     assert "hunter2" not in "".join(map(str, texts))
     assert "its cause is in the server's log under" in "".join(map(str, texts))
 
 
 def test_subscriptions_end_with_their_client(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     with client.subscribe("progress(run: 2) { trades }") as socket_:
-        socket_.recv(5)
+        socket_.recv(PATIENCE)
         assert client.http.get("/health").json()["subscriptions"] == 1
-    limit = time.monotonic() + 5
-    while client.http.get("/health").json()["subscriptions"] and time.monotonic() < limit:
-        time.sleep(0.02)
-    assert client.http.get("/health").json()["subscriptions"] == 0
+    until(lambda: client.http.get("/health").json()["subscriptions"] == 0)
     assert "Traceback" not in caplog.text
 
 
@@ -235,7 +236,7 @@ def test_a_subscription_is_cancelled_while_its_client_goes(steps: int) -> None:
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait([task], timeout=1)
+        await asyncio.wait([task], timeout=PATIENCE)
         found.append(task.cancelled())
 
     scope = {"type": "websocket", "headers": [(b"host", b"localhost")]}

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +14,7 @@ import pytest
 import infra.supervisor as supervision
 from economy.errors import SetupError
 from infra.supervisor import Registry, Supervisor
+from tests.processes import until
 
 _SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 # Ignores SIGTERM: only SIGKILL ends it.
@@ -26,13 +25,6 @@ _STUBBORN = [
 ]
 
 
-def _until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-
-
 def test_a_child_that_dies_is_started_again_and_stop_ends_all(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     registry.claim()
@@ -40,9 +32,9 @@ def test_a_child_that_dies_is_started_again_and_stop_ends_all(tmp_path: Path) ->
     supervisor.spawn("a", _SLEEP)
     supervisor.spawn("b", _STUBBORN)
     first = supervisor.status()["a"]["pid"]
-    _until(lambda: (tmp_path / "b.log").read_text() == "1\n")
+    until(lambda: (tmp_path / "b.log").read_text() == "1\n")
     os.kill(first, 9)
-    _until(lambda: supervisor.status()["a"]["restarts"] == 1)
+    until(lambda: supervisor.status()["a"]["restarts"] == 1)
     pids = [child["pid"] for child in supervisor.status().values()]
     assert first not in pids
     supervisor.stop(0.5)
@@ -61,15 +53,15 @@ def test_a_child_that_fails_at_every_start_is_given_up_and_told(
     supervisor.spawn("good", _SLEEP)
     supervisor.spawn("bad", [sys.executable, "-c", "print('why'); raise SystemExit(7)"])
     supervision.check(supervisor.status(), tmp_path)
-    _until(lambda: supervisor.status()["bad"]["failed"])
+    until(lambda: supervisor.status()["bad"]["failed"])
     assert supervisor.status()["bad"]["restarts"] == supervision._GIVE_UP_AFTER - 1  # the next only after a long pause
     with pytest.raises(SetupError, match=r"bad failed 8 times in a row, .* exit code 7 \(why\): see .*bad.log"):
         supervision.check(supervisor.status(), tmp_path)
     # One that is killed from outside, however often, is always started again.
     for count in range(supervision._GIVE_UP_AFTER + 1):
-        _until(lambda count=count: supervisor.status()["good"]["restarts"] == count)  # type: ignore[misc]
+        until(lambda count=count: supervisor.status()["good"]["restarts"] == count)  # type: ignore[misc]
         os.kill(supervisor.status()["good"]["pid"], 9)
-    _until(lambda: supervisor.status()["good"]["running"])
+    until(lambda: supervisor.status()["good"]["running"])
     assert not supervisor.status()["good"]["failed"]
     supervisor.stop()
     registry.release()
@@ -86,9 +78,9 @@ def test_a_child_that_was_given_up_is_well_again_once_its_cause_is_mended(
     mended = tmp_path / "mended"
     code = f"import os, time; os.path.exists({str(mended)!r}) or os._exit(7); time.sleep(600)"
     supervisor.spawn("a", [sys.executable, "-c", code])
-    _until(lambda: supervisor.status()["a"]["failed"])
+    until(lambda: supervisor.status()["a"]["failed"])
     mended.write_text("")
-    _until(lambda: not supervisor.status()["a"]["failed"])
+    until(lambda: not supervisor.status()["a"]["failed"])
     assert supervisor.status()["a"]["running"]
     supervisor.stop()
     registry.release()
@@ -123,6 +115,6 @@ def test_orphans_of_a_killed_owner_are_ended_by_the_next(tmp_path: Path) -> None
         registry = Registry(tmp_path)
         assert registry.claim() == ["a"]
         registry.release()
-        _until(lambda: not psutil.pid_exists(orphan))
+        until(lambda: not psutil.pid_exists(orphan))
         assert foreign.poll() is None
         foreign.kill()
