@@ -6,23 +6,36 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
+from economy import events as e
+from infra.settings import load_settings
+from infra.stack import Attached
 from infra.supervisor import end_processes
+from queries.reader import Stores
+from queries.readings import ALERTS
+from queries.server import ApiConfig, create_app
+from queries.store import Store
+from schemas.catalogue import TRADES
+from schemas.clickhouse import TABLES
+from schemas.clickhouse_server import ClickHouseConfig
+from schemas.log.reader import read_all
 from tests.integration.commands import ESCAPE, alive, answer, environment, escape, going_on, hurry, listening, refused
 from tests.loglines import check_lines
 from tests.processes import PATIENCE, child, until
+from tests.serving import serving
 
 pytestmark = pytest.mark.integration
 _SHORT = ("run", "village", "--seed", "5", "--set", "years=1", "--set", "calendar.rounds=4")
 _SLOW = (*_SHORT, "--set", "calendar.epoch_ticks=60")  # 80 epochs; at pace 1 one a second: it is met on its way
-_NAMES = (*_SLOW, "--no-store", "--pace", "1")
 _LONG = ("run", "village", "--seed", "5", "--set", "years=10", "--no-store", "--pace", "1")  # it does not end
 
 
@@ -68,33 +81,20 @@ def test_ctrl_c_leaves_run_aborted_on_the_log_and_nothing_else(tmp_path: Path) -
     refused(escape("resume", str(run["run"]), state=str(state)), 2, "aborted")
 
 
-def test_a_run_goes_on_after_kill_9_of_the_command_line(tmp_path: Path) -> None:
+def test_what_a_command_that_was_killed_left_is_ended_by_the_next_and_its_run_is_open(tmp_path: Path) -> None:
     state, errors = tmp_path / "state", tmp_path / "errors"
-    where = {"state": str(state)}
     with (
         open(errors, "wb") as file,
         child(
-            [ESCAPE, *_NAMES], env=environment(**where), stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
+            [ESCAPE, *_LONG], env=environment(state=str(state)), stdout=subprocess.DEVNULL, stderr=file,
+            start_new_session=True,
         ) as command,
-    ):
+    ):  # fmt: skip
         number = _met(state, command, errors)
         tree = psutil.Process(command.pid).children(recursive=True)
-    (run,) = answer("runs", "list", "--json", **where)  # this start ends what the killed one left
+    (run,) = answer("runs", "list", "--json", state=str(state))
     assert not [p.pid for p in tree if alive(p.pid)]
     assert (run["run"], run["state"]) == (number, "open")
-    described = answer("up", "--json", **where)
-    try:
-        hurry(described["bootstrap"], "escape", number)
-        told = answer("resume", str(number), "--json", **where)
-        whole = answer(*_SLOW, "--carrier", "local", "--json")
-        assert told["digest"] == whole["digest"]
-        (run,) = answer("runs", "list", "--json", **where)
-        assert (run["state"], run["digest"]) == ("finished", whole["digest"])
-    finally:
-        answer("down", "--json", **where)
-    told_of = {line["service"]: line.get("run") for line in check_lines(state / "logs")}
-    assert (told_of["clock"], told_of["shard"]) == (number, number)
-    assert {"matching", "stack"} <= told_of.keys()
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +133,13 @@ def test_pause_resume_and_stop_reach_a_run_in_another_process(stack: dict[str, s
         time.sleep(1.5)
         assert answer("runs", "show", run, "--json", **stack)["granted"] == held["granted"] < held["last_epoch"]
         assert held["state"] == "paused"
-        assert answer("resume", run, "--json", **stack) == {"run": int(run), "state": "open"}
-        hurry(bootstrap, "escape", int(run))
-        told, _ = paused.communicate(timeout=PATIENCE)
-        assert paused.returncode == 0
-        assert answer("watch", run, "--json", **stack)["digest"] == json.loads(told)["digest"]
+        with _followed(stack, int(run), held["granted"]) as follow:
+            assert answer("resume", run, "--json", **stack) == {"run": int(run), "state": "open"}
+            hurry(bootstrap, "escape", int(run))
+            told, _ = paused.communicate(timeout=PATIENCE)
+            assert paused.returncode == 0
+            assert answer("watch", run, "--json", **stack)["digest"] == json.loads(told)["digest"]
+            follow(json.loads(told)["digest"])
     with child(command, **options) as stopped:
         run = str(going_on(bootstrap))
         assert answer("stop", run, "--json", **stack) == {"run": int(run), "state": "aborted"}
@@ -151,6 +153,74 @@ def test_pause_resume_and_stop_reach_a_run_in_another_process(stack: dict[str, s
         assert terminated.communicate(timeout=PATIENCE)[0] == b""
         assert terminated.returncode == 130
         assert answer("runs", "show", run, "--json", **stack)["state"] == "aborted"
+
+
+class _Answered(Stores):
+    """The tables, and which statements they have answered."""
+
+    def __init__(self, config: ClickHouseConfig) -> None:
+        super().__init__(config)
+        self.answered: list[str] = []
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        found = super().rows(sql, parameters)
+        self.answered.append(sql)
+        return found
+
+
+@contextmanager
+def _followed(where: dict[str, str], run: int, granted: int) -> Iterator[Callable[[str], None]]:
+    """Subscriptions to a paused run; what is given checks, once the run has ended, that each record was told once."""
+    settings = load_settings(state=Path(where["state"]))
+    stack = Attached(settings, _running(where))
+    assert stack.tables is not None
+    assert stack.reader is not None
+    reader = _Answered(stack.reader)
+    with Store(stack.tables) as store, serving(create_app(ApiConfig(), reader)) as client:
+
+        def count(table: str) -> int:
+            return int(store.command(f"SELECT count() FROM {table} FINAL WHERE run = {run}"))
+
+        def on_the_log() -> int:
+            """Trades, once the market has matched all that was granted before the pause."""
+            trades = 0
+            ended = set()
+            for chunk in read_all(stack.bootstrap, stack.namespace, [(TRADES, p) for p in range(settings.partitions)]):
+                rows = chunk.rows.get(e.TradeExecuted.name, np.empty((0, 1), np.int64))
+                trades += int((rows[:, 0] == run).sum())
+                marks = chunk.rows.get(e.EpochMatched.name, np.empty((0, 2), np.int64))
+                ended |= {chunk.partition for row in marks[:, :2].tolist() if row == [run, granted]}
+            return trades if len(ended) == settings.partitions else -1
+
+        until(lambda: count("trade_executed") == on_the_log())  # nothing is on its way while the run is paused
+        before = count("trade_executed")
+        trades = f"trades(run: {run}, most: 100) {{ skipped trades {{ instrumentId seq }} }}"
+        windows, alerts = f"windows(run: {run}) {{ number }}", f"alerts(run: {run}) {{ kind event {{ record }} }}"
+        with client.subscribe(trades, windows, alerts, f"progress(run: {run}) {{ state digest }}") as socket:
+            messages: list[dict[str, Any]] = []
+            until(lambda: any("AS newest, count()" in sql for sql in reader.answered))  # new is what comes from now on
+
+            def check(digest: str) -> None:
+                while sum(message["type"] == "complete" for message in messages) < 4:
+                    messages.append(json.loads(socket.recv(PATIENCE)))
+                found: dict[str, list[Any]] = {}
+                for message in messages:
+                    if message["type"] == "next":
+                        for name, value in message["payload"]["data"].items():
+                            found.setdefault(name, []).append(value)
+                shown = [(t["instrumentId"], t["seq"]) for batch in found["trades"] for t in batch["trades"]]
+                assert len(shown) == len(set(shown))
+                told = len(shown) + sum(batch["skipped"] for batch in found["trades"])
+                assert told == count("trade_executed") - before > 0
+                assert [window["number"] for window in found["windows"]] == list(range(4))
+                assert found["progress"][-1] == {"state": "stored", "digest": digest}
+                records = Counter(alert["kind"] for alert in found["alerts"] if alert["event"])
+                assert records == {kind: n for kind in ALERTS if (n := count(TABLES[kind].name))}
+                assert (
+                    len({(a["kind"], a["event"]["record"]) for a in found["alerts"] if a["event"]}) == records.total()
+                )
+
+            yield check
 
 
 def test_a_run_and_its_fork_go_on_after_the_machine_went_down(stack: dict[str, str]) -> None:
@@ -171,6 +241,9 @@ def test_a_run_and_its_fork_go_on_after_the_machine_went_down(stack: dict[str, s
     told = answer("resume", run, "--json", **stack)
     whole = answer(*_SLOW, "--carrier", "local", "--json")
     assert told["digest"] == whole["digest"]
+    lines = check_lines(Path(stack["state"]) / "logs")
+    assert {("clock", int(run)), ("shard", int(run))} <= {(line["service"], line.get("run")) for line in lines}
+    assert {"matching", "sink"} <= {line["service"] for line in lines}
     proof = answer("replay", run, "--verify", "--json", **stack)
     assert [proof[name]["through"] for name in ("integrity", "state", "re-execution")] == [79] * 3
     # The same from the command line for a fork, and what was refused.
