@@ -43,13 +43,15 @@ class Lab:
             if self.worker.poll() is not None:
                 self.worker = toy.start_worker(self.broker.bootstrap, self.namespace, self.partitions, self.folder)
 
-    def start(self, shards: int, model: Model, factory: str = TOY, pace: int = 0) -> StreamRun:
+    def start(self, shards: int, model: Model, factory: str = TOY, pace: int = 0, compress: bool = False) -> StreamRun:
         """A run; one that a test acts upon is started at pace 1, a few epochs a second, and let go by `hurry`."""
         spec = RunSpec(
             next(_RUN), factory, model.scenario_json(), model.seed, shards, self.partitions, self.flow_partitions
         )
         where = self.broker.bootstrap, self.namespace
-        return StreamRun(*where, spec, self.folder, self.host, snapshot_every=10, pace=pace, models=TRUSTED)
+        return StreamRun(
+            *where, spec, self.folder, self.host, snapshot_every=10, pace=pace, models=TRUSTED, compress=compress
+        )
 
     def wait_epoch(self, run: StreamRun, epoch: int) -> None:
         until(lambda: min((s["cut"] for s in run.status()), default=-9) >= epoch)

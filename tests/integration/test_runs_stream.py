@@ -14,10 +14,11 @@ from economy.errors import SetupError
 from infra.broker import Broker
 from runs.kafka import control
 from runs.local import run_local
+from runs.replay import replay
 from schemas.catalogue import ORDERS
 from schemas.log.clocklog import read_clock
 from schemas.log.reader import read_all
-from tests.integration.lab import Lab
+from tests.integration.lab import TRUSTED, Lab
 from tests.processes import PATIENCE
 from tests.toy_model import make
 
@@ -60,6 +61,30 @@ def test_two_runs_at_once_and_pause(broker: Broker, namespace: str, tmp_path: Pa
         control(broker.bootstrap, namespace, first.spec.run, pause=False)
         lab.hurry(first)
         assert first.wait().digest == expected
+    finally:
+        lab.close()
+
+
+def test_what_shards_pack_is_read_by_all_and_changes_nothing(
+    broker: Broker, namespace: str, tmp_path: Path, expected: str
+) -> None:
+    lab = Lab(broker, namespace, 2, 2, tmp_path)
+
+    def written() -> int:
+        """Bytes of the orders' segments."""
+        return sum(part.stat().st_size for part in (broker.folder / "log").glob(f"{namespace}.{ORDERS}-*/*.log"))
+
+    try:
+        sizes = []
+        for compress in (False, True):
+            before = written()
+            run = lab.start(2, make(SCENARIO, SEED), compress=compress)
+            assert run.wait().digest == expected
+            sizes.append(written() - before)
+            found = replay(broker.bootstrap, namespace, run.spec.run, models=TRUSTED)
+            assert found.proven
+            assert found.verdict.findings == ()
+        assert sizes[1] < 0.9 * sizes[0]
     finally:
         lab.close()
 
