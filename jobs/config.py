@@ -11,7 +11,8 @@ class JobConfig:
 
     `master` is "" where spark-submit names it, `memory` and `java_options` are the driver's where Spark
     runs locally. `jars` is Spark's comma-separated list of connectors, "" where the cluster provides them; `clickhouse`
-    is http://user:password@host:port/database.
+    is http://user:password@host:port/database. `archive` is where Java keeps loaded classes from one local job to the
+    next, "" for nowhere.
     """
 
     bootstrap: str
@@ -24,6 +25,7 @@ class JobConfig:
     shuffle_partitions: int = 4
     memory: str = "1500m"
     java_options: str = "-XX:+UseParallelGC"
+    archive: str = ""
 
     def __repr__(self) -> str:
         return f"JobConfig({self.bootstrap!r}, {self.namespace!r}, master={self.master!r})"

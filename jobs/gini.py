@@ -17,52 +17,71 @@ from economy.events import Account
 from economy.measures import LORENZ_POINTS
 from economy.scenario import Scenario
 from economy.units import RATE
-from jobs.postings import EXACT, Booked, Source, every_window, figures, floored
+from jobs.postings import EXACT, Booked, Source, every_window, floored
 from jobs.stocks import holdings, money
 
 VERSION: Final = 1
+_INCOME, _WEALTH = "income", "wealth"
 
 
 def gini(source: Source, booked: Booked, scenario: Scenario, windows: int) -> Any:
     """(window, indicator, item, value) of gini_income, gini_wealth and their Lorenz curves."""
     people = source.frame("AgentFounded", ["agent", "role"]).where("role = 'household'").select("agent")
-    grid = people.crossJoin(sf.broadcast(every_window(people.sparkSession, windows)))
     kinds = [kind.name.lower() for kind in HOUSEHOLD_INCOME]
     paid = booked.event("MoneyTransferred", {"payee", "kind", "amount", "withheld"}).where(sf.col("kind").isin(kinds))
     income = paid.select(
         "window", sf.col("payee").alias("agent"), (sf.col("amount") - sf.col("withheld")).alias("value")
     )
     wealth = money(booked, windows, Account.CASH).unionByName(holdings(booked, windows))
-    rows = []
-    for name, held in (("income", income), ("wealth", wealth)):
-        summed = held.groupBy("window", "agent").agg(sf.sum(sf.col("value").cast(EXACT)).cast(EXACT).alias("value"))
-        values = grid.join(summed, ["window", "agent"], "left").select(
-            "window", sf.coalesce("value", sf.lit(0).cast(EXACT)).alias("value")
-        )
-        rows += _inequality(values, name)
-    return reduce(lambda a, b: a.unionByName(b), rows)
+    nothing = people.crossJoin(sf.broadcast(every_window(people.sparkSession, windows)))
+    values = [_held(frame, of) for frame, of in ((income, _INCOME), (wealth, _WEALTH))]
+    # Who earned or owns nothing counts as well.
+    values += [_held(nothing.withColumn("value", sf.lit(0)), of) for of in (_INCOME, _WEALTH)]
+    every = reduce(lambda a, b: a.unionByName(b), values).join(sf.broadcast(people), "agent", "left_semi")
+    summed = every.groupBy("of", "window", "agent").agg(sf.sum("value").cast(EXACT).alias("value"))
+    return _inequality(summed.where(f"window >= 0 and window < {windows}"))
 
 
-def _inequality(values: Any, name: str) -> list[Any]:
-    """gini_* and lorenz_* of (window, value): sum((2i - n - 1) x_i) / (n sum(x)) over ascending x, floored to 1e-9."""
-    whole = Window.partitionBy("window")
-    ranked = values.select(
-        "window", "value",
-        sf.row_number().over(whole.orderBy("value")).cast(EXACT).alias("i"),
-        sf.count("*").over(whole).cast(EXACT).alias("n"),
-    ).localCheckpoint()  # fmt: skip
-    sums = ranked.groupBy("window", "n").agg(
-        sf.sum(sf.expr(f"cast((2 * i - n - 1) * value as {EXACT})")).cast(EXACT).alias("weighted"),
-        sf.sum("value").cast(EXACT).alias("total"),
-    )
-    share = f"case when total > 0 then {floored(f'{RATE} * weighted', 'n * total')} else 0 end"
-    coefficient = figures(sums, f"gini_{name}", share)
-    points = sums.sparkSession.range(1, LORENZ_POINTS + 1).select(sf.col("id").alias("k"))
-    curve = (
-        ranked.crossJoin(sf.broadcast(points)).where(sf.expr(f"i <= cast(n * k as {EXACT}) div {LORENZ_POINTS}"))
-        .groupBy("window", "k").agg(sf.sum("value").cast(EXACT).alias("poorest"))
+def _held(frame: Any, of: str) -> Any:
+    return frame.select(
+        sf.lit(of).alias("of"), sf.col("window").cast("int").alias("window"), "agent",
+        sf.col("value").cast(EXACT).alias("value"),
     )  # fmt: skip
-    grid = sums.select("window", "total").crossJoin(sf.broadcast(points)).join(curve, ["window", "k"], "left")
-    poorest = f"coalesce(poorest, cast(0 as {EXACT}))"
-    part = f"case when total > 0 then {floored(f'{RATE} * {poorest}', 'total')} else 0 end"
-    return [coefficient, figures(grid, f"lorenz_{name}", part, "k")]
+
+
+def _inequality(values: Any) -> Any:
+    """gini_* and lorenz_* of (of, window, value): sum((2i - n - 1) x_i) / (n sum(x)) over ascending x, floored to 1e-9.
+
+    The points of a curve are sums up to a rank, all in the one pass that the coefficient needs.
+    """
+    whole = Window.partitionBy("of", "window")
+    ranked = values.select(
+        "of", "window", "value",
+        sf.row_number().over(whole.orderBy("value")).cast("bigint").alias("i"),
+        sf.count("*").over(whole).alias("n"),
+    )  # fmt: skip
+    points = range(1, LORENZ_POINTS + 1)
+
+    def poorest(k: int) -> Any:
+        within = sf.when(sf.expr(f"i <= n * {k} div {LORENZ_POINTS}"), sf.col("value"))
+        return sf.coalesce(sf.sum(within), sf.lit(0)).cast(EXACT).alias(f"poorest_{k}")
+
+    sums = ranked.groupBy("of", "window").agg(
+        sf.max("n").cast(EXACT).alias("n"),
+        sf.sum(sf.expr(f"cast(2 * i - n - 1 as {EXACT}) * value").cast(EXACT)).cast(EXACT).alias("weighted"),
+        sf.sum("value").cast(EXACT).alias("total"),
+        *[poorest(k) for k in points],
+    )
+    found = [_figure("gini", 0, "weighted", "n * total")] + [
+        _figure("lorenz", k, f"poorest_{k}", "total") for k in points
+    ]
+    return sums.select("window", sf.explode(sf.array(*found)).alias("f")).select("window", "f.*")
+
+
+def _figure(name: str, item: int, part: str, whole: str) -> Any:
+    """The figure (indicator, item, value): a share of the total in 1e-9, 0 where there is none."""
+    share = f"case when total > 0 then {floored(f'{RATE} * {part}', whole)} else 0 end"
+    return sf.struct(
+        sf.concat(sf.lit(f"{name}_"), "of").alias("indicator"), sf.lit(item).cast("bigint").alias("item"),
+        sf.expr(share).cast(EXACT).alias("value"),
+    )  # fmt: skip

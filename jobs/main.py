@@ -127,11 +127,10 @@ def compute(
     for done, job in enumerate(jobs, 1):
         told(job.name, done, len(jobs) + 1)
         rows = job.compute(log, booked, extent.scenario, extent.windows).persist()
-        if config.clickhouse:
-            publish(rows, config.clickhouse, extent.extents, job)
+        count = publish(rows, config.clickhouse, extent.extents, job) if config.clickhouse else rows.count()
         shown = job.shown(rows)
         taken = [row.asDict() for row in shown.orderBy(*shown.columns[: len(job.keys)]).collect()]
-        found.append(Outcome(job, rows.count(), bool(config.clickhouse), taken))
+        found.append(Outcome(job, count, bool(config.clickhouse), taken))
         rows.unpersist()
     session.catalog.clearCache()
     told("done", len(jobs) + 1, len(jobs) + 1)

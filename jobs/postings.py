@@ -1,12 +1,13 @@
 """The posting rules as DataFrame expressions: economy/accounts.py translated once, for every job.
 
-An event is summed by the columns that its rules look at, then each sum is exploded into the postings of its rule. The
-two results are small and cut loose from the plan that made them, so that jobs can combine them many times.
+Records are exploded into the postings of their rules, and these are summed; trades, of which there are most, are first
+summed by the columns that the rules look at. The two results are small and cut loose from the plan that made them, so
+that jobs can combine them many times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, reduce
 from typing import Any, Final, Protocol
 
@@ -22,6 +23,8 @@ from economy.instruments import Instrument
 EXACT: Final = "decimal(38,0)"
 STOCK: Final = "stock"  # name of a change of the total goods balance among the contributions
 _ENUMS: Final = {"instrument_class": InstrumentClass, "use": Use, "kind": TransferKind, "account": Account}
+# Summed before they are exploded into postings, which costs a shuffle each: most of what a run writes.
+_MANY: Final = frozenset({e.TradeExecuted.name})
 _DERIVED: Final = ("buyer", "seller", "item")
 
 
@@ -43,6 +46,13 @@ class Booked:
 
     def __init__(self, source: Source, time: Calendar, instruments: Sequence[Instrument]) -> None:
         self.source, self.time, self.instruments = source, time, tuple(instruments)
+        self._known: dict[object, Any] = {}
+
+    def once(self, name: object, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for all jobs that share this."""
+        if name not in self._known:
+            self._known[name] = make()
+        return self._known[name]
 
     def event(self, event: str, names: set[str]) -> Any:
         """An event's columns `names` with `window` and `round`; trades know buyer, seller and item too."""
@@ -70,19 +80,32 @@ class Booked:
         grouped = frame.groupBy(*dict.fromkeys([*keys, *sorted(where)]))
         return grouped.agg(*[exact_sum(name).alias(name) for name in sorted(amounts)])
 
+    def _amounts(self, event: str, keys: Sequence[str], amounts: set[str]) -> Any:
+        """Amounts of an event by `keys` and the columns of its rules' conditions: the records' own, or their sums."""
+        if event in _MANY:
+            return self.sums(event, keys, amounts)
+        by = dict.fromkeys([*keys, *sorted({name for rule in accounts.rules_of(event) for name in rule.where})])
+        frame = self.event(event, set(by) | amounts)
+        return frame.select(*by, *[sf.col(name).cast(EXACT).alias(name) for name in sorted(amounts)])
+
     @cached_property
     def legs(self) -> Any:
         """(window, account, agent, item, operating, amount): every posting, summed. The opening is window -1."""
         parts = []
         for event in sorted({rule.event for rule in accounts.RULES}):
             rules = accounts.rules_of(event)
-            # Each holder's legs apart: sums by buyer, then by seller, are few; by both there is one for each trade.
-            for holder in dict.fromkeys(leg.agent for rule in rules for leg in rule.legs):
-                chosen = [(rule, [leg for leg in rule.legs if leg.agent == holder]) for rule in rules]
+            holders: dict[str | int | None, None] = {None: None}  # all at once
+            if event in _MANY:
+                # Each holder's legs apart: sums by buyer, then by seller, are few; by both there is one for each trade.
+                holders = dict.fromkeys(leg.agent for rule in rules for leg in rule.legs)
+            for holder in holders:
+                chosen = [(rule, [leg for leg in rule.legs if holder in (None, leg.agent)]) for rule in rules]
                 legs = [leg for _, found in chosen for leg in found]
-                keys = ({holder} if isinstance(holder, str) else set()) | {leg.item for leg in legs if leg.item}
+                keys = {leg.agent for leg in legs if isinstance(leg.agent, str)} | {
+                    leg.item for leg in legs if leg.item
+                }
                 amounts = {name for leg in legs for name, _ in leg.quantity}
-                summed = self.sums(event, ["window", *sorted(keys)], amounts)
+                summed = self._amounts(event, ["window", *sorted(keys)], amounts)
                 postings = _by_rule((rule, [_posting(leg) for leg in found]) for rule, found in chosen)
                 parts.append(summed.select("window", sf.explode(postings).alias("p")))
         every = reduce(lambda a, b: a.unionByName(b), parts).select("window", "p.*")
@@ -100,7 +123,7 @@ class Booked:
             amounts |= {name for _, leg in goods for name, _ in leg.quantity}
             if not amounts:
                 continue
-            summed = self.sums(event, ["window", "round", *items], amounts)
+            summed = self._amounts(event, ["window", "round", *items], amounts)
             item = (sf.col(items[0]) if items else sf.lit(0)).cast("bigint").alias("item")
 
             def contributed(name: str, valued: bool, amount: Any, item: Any = item) -> Any:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from economy.errors import EscapeError, SetupError
 from jobs.config import JobConfig
+
+_END_SECONDS: Final = 60  # for Java to end, which may write the archive of its classes meanwhile
 
 
 def submitted() -> bool:
@@ -42,12 +44,17 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
         .config("spark.sql.ansi.enabled", "true")  # an overflow raises, it never wraps
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.python.worker.faulthandler.enabled", "false")
+        .config("spark.python.daemon.module", "jobs.daemon")
+        # To compress what is kept takes more time than all that reads it, and spares little of columns of identities.
+        .config("spark.sql.inMemoryColumnarStorage.compressed", "false")
     )
     if local:
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
         builder = builder.config("spark.driver.memory", config.memory)
-        builder = builder.config("spark.driver.extraJavaOptions", config.java_options)
-    if config.jars:
+        builder = builder.config("spark.driver.extraJavaOptions", f"{config.java_options} {_class_sharing(config)}")
+        # On the class path and not among spark.jars, which Spark copies, and whose classes no archive holds.
+        builder = builder.config("spark.driver.extraClassPath", config.jars.replace(",", ":"))
+    elif config.jars:
         builder = builder.config("spark.jars", config.jars)
     if config.scratch:
         builder = builder.config("spark.local.dir", config.scratch)
@@ -74,7 +81,21 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
             "run the job again: a table holds all of a job's rows or those from before; Java's last words are above",
         ) from error
     finally:
-        _end(session)
+        _end(session, config)
+
+
+def _draft(config: JobConfig) -> str:
+    return f"{config.archive}.{os.getpid()}"
+
+
+def _class_sharing(config: JobConfig) -> str:
+    """Options by which Java takes its classes from the archive; where there is none yet, it writes one at its end."""
+    if not config.archive:
+        return ""
+    if os.path.exists(config.archive):
+        return f'"-XX:SharedArchiveFile={config.archive}" -Xlog:cds=off -Xlog:cds+dynamic=off'
+    os.makedirs(os.path.dirname(config.archive), exist_ok=True)
+    return f'"-XX:ArchiveClassesAtExit={_draft(config)}" -Xlog:cds=off -Xlog:cds+dynamic=off'
 
 
 def _ended(session: Any) -> bool:
@@ -112,7 +133,7 @@ def kill_jvm() -> None:
         process.wait()
 
 
-def _end(session: Any) -> None:
+def _end(session: Any, config: JobConfig) -> None:
     """Stop Spark and its JVM, which pyspark would keep until this process ends."""
     from pyspark import SparkContext
 
@@ -126,7 +147,9 @@ def _end(session: Any) -> None:
         gateway.shutdown()
         gateway.proc.stdin.close()
         try:
-            gateway.proc.wait(10)
+            gateway.proc.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             kill_jvm()
+        if config.archive and os.path.exists(_draft(config)):
+            os.replace(_draft(config), config.archive)  # whole, whoever else writes one at the same time
     untyped._gateway = untyped._jvm = untyped._active_spark_context = None

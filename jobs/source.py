@@ -6,7 +6,7 @@ One DataFrame per kind of event, with the columns that are asked for. Integers a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final, Protocol
@@ -18,7 +18,17 @@ from economy.errors import ProtocolError
 from economy.instruments import Instrument
 from economy.scenario import Scenario, scenario_from_json
 from jobs.config import JobConfig
-from jobs.decoding import IDENTITY, OFFSET, by_avro, fields_of, of_events, together
+from jobs.decoding import (
+    IDENTITY,
+    IDENTITY_KEYS,
+    OFFSET,
+    Within,
+    by_avro,
+    fields_of,
+    of_events,
+    records_of,
+    together,
+)
 from jobs.repeats import rising, unique
 from schemas.catalogue import EVENTS, INDICATORS, topic
 from schemas.log.founding import founding
@@ -160,34 +170,31 @@ class RunLog:
         return whole.select(*dict.fromkeys([*IDENTITY[kind.topic], *columns]))
 
     def _part(self, number: int, event: str) -> Any:
-        if EVENTS[event].is_row:
-            return fields_of(self._rows(number, event), event)
-        return self._kept(number, (event,), lambda records: by_avro(records, event))
+        if _has_tick(event):
+            return fields_of(self._at_ticks(number, event), event)
+        extent, records = self.parts[number]
+        family = EVENTS[event].topic
+        known = by_avro(records.of(family, (event,)), event).where(sf.col("run") == extent.run)
+        first, behind = self._ticks(extent)
+        closes = (sf.col("window") + 1) * self.time.window_ticks  # a window belongs to the part in which it closed
+        known = known.where((closes > first) & (closes <= behind)).persist()
+        return unique(known, IDENTITY[family])
 
-    def _rows(self, number: int, event: str) -> Any:
-        """The records of the row types that are fetched with this one: one pass over the log, one look for repeats."""
-        of_topic = tuple(n for n, kind in EVENTS.items() if kind.is_row and kind.topic == EVENTS[event].topic)
+    def _at_ticks(self, number: int, event: str) -> Any:
+        """Unique records of the kinds that are fetched with this one: one pass over the log for all of them."""
+        of_topic = tuple(n for n, kind in EVENTS.items() if kind.topic == EVENTS[event].topic and _has_tick(n))
         events = next((names for names in _TOGETHER if event in names), of_topic)
-        events = tuple(n for n in events if any(f.name == "tick" for f in EVENTS[n].fields))
-        return self._kept(number, events, lambda records: together(records, events))
-
-    def _kept(self, number: int, events: tuple[str, ...], read: Callable[[Any], Any]) -> Any:
-        """Unique records of a part of the history, read once."""
         if (number, events) not in self._known:
             extent, records = self.parts[number]
-            family = EVENTS[events[0]].topic
-            known = self._within(extent, read(records.of(family, events))).persist()
-            if "kind" in known.columns:
-                known = known if rising(known) else unique(known, ("kind", "owner", "number"))
-            else:
-                known = unique(known, IDENTITY[family])
-            self._known[number, events] = known
+            within = Within(extent.run, *self._ticks(extent))
+            known = together(records.of(EVENTS[event].topic, events), events, within).persist()
+            self._known[number, events] = known if rising(known) else unique(records_of(known), IDENTITY_KEYS)
         return self._known[number, events]
 
-    def _within(self, extent: Extent, known: Any) -> Any:
-        known = known.where(sf.col("run") == extent.run)
-        first, behind = extent.first * self.time.epoch_ticks, (extent.last + 1) * self.time.epoch_ticks
-        if "tick" in known.columns:
-            return known.where((sf.col("tick") >= first) & (sf.col("tick") < behind))
-        closes = (sf.col("window") + 1) * self.time.window_ticks  # a window belongs to the part in which it closed
-        return known.where((closes > first) & (closes <= behind))
+    def _ticks(self, extent: Extent) -> tuple[int, int]:
+        """The first tick of a part, and the one behind it."""
+        return extent.first * self.time.epoch_ticks, (extent.last + 1) * self.time.epoch_ticks
+
+
+def _has_tick(event: str) -> bool:
+    return any(field.name == "tick" for field in EVENTS[event].fields)

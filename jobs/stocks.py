@@ -19,19 +19,30 @@ from jobs.postings import EXACT, Booked, floored
 def balances(booked: Booked, windows: int, *kinds: Account) -> Any:
     """(window, agent, item, balance) of windows -1..windows-1, of who ever had a posting on one of the accounts.
 
+    Of one agent and item there is a row for each account.
+    """
+    every = booked.once(("balances", windows), lambda: _balances(booked, windows).persist())
+    chosen = every.where(sf.col("account").isin([int(kind) for kind in kinds]))
+    return chosen.select("window", "agent", "item", "balance")
+
+
+def _balances(booked: Booked, windows: int) -> Any:
+    """(window, account, agent, item, balance) of all accounts.
+
     A balance stands from the window of its last posting to the one before the next, so that what is made of it grows
     with the windows, not with their square.
     """
-    legs = booked.legs.where(sf.col("account").isin([int(kind) for kind in kinds]) & (sf.col("window") < windows))
-    owned = Window.partitionBy("agent", "item").orderBy("window")
-    changed = legs.groupBy("window", "agent", "item").agg(sf.sum("amount").cast(EXACT).alias("amount"))
+    key = ["account", "agent", "item"]
+    owned = Window.partitionBy(*key).orderBy("window")
+    legs = booked.legs.where(sf.col("window") < windows)
+    changed = legs.groupBy("window", *key).agg(sf.sum("amount").cast(EXACT).alias("amount"))
     standing = changed.select(
-        "agent", "item", "window",
+        *key, "window",
         (sf.lead("window", 1, windows).over(owned) - 1).alias("until"),
         sf.sum("amount").over(owned.rowsBetween(Window.unboundedPreceding, 0)).cast(EXACT).alias("balance"),
     )  # fmt: skip
     at = sf.explode(sf.sequence(sf.col("window"), sf.col("until"))).alias("at")
-    return standing.select(at, "agent", "item", "balance").withColumnRenamed("at", "window")
+    return standing.select(at, *key, "balance").withColumnRenamed("at", "window")
 
 
 def closing(booked: Booked, windows: int) -> Any:

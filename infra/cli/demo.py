@@ -33,7 +33,7 @@ def _play(chosen: Settings, stack: Stack | Attached, years: int, seed: int) -> d
     tape = ingest_bitstamp(chosen, stack)
     err.print(f"tape: {tape['matched']} of the exchange's {tape['prints']} trades reproduced", highlight=False)
     model = village("village", seed, {"years": str(years)})
-    with parts.BackgroundSpark(job_config(chosen, stack)) as spark:
+    with parts.BackgroundSpark(job_config(chosen, stack, small=years <= 20)) as spark:
         result = run_on_stream(specify(model, chosen), model.name, chosen, stack)
         with err.status("waiting until the run is in the tables"):
             wait_until_stored(stack, tape["run"])

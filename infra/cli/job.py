@@ -53,7 +53,7 @@ def job(
         raise InputError("--run", run, "give the id of a run (`escape runs list` shows them), or --file FILE.avro")
     if file is not None and incremental:
         raise InputError("--incremental", str(file), "a file does not grow: leave it out")
-    from infra.spark import file_config, job_config
+    from infra.spark import file_config, is_small, job_config
     from jobs.main import run_jobs, run_on_file
     from jobs.session import spark_session
     from runs.container import Container
@@ -72,7 +72,7 @@ def job(
 
     if file is not None:
         container = Container(file)  # another file is refused before Spark is started
-        config = file_config(chosen)
+        config = file_config(chosen, file.stat().st_size)
         outcome = computed(config, lambda told, spark: run_on_file([name], config, str(container.path), told, spark))
     else:
         assert run is not None
@@ -80,7 +80,7 @@ def job(
         with using_stack(chosen, store=not no_store) as stack:
             find_run(stack.bootstrap, stack.namespace, number)
             landed = str(stack.folder / "spark" / "incremental" / stack.namespace) if incremental else ""
-            of_stack = job_config(chosen, stack)
+            of_stack = job_config(chosen, stack, is_small(stack, number))
             outcome = computed(of_stack, lambda told, spark: run_jobs([name], of_stack, number, told, spark, landed))
     told = outcome.to_json()
     if json_:

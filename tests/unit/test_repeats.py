@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
-import pyarrow as pa
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.repeats import _spans
+from jobs import spans
+from jobs.spans import Spans
 
 Record = tuple[int, int, int]  # kind, owner, number
 records = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 6)), max_size=12)
 
 
-def batches(parts: list[list[Record]]) -> Iterator[pa.RecordBatch]:
+@given(st.lists(records, max_size=4), st.sampled_from([2, 64]))
+def test_a_span_tells_where_numbers_lie_and_whether_they_rise(parts: list[list[Record]], joined: int) -> None:
+    made, spans._JOINED = Spans(), joined  # type: ignore[misc]
     for part in parts:
-        yield pa.RecordBatch.from_arrays(
-            [pa.array([record[k] for record in part], pa.int64()) for k in range(3)],
-            names=["kind", "owner", "number"],
-        )
-
-
-@given(st.lists(records, max_size=4))
-def test_a_span_tells_where_numbers_lie_and_whether_they_rise(parts: list[list[Record]]) -> None:
-    told = [tuple(row.values()) for batch in _spans(batches(parts)) for row in batch.to_pylist()]
+        made.add(*np.array(part, np.int64).reshape(-1, 3).T)
+    told = list(zip(*(column.tolist() for column in made.columns()), strict=True))
     numbers: dict[tuple[int, int], list[int]] = {}
     for kind, owner, number in (record for part in parts for record in part):
         numbers.setdefault((kind, owner), []).append(number)
