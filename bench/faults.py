@@ -37,7 +37,7 @@ from schemas.log.reader import LogReader, end_offsets
 PACE: Final = 10  # epochs a second
 PARTITIONS: Final = 2
 _SCENARIO: Final = {
-    "calendar.rounds": "2", "targets.debt_ratio": "3.0", "calendar.epoch_ticks": "60", "years": "400",
+    "calendar.rounds": "2", "targets.debt_ratio": "3.0", "calendar.epoch_ticks": "60", "years": "200",
 }  # fmt: skip
 _BEGIN: Final = "<!-- figures of `escape bench faults`: written by --markdown -->\n"
 _END: Final = "<!-- end of the figures -->\n"
