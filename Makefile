@@ -12,7 +12,7 @@ ARGS ?=
 # What a run needs, the data of the demo's tape, and the tools of development, each locked by itself; the image has the first.
 LOCKS ?= requirements.lock requirements-tapes.lock requirements-dev.lock
 
-.PHONY: help setup check test soak demo lock clean FORCE
+.PHONY: help setup check test soak cluster demo lock clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -63,6 +63,9 @@ test: setup ## all tests but the long ones
 
 soak: setup ## the long tests
 	$(BIN)/pytest -m soak --timeout 3600
+
+cluster: setup ## docker-compose.yml without Docker, killed piece by piece (root, Linux); ARGS=one for one broker
+	@$(BIN)/python -m tests.cluster $(ARGS)
 
 lock: $(STAMP)/uv ## resolve pyproject.toml into the locks; what is locked stays where it still fits
 	.ci/lock $(UV) .

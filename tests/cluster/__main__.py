@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 
 from tests.cluster.sandbox import contained, lacking
 
-_NO_PLACE = 3  # the exit code of a set-up that lacks something
+_USAGE, _NO_PLACE, _INTERRUPTED = 2, 3, 130  # as those of `escape`
 
 
 def main() -> int:
@@ -18,10 +19,17 @@ def main() -> int:
     if why := lacking():
         print(f"make cluster: {why}", file=sys.stderr)
         return _NO_PLACE
-    form = sys.argv[1] if len(sys.argv) > 1 else "three"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C: what is below is taken away
+    form, *further = sys.argv[1:] or ["three"]
+    if form not in ("one", "three") or further:
+        print("usage: python -m tests.cluster [one|three]", file=sys.stderr)
+        return _USAGE
     with tempfile.TemporaryDirectory(prefix="escape-cluster-", ignore_cleanup_errors=True) as folder:
         return contained([sys.executable, "-m", "tests.cluster.play", form, folder])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)

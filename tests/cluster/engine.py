@@ -17,6 +17,7 @@ from tests.cluster.sandbox import Container, Files, Network
 
 _LOOK_SECONDS: Final = 0.1
 _PAUSE_SECONDS: Final = 1.0  # before a container that has ended is started again
+_STOP_SECONDS: Final = 5.0
 _LAST_LINES: Final = 25
 
 
@@ -82,8 +83,11 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
-        for name in reversed(ordered(self.project.services)):
-            self._containers[name].stop(3)
+        for container in self._containers.values():
+            container.terminate()
+        limit = time.monotonic() + _STOP_SECONDS
+        for container in self._containers.values():
+            container.wait(limit - time.monotonic())
 
     # ---- what one asks for
     def up(self, seconds: float = 240.0) -> None:

@@ -56,8 +56,7 @@ def image_of(name: str) -> Image:
         return Image((), environment, "/app", mine | {where: settings.cache_folder})
     environment = {"PATH": f"{ROOT / '.venv' / 'bin'}:{_PATH}", "JAVA_HOME": str(java), "HOME": "/root"}
     if base == "apache/kafka":
-        archive = settings.cache_folder / f"broker-{java.name}-c1.jsa"
-        environment |= {"JAVA_CLASSPATH": broker_classpath(settings.cache_folder, java), "JAVA_ARCHIVE": str(archive)}
+        environment |= {"JAVA_CLASSPATH": broker_classpath(settings.cache_folder, java)}
         return Image((sys.executable, "-m", "tests.cluster.kafka_image"), environment, str(ROOT), mine)
     if base == "clickhouse/clickhouse-server":
         return Image((sys.executable, "-m", "tests.cluster.clickhouse_image"), environment, str(ROOT), mine)

@@ -47,10 +47,8 @@ def main() -> None:
         lines = ["version=1", f"cluster.id={cluster}", f"node.id={properties['node.id']}", f"directory.id={directory}"]
         (log / "meta.properties").write_text("\n".join([*lines, ""]))
     heap = environment.get("KAFKA_HEAP_OPTS", _HEAP).split()
-    archive = environment.get("JAVA_ARCHIVE", "")
     java = [
         os.path.join(environment["JAVA_HOME"], "bin", "java"), *heap, "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1",
-        *([f"-XX:SharedArchiveFile={archive}"] if os.path.exists(archive) else []),
         f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
         "-cp", environment["JAVA_CLASSPATH"], "kafka.Kafka", str(folder / "server.properties"),
     ]  # fmt: skip

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -179,16 +180,19 @@ class Container:
         assert self.process is not None
         self.process.wait()
 
-    def stop(self, seconds: float = 10.0) -> None:
-        """SIGTERM to its first process, after `seconds` SIGKILL."""
-        if self.process is None or self.ended:
-            return
-        try:
+    def terminate(self) -> None:
+        """SIGTERM to its first process."""
+        with suppress(LookupError, ProcessLookupError):  # it has ended by itself
             os.kill(self.pid, signal.SIGTERM)
-            self.process.wait(seconds)
-        except (LookupError, subprocess.TimeoutExpired):
-            self.process.kill()
-            self.process.wait()
+
+    def wait(self, seconds: float) -> None:
+        """Return when it has ended; after `seconds` it is killed."""
+        if self.process is not None:
+            try:
+                self.process.wait(max(0.0, seconds))
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
     def execute(self, command: Sequence[str], output: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start a further process in it, as `docker exec` does; what it says goes to `output`."""
