@@ -10,6 +10,7 @@ and from giving the next command until the run goes on.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import signal
@@ -221,7 +222,7 @@ def markdown(told: dict[str, Any]) -> str:
     m = told["machine"]
     lines = ["| process | what its death does | works again | after |", "|---|---|---|---|"]
     for row in told["fates"]:
-        after = ", ".join(f"{one:.1f}" for one in row["seconds"]) + " s"
+        after = ", ".join(f"{one:.1f} s" for one in row["seconds"]) or "not measured"
         lines.append(f"| {row['process']} | {row['does']} | {row['again']} | {after} |")
     lines.append(
         f"\nMeasured on {m['cores']} cores of {m['cpu']}, {m['memory_gib']} GiB, Python {m['python']}, at a load of "
@@ -246,6 +247,7 @@ def main(
 ) -> None:
     """Kill every process of the system with -9 and measure how long until it works again."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.getLogger().addHandler(logging.NullHandler())  # clients say at length that what was killed is away
     try:
         told = measure(rounds, lambda text: print(text, file=sys.stderr, flush=True))
     except (EscapeError, KafkaException) as error:

@@ -173,6 +173,7 @@ class Theatre:
         for component, (victim,) in before.items():
             if component == "spark":  # nobody but the user starts a job again
                 self._commands["job"].wait(_BACK_SECONDS)
+                self.seconds.setdefault(component, []).append(time.monotonic() - began)
                 continue
             wanted = _MANY.get(component, 1)
             until(lambda c=component, v=victim, w=wanted: len(set(self.pids(c)) - {v}) >= w, self.trouble)  # type: ignore[misc]
