@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from queries.config import ClickHouseConfig
 
 from agents.village import VillageModel
 from economy import events as e
@@ -21,6 +20,7 @@ from queries.migrate import migrate
 from queries.store import Store
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.clickhouse import TABLES
+from schemas.clickhouse_server import ClickHouseConfig
 from schemas.log import topics
 from schemas.log.clocklog import DELETED
 from schemas.log.reader import end_offsets
