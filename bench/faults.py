@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -30,7 +30,7 @@ from confluent_kafka import KafkaException
 from bench.market.lab import machine
 from bench.theatre import Theatre, until
 from economy import events as e
-from economy.errors import EscapeError
+from economy.errors import EscapeError, InputError
 from queries.store import Store
 from schemas.catalogue import TRADES
 from schemas.log.reader import LogReader, end_offsets
@@ -194,9 +194,11 @@ FATES: Final = (
     Fate("`escape run` itself", "command", Stage.of_the_command, "the run is left open", "`escape resume`"),
 )  # fmt: skip
 
+_COMPONENTS: Final = tuple(fate.component for fate in FATES)
 
-def measure(rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Kill each process once a round; the last two of FATES last."""
+
+def measure(rounds: int, only: Sequence[str], tell: Callable[[str], None]) -> dict[str, Any]:
+    """Kill each process once a round, or `only` these; the last two of FATES last."""
     named, began = machine(), time.monotonic()
     seconds: dict[str, list[float]] = {fate.process: [] for fate in FATES}
     with tempfile.TemporaryDirectory(prefix="escape-bench-") as folder, Theatre(
@@ -204,7 +206,7 @@ def measure(rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
     ) as theatre:  # fmt: skip
         stage = Stage(theatre)
         for number in range(rounds):
-            for fate in FATES:
+            for fate in (fate for fate in FATES if not only or fate.component in only):
                 took = fate.measured(stage, fate.component)
                 seconds[fate.process].append(round(took, 1))
                 tell(f"round {number + 1}: {fate.process}: {took:.1f} s (load {os.getloadavg()[0]:.1f})")
@@ -240,6 +242,7 @@ def write_markdown(told: dict[str, Any], file: Path) -> None:
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often each process is killed.")] = 1,
+    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(_COMPONENTS)}; may be repeated.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     markdown_: Annotated[
         Path | None, typer.Option("--markdown", help="Write the table into this file as well.")
@@ -249,7 +252,10 @@ def main(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger().addHandler(logging.NullHandler())  # clients say at length that what was killed is away
     try:
-        told = measure(rounds, lambda text: print(text, file=sys.stderr, flush=True))
+        for name in only or ():
+            if name not in _COMPONENTS:
+                raise InputError("--only", name, f"known are {', '.join(_COMPONENTS)}")
+        told = measure(rounds, only or (), lambda text: print(text, file=sys.stderr, flush=True))
     except (EscapeError, KafkaException) as error:
         print(f"escape: {error}", file=sys.stderr)
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
