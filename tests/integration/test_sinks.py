@@ -37,9 +37,9 @@ from tests.integration.test_sink import (
     keep_apart,
     rows_of,
     total,
-    until,
     write,
 )
+from tests.processes import until
 
 pytestmark = pytest.mark.integration
 STATE = "SELECT state FROM runs FINAL WHERE run = 7"
