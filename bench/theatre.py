@@ -63,7 +63,7 @@ class Theatre:
         try:
             chosen = [f"--set={key}={value}" for key, value in self.scenario.items()]
             self._start("run", "run", "village", "--seed", str(self.seed), "--pace", str(self.pace), "--json", *chosen)
-            self._serve()
+            self._start("serve", "serve")
             self.run = self._run_id()
         except BaseException:
             self.__exit__()
@@ -94,16 +94,19 @@ class Theatre:
 
     def start_again(self) -> None:
         """What a user does when the stack, or the command itself, was killed."""
-        if running(load_settings(state=self.state)) is None:
-            answer("up", "--json", **self.where)
+        stopped = running(load_settings(state=self.state)) is None
+        answer("up", "--json", **self.where)
+        self._start("run", "resume", str(self.run), "--json")
+        if stopped:
             self._commands["serve"].send_signal(signal.SIGINT)
             self._commands["serve"].wait(_BACK_SECONDS)
-            self._serve()
-        self._start("run", "resume", str(self.run), "--json")
+            self._start("serve", "serve")
 
-    def _serve(self) -> None:
-        self._start("serve", "serve")
-        self.url = json.loads(until(lambda: self.said("serve", "out").split("\n")[0], self.trouble))["url"]
+    @property
+    def url(self) -> str:
+        """Where GraphQL is served."""
+        told: str = json.loads(until(lambda: self.said("serve", "out").split("\n")[0], self.trouble))["url"]
+        return told
 
     def said(self, name: str, stream: str) -> str:
         return (self.folder / f"{name}.{stream}").read_text()
