@@ -1,13 +1,17 @@
-"""Runs as they go on: subscriptions over feeds that are shared by all who follow a run, a bounded number of them."""
+"""Runs as they go on: subscriptions over feeds that are shared by all who follow a run, a bounded number of them.
+
+Generators stand in one another, from the socket down to the feed, and each closes the one that it reads from. Left to
+the collector or to the end of the loop they are closed late, while places stay taken, and in any order, which fails.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -33,6 +37,7 @@ MOST: Final = 100  # trades in a message
 READERS: Final = 4  # statements of feeds at once: they have threads of their own, which queries do not wait for
 P = TypeVar("P")
 T = TypeVar("T", bound=Found)
+M = TypeVar("M")
 
 
 _MESSAGES: Final = {
@@ -123,8 +128,7 @@ class Live:
         """Give the threads back; statements that are under way are left to themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    @asynccontextmanager
-    async def follow(self, kind: type[Reading[P, T]], run: int) -> AsyncIterator[AsyncIterator[Look[P, T]]]:
+    def follow(self, kind: type[Reading[P, T]], run: int) -> aclosing[AsyncGenerator[Look[P, T], None]]:
         """The looks of a run's feed as queries.feeds.taken gives them, read once for all who follow it."""
         scheduler = AsyncIOScheduler(asyncio.get_running_loop())
         key = (kind, run)
@@ -134,25 +138,25 @@ class Live:
             read = reading(kind(self.loaders, run))
             found = feed(read, self.settings.poll_seconds, patience, lambda: self._over(key, found), scheduler)
             self._feeds[key] = found
-        async with aclosing(taken(found, self.settings.buffer, scheduler)) as looks:
-            yield looks
+        return aclosing(taken(found, self.settings.buffer, scheduler))
 
     def _over(self, key: tuple[type[Reading[Any, Any]], int], found: Observable[Any] | None) -> None:
         """Behind a feed's end, or when its last follower has gone, the next one begins a feed of its own."""
         if self._feeds.get(key) is found:
             del self._feeds[key]
 
-    async def guard(self, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def guard(self, source: AsyncGenerator[M, None]) -> AsyncGenerator[M, None]:
         """Count a subscription, and drop it with a message when its client does not keep up."""
         if self.active >= self.settings.subscriptions:
             raise BusyError("too many subscriptions", "end one, or try again later")
         self.active += 1
         try:
-            async for message in source:
-                handed = time.monotonic()
-                yield message
-                if time.monotonic() - handed > self.settings.slow_seconds:
-                    raise SlowClientError("this client is too slow", "subscribe again and read faster")
+            async with aclosing(source):
+                async for message in source:
+                    handed = time.monotonic()
+                    yield message
+                    if time.monotonic() - handed > self.settings.slow_seconds:
+                        raise SlowClientError("this client is too slow", "subscribe again and read faster")
         except Exception as error:
             # An error of a subscription's own does not pass the schema's extensions.
             raise public_error(GraphQLError(str(error), original_error=error)) from error
@@ -160,7 +164,7 @@ class Live:
             self.active -= 1
 
 
-async def follow_progress(live: Live, run: int) -> AsyncIterator[RunProgress]:
+async def follow_progress(live: Live, run: int) -> AsyncGenerator[RunProgress, None]:
     """Progress at every change, until all of the run is in the tables."""
     async with live.follow(ProgressReading, run) as looks:
         async for look in looks:
@@ -171,20 +175,21 @@ async def follow_progress(live: Live, run: int) -> AsyncIterator[RunProgress]:
             )  # fmt: skip
 
 
-async def follow_windows(live: Live, run: int, after: int) -> AsyncIterator[Window]:
+async def follow_windows(live: Live, run: int, after: int) -> AsyncGenerator[Window, None]:
     """Every window after one as it is measured, in order, until the last of the run."""
     async with live.follow(WindowReading, run) as looks:
         start = await anext(looks)
-        async for page in WindowReading(live.loaders, run).past(max(after, -1), start.position):
-            for window in page:
-                yield window
+        async with aclosing(WindowReading(live.loaders, run).past(max(after, -1), start.position)) as past:
+            async for page in past:
+                for window in page:
+                    yield window
         async for look in looks:
             for window in look.found:
                 if window.number > after:
                     yield window
 
 
-async def follow_trades(live: Live, run: int, instrument: int | None, most: int) -> AsyncIterator[TradeBatch]:
+async def follow_trades(live: Live, run: int, instrument: int | None, most: int) -> AsyncGenerator[TradeBatch, None]:
     """New trades from now on, at most `most` in a message and a message in an interval, until the run's last trade."""
     if not 1 <= most <= MOST:
         raise InputError("most", most, f"ask for 1 to {MOST} trades in a message")
@@ -196,13 +201,14 @@ async def follow_trades(live: Live, run: int, instrument: int | None, most: int)
                 yield TradeBatch(trades=[Trade.of(row) for row in shown], skipped=number - len(shown))
 
 
-async def follow_alerts(live: Live, run: int) -> AsyncIterator[Alert]:
+async def follow_alerts(live: Live, run: int) -> AsyncGenerator[Alert, None]:
     """Alerts of a run, those of its past first, until its last record."""
     async with live.follow(AlertReading, run) as looks:
         start = await anext(looks)
-        async for page in AlertReading(live.loaders, run).past(start.position):
-            for record in page:
-                yield Alert.of(*record)
+        async with aclosing(AlertReading(live.loaders, run).past(start.position)) as past:
+            async for page in past:
+                for record in page:
+                    yield Alert.of(*record)
         for record in change(start.state):
             yield Alert.of(*record)
         async for look in looks:
@@ -215,28 +221,24 @@ class Subscription:
     """Subscriptions; a client that does not keep up is dropped with a message."""
 
     @subscription("How far a run is, at every change, until it has ended")
-    async def progress(self, info: Info, run: BigInt) -> AsyncIterator[RunProgress]:
+    async def progress(self, info: Info, run: BigInt) -> AsyncGenerator[RunProgress, None]:
         live: Live = info.context.live
-        async for item in live.guard(follow_progress(live, int(run))):
-            yield item
+        return live.guard(follow_progress(live, int(run)))
 
     @subscription("Windows of the national accounts as they are measured, until the run ends")
-    async def windows(self, info: Info, run: BigInt, after: int = -1) -> AsyncIterator[Window]:
+    async def windows(self, info: Info, run: BigInt, after: int = -1) -> AsyncGenerator[Window, None]:
         live: Live = info.context.live
-        async for item in live.guard(follow_windows(live, int(run), after)):
-            yield item
+        return live.guard(follow_windows(live, int(run), after))
 
     @subscription("New trades, the newest of each half second, until the run ends; of one instrument or of all")
     async def trades(
         self, info: Info, run: BigInt, instrument: BigInt | None = None, most: int = 20
-    ) -> AsyncIterator[TradeBatch]:
+    ) -> AsyncGenerator[TradeBatch, None]:
         live: Live = info.context.live
         wanted = None if instrument is None else int(instrument)
-        async for item in live.guard(follow_trades(live, int(run), wanted, most)):
-            yield item
+        return live.guard(follow_trades(live, int(run), wanted, most))
 
     @subscription("Halts, bankruptcies, changes of policy, a pause or an abort, from the run's start until its end")
-    async def alerts(self, info: Info, run: BigInt) -> AsyncIterator[Alert]:
+    async def alerts(self, info: Info, run: BigInt) -> AsyncGenerator[Alert, None]:
         live: Live = info.context.live
-        async for item in live.guard(follow_alerts(live, int(run))):
-            yield item
+        return live.guard(follow_alerts(live, int(run)))

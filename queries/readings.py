@@ -8,7 +8,7 @@ is repeated on the log; what is read is closed at both ends, so that what is sto
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -171,7 +171,7 @@ class AlertReading:
             unsure=state == ABORTED,
         )  # fmt: skip
 
-    async def past(self, until: Told) -> AsyncIterator[list[AlertRecord]]:
+    async def past(self, until: Told) -> AsyncGenerator[list[AlertRecord], None]:
         """Pages of what is not behind a position, by tick."""
         every = " UNION ALL ".join(
             f"SELECT '{kind}' AS kind, tick, {key} AS key, {counter} AS counter FROM {TABLES[kind].name} "
@@ -250,7 +250,7 @@ class WindowReading:
             unsure=final or row["state"] == ABORTED,
         )  # fmt: skip
 
-    async def past(self, after: int, until: int) -> AsyncIterator[list[Window]]:
+    async def past(self, after: int, until: int) -> AsyncGenerator[list[Window], None]:
         """Pages of the windows behind one up to another."""
         while after < until:
             first = min(PAGE, until - after)
