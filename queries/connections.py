@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from queries.limits import BODY_BYTES
-from queries.places import HEAD_BYTES, LARGE_HEAD, LATE, ConnectionLimits, Places, Refusal
+from queries.places import EARLY, HEAD_BYTES, LARGE_HEAD, LATE, NO_WEBSOCKET, ConnectionLimits, Places, Refusal
 
 _LEAVE_SECONDS: Final = 1.0  # in which a client that was refused may read why
 
@@ -62,6 +62,7 @@ class HttpConnection(HttpToolsProtocol):
         self._stage = _Stage.NOTHING
         self._awaited: _Stage | None = None  # what the deadline is for
         self._head = 0  # bytes that came since the last request
+        self._working: Any = None  # the request that is answered; uvicorn's `cycle` is the last one that came
         self._reading, self._writing = _Timer(), _Timer()
 
     # ---- as asyncio calls it
@@ -80,6 +81,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
         super().connection_lost(exc)
+        self._abandon()
         self._reading.stop()
         self._writing.stop()
         self._give_back()
@@ -137,6 +139,11 @@ class HttpConnection(HttpToolsProtocol):
         self._stage = _Stage.ALL
         self._head = 0
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """It is to be answered, as the only one at a time."""
+        self._working = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """It is answered."""
         super().on_response_complete()
@@ -152,6 +159,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection and its place over to a websocket, if the client may have one more."""
+        if self._answering:  # the answer would stand among the websocket's frames
+            self._refuse(EARLY)
+            return
         host = self._host or ""
         client = self._places.client(host, self.headers)
         refusal = self._places.enter_socket(client)
@@ -199,9 +209,7 @@ class HttpConnection(HttpToolsProtocol):
         """
         self._reading.stop()
         self._give_back()
-        if self._answering:  # whoever waits for the rest is told that the client is gone, and may not answer any more
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._abandon()
         self.transport.write(refusal.text)
         if self._places.may_leave_slowly():
             self._leaving = True
@@ -210,6 +218,12 @@ class HttpConnection(HttpToolsProtocol):
             self._writing.start(_LEAVE_SECONDS, self.transport.abort)
         else:
             self._close()
+
+    def _abandon(self) -> None:
+        """Whoever answers is told that the client is gone, and may not answer any more."""
+        if self._working is not None:
+            self._working.disconnected = True
+            self._working.message_event.set()
 
     def _close(self) -> None:
         self._reading.stop()
@@ -244,6 +258,15 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         self._writing.stop()
         self._places.leave(self._host)
         self._places.leave_socket(self._client)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the head in, which comes first and whole, or a part of a message."""
+        super().data_received(data)
+        # What websockets takes for no head at all uvicorn passes over, and would wait for ever.
+        if not (self.handshake_initiated or self.transport.is_closing()):
+            self.transport.write(NO_WEBSOCKET.text)
+            self.transport.close()
+            self._give_up_later()
 
     def pause_writing(self) -> None:
         """The client does not take what is sent."""

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -36,10 +35,8 @@ class Guard:
         if len(hosts) != 1 or _name(hosts[0].lower()) not in self._hosts:
             return f"host {hosts} is not served here: add it to allow-host"
         origin = headers.get("origin")
-        if origin is None or origin.lower() in self._origins:
-            return None
-        parts = urlsplit(origin.lower())
-        if parts.scheme in ("http", "https") and parts.netloc == hosts[0].lower():
+        own = {f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")}
+        if origin is None or origin.lower() in self._origins | own:
             return None
         return f"origin {origin!r} may not ask here: add it to allow-origin"
 

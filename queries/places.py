@@ -66,6 +66,8 @@ _FULL: Final = Refusal(503, "all connections are taken: try again later", _AGAIN
 _MANY: Final = Refusal(429, "too many connections from this address: close some", _AGAIN)
 _MANY_SOCKETS: Final = Refusal(429, "too many websockets from this address: subscribe to more over one", _AGAIN)
 LATE: Final = Refusal(408, "the request did not come whole in time")
+EARLY: Final = Refusal(400, "open a websocket over a connection that waits for no answer")
+NO_WEBSOCKET: Final = Refusal(400, "open a websocket without a body and with fewer and shorter headers")
 LARGE_HEAD: Final = Refusal(431, f"send at most {HEAD_BYTES} bytes of headers")
 
 

@@ -311,6 +311,57 @@ def test_a_websocket_keeps_its_place_among_connections(client: Client) -> None:
     until(lambda: status(client, ATTACKER) == 200)
 
 
+UPGRADE = (
+    b"GET /graphql HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+NO_OPENING = {
+    "a body": b"Content-Length: 5\r\n\r\nhello",
+    "a body that does not come": b"Content-Length: 5\r\n\r\n",
+    "a chunked body": b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a long header": b"X: %b\r\n\r\n" % (b"x" * 20_000),
+    "many headers": b"X: x\r\n" * 300 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", NO_OPENING)
+def test_an_opening_that_no_websocket_has_is_refused(client: Client, kind: str) -> None:
+    for _ in range(2 * LIMITS.per_address):
+        with opened(client) as odd:
+            odd.sendall(UPGRADE + NO_OPENING[kind])
+            assert rest(odd).startswith(b"HTTP/1.1 400 ")
+    until(lambda: status(client, ATTACKER) == 200)
+    with websocket(client):
+        pass
+
+
+ASKED = json.dumps({"query": "{ run(id: 1) { digest } }"}).encode()
+FURTHER = {
+    "a websocket": (UPGRADE + b"\r\n", b"HTTP/1.1 400 "),
+    "a part of a body": (HEAD + b"Content-Length: 9\r\n\r\n{", b""),
+    "no HTTP": (b"\0\r\n\r\n", b"HTTP/1.1 400 "),
+}
+
+
+@pytest.mark.parametrize("kind", FURTHER)
+def test_what_follows_a_request_that_is_answered_ends_both_in_order(
+    client: Client, tables: Tables, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    further, told = FURTHER[kind]
+    tables.open.clear()
+    with opened(client) as hasty:
+        hasty.sendall(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(ASKED), ASKED))
+        until(lambda: tables.asked > 0)
+        hasty.sendall(further)
+        found = rest(hasty)
+    tables.open.set()
+    assert found.startswith(told)
+    assert found.count(b"HTTP/1.1 ") == bool(told)
+    for _ in range(3):
+        assert status(client) == 200
+    assert "Traceback" not in caplog.text
+
+
 # ---- a proxy in front
 def test_behind_a_trusted_proxy_each_client_has_a_share_of_websockets(tables: Tables) -> None:
     limits = ConnectionLimits(per_address=2, websockets_per_address=1, proxies=("127.0.0.3/32",))

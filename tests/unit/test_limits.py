@@ -150,6 +150,7 @@ def test_only_json_over_post_from_known_hosts_and_origins(client: Client) -> Non
     assert status(host=f"localhost:{port}") == 200
     assert status(origin="https://evil.example") == 403
     assert status(origin="null") == 403
+    assert status(origin="http://[") == 403
     assert status(origin=f"http://localhost:{port}") == 403  # another origin than the host that is asked
     assert status(origin=f"http://{client.address}") == 200
     assert status(origin="https://desk.example") == 200
