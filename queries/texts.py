@@ -63,10 +63,16 @@ def unsound_variable(variables: Mapping[str, Any] | None, document: DocumentNode
 
 
 def _unsound(value: Any) -> str | None:
-    if isinstance(value, str):
-        return None if sound(value) else value
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((text for one in inner if (text := _unsound(one)) is not None), None)
+    waiting = [value]  # JSON may be deeper than calls
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str) and not sound(one):
+            return one
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return None
 
 
 def _argument(document: DocumentNode, variable: str) -> str | None:

@@ -177,6 +177,18 @@ def test_a_text_in_the_query_is_refused_as_one_in_a_variable(client: Client) -> 
         assert unused["errors"][0]["extensions"]["field"] == "$unused"
 
 
+@pytest.mark.parametrize("inner", ["", HALF])
+def test_a_text_is_looked_for_as_deep_as_json_goes(client: Client, inner: str) -> None:
+    deep: Any = inner
+    for _ in range(400):
+        deep = [{"a": deep}]
+    answer = post(client, {"query": "{ measures { name } }", "variables": {"unused": deep}})[2]
+    if inner:
+        assert answer["errors"][0]["extensions"] == {"code": "BAD_INPUT", "field": "$unused"}
+    else:
+        assert answer["data"]["measures"]
+
+
 def test_texts_beyond_ascii_are_texts(client: Client) -> None:
     for word in ("🦆", "é", "퟿", "\ue000"):
         message = post(client, {"query": USE, "variables": {"u": word}})[2]["errors"][0]["message"]
