@@ -46,8 +46,11 @@ class RayHost:
         self._address, self._cpus, self._log = address, cpus, logs / "ray.log"
         self._lock = threading.RLock()
         self._numbers = itertools.count()
-        self.generation = 0  # rises with every start
-        self._start()
+        self.generation = 0  # rises with every start that succeeds
+        try:
+            self._start()
+        except RayLostError as error:
+            raise SetupError(f"Ray did not start: {error.message}", error.remedy) from error
 
     def __enter__(self) -> RayHost:
         return self
@@ -75,17 +78,15 @@ class RayHost:
                 start_new_session=True,  # Ctrl-C is for the command line, which then stops things in order
             )
         threading.Thread(target=self._listen, args=(self._process, self._answers), daemon=True).start()
-        self.generation += 1
         chosen = {"address": self._address, "folder": self._folder.name, "cpus": self._cpus}
         try:
             self._know(self._ask(chosen, _START_SECONDS)["processes"])
             if not self._address and {name for name, _ in self._vital} != set(VITAL):
                 raise SetupError("Ray's processes have changed their names", "install the locked version of ray")
-        except BaseException as error:
+        except BaseException:
             self._end()
-            if isinstance(error, RayLostError):
-                raise SetupError(f"Ray did not start: {error.message}", error.remedy) from error
             raise
+        self.generation += 1
 
     def _know(self, processes: Sequence[tuple[int, float, str]]) -> None:
         """Note processes of Ray, so that they can be ended when nobody is above them any more."""
@@ -112,7 +113,7 @@ class RayHost:
     def restart(self, generation: int) -> None:
         """End what is left of Ray and start it anew, unless that was done since `generation`.
 
-        Raises SetupError when it does not start.
+        Raises SetupError when it cannot start, RayLostError when something of it ended while it did: try again.
         """
         with self._lock:
             if self.generation == generation:

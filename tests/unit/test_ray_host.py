@@ -105,6 +105,27 @@ def test_a_vital_process_that_ended_is_named_and_all_is_started_again(host: RayH
     assert host.generation == generation + 1
 
 
+def test_ray_that_ends_while_it_is_started_again_can_be_started_once_more(host: RayHost, stand_in: Path) -> None:
+    kill(stand_in, "raylet")
+    generation = host.generation
+    (stand_in / "driver.py").write_text("import sys; sys.stdin.readline(); sys.exit('killed as it began')")
+    with pytest.raises(RayLostError, match="killed as it began"):
+        host.restart(generation)
+    assert host.generation == generation
+    with pytest.raises(RayLostError, match="killed as it began"):
+        host.status(1)
+    (stand_in / "driver.py").write_text(DRIVER)
+    host.restart(generation)
+    assert host.generation == generation + 1
+    assert host.status(1) == []
+
+
+def test_ray_that_ends_as_it_is_first_started_is_a_fault_of_the_setup(stand_in: Path) -> None:
+    (stand_in / "driver.py").write_text("import sys; sys.stdin.readline(); sys.exit('killed as it began')")
+    with pytest.raises(SetupError, match=r"Ray did not start: .*killed as it began"):
+        RayHost("", stand_in)
+
+
 def test_a_driver_that_ended_is_told_with_its_last_words(host: RayHost) -> None:
     with pytest.raises(RayLostError, match=r"its driver ended with 7 \(it has run out of luck\)"):
         host.status(13)

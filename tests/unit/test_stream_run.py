@@ -149,6 +149,26 @@ def test_ray_that_does_not_start_again_leaves_the_run_open(run: StreamRun, monke
     left(run)
 
 
+def test_ray_that_is_lost_as_it_starts_again_is_started_once_more(run: StreamRun, clock: ClockLog) -> None:
+    host: Any = run.host
+    restart, tries = host.restart, []
+
+    def lost() -> list[dict[str, Any]]:
+        raise RayLostError("Ray is lost: its gcs_server ended", "see ray.log")
+
+    def second_time(generation: int) -> None:
+        tries.append(generation)
+        if len(tries) == 1:
+            raise RayLostError("Ray is lost: its driver ended", "see ray.log")
+        restart(generation)
+        host.says = lambda: [shard(0), shard(1)]
+
+    host.says, host.restart = lost, second_time
+    assert run._look() == []
+    assert len(tries) == 2
+    assert len(run._look()) == 2
+
+
 def test_a_shard_that_ray_does_not_start_again_is_a_lost_ray(run: StreamRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka, "_ABSENT_SECONDS", 0.0)
     host: Any = run.host
