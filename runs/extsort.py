@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.errors import NonDeterministicError
+from economy.errors import NonDeterministicError, SetupError
 from economy.events import Rows
 from schemas.closing import Closing
 
@@ -40,7 +40,7 @@ class ExternalSort(Closing):
             self._file.close()
 
     def add(self, rows: Rows) -> None:
-        """Take in rows in any order."""
+        """Take in rows in any order. Raises SetupError when the temporary file cannot be written."""
         self._waiting.append(rows)
         self._rows += len(rows)
         if self._rows >= SEGMENT_ROWS:
@@ -63,11 +63,16 @@ class ExternalSort(Closing):
 
     def _spill(self) -> None:
         rows = self._sorted(self._waiting)
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # closed by __exit__
         first = sum(count for _, count in self._segments)
-        self._file.seek(first * self.width * 8)
-        self._file.write(rows.tobytes())
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # closed by __exit__
+            self._file.seek(first * self.width * 8)
+            self._file.write(rows.tobytes())
+            self._file.flush()
+        except OSError as error:
+            what = f"{self._folder}: what is sorted cannot be put aside there: {error.strerror}"
+            raise SetupError(what, "make room, or choose another folder") from error
         self._segments.append((first, len(rows)))
         self._waiting, self._rows = [], 0
 

@@ -28,6 +28,7 @@ _KINDS: Final = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+_REMEDIES: Final = {errno.ENOSPC: "make room", errno.EPIPE: "what reads it ended before its end"}
 _NAMED: Final = 200  # bytes of a file's name in that of its draft: names have at most 255
 
 
@@ -50,6 +51,11 @@ def head(path: Path, size: int, field: str = "file") -> bytes:
     except OSError as error:
         raise InputError(field, str(path), f"it cannot be read: {error.strerror}") from error
     raise InputError(field, str(path), f"it cannot be read: it is {other}; give a regular file")
+
+
+def text_of(path: Path) -> str:
+    """A file's name as text that can be written down: what of it is not UTF-8 is replaced."""
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 def _other_kind(mode: int) -> str | None:
@@ -75,7 +81,7 @@ def writing(path: Path) -> Iterator[io.BufferedWriter]:
         with replacing(target) as file:
             yield file
     except OSError as error:
-        remedy = "make room" if error.errno == errno.ENOSPC else "choose another file"
+        remedy = _REMEDIES.get(error.errno or 0, "choose another file")
         raise SetupError(f"{path} cannot be written: {error.strerror or error}", remedy) from error
 
 
@@ -131,7 +137,9 @@ def beside(path: Path) -> Path:
         target = _replaced(path)
     except OSError:  # told by who opens it
         target = None
-    return Path(tempfile.gettempdir()) if target is None else target.parent
+    if target is None:
+        return Path(tempfile.gettempdir())
+    return next(folder for folder in target.parents if folder.is_dir())  # those below are made with the file
 
 
 def _replaced(path: Path) -> Path | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO, TypeVar
 
@@ -14,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from economy.errors import EscapeError
+from economy.errors import EscapeError, SetupError
 from infra.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # modules that load numba, Kafka or ClickHouse are imported by the commands that need them
@@ -71,15 +73,32 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            done = command(*args, **kwargs)
+            sys.stdout.flush()
+            return done
         except EscapeError as error:
             err.print(f"escape: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             err.print("escape: interrupted", style="yellow")
             raise typer.Exit(INTERRUPTED) from error
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _discard_output()
+            full = SetupError(f"{error.filename or 'the output'} cannot be written: {error.strerror}", "make room")
+            err.print(f"escape: {full}", style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(full.exit_code) from error
 
     return run
+
+
+def _discard_output() -> None:
+    """Let what standard output could not take go, else the interpreter tries once more at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with suppress(ValueError):  # there is no descriptor, as in a test
+        os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def emit(data: Any, to: TextIO | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,8 @@ _FOREIGN: Final = {
     b"Obj\x01": "an Avro file",
 }
 _TOO_LONG: Final = "try to increase block size"  # Arrow's words
+_NEWLINE: Final = ord("\n")
+_OPEN_QUOTE: Final = "its quotes hold more than one line: close the quote; a cell has no line breaks"
 _TOLD: Final = 300  # characters of somebody else's text in an error
 
 
@@ -84,23 +87,48 @@ def _check(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
 
 def _csv(path: Path, names: Sequence[str], header: bool, compression: str | None) -> Iterator[list[Texts]]:
     reading = pcsv.ReadOptions(block_size=BLOCK, autogenerate_column_names=not header)
-    with pcsv.open_csv(pa.input_stream(str(path), compression=compression), reading) as reader:
+    with _stream(path, compression) as source, pcsv.open_csv(source, reading) as reader:
         there = reader.schema.names
     if header:
         _check(path, there, names)
     elif len(there) < len(names):
         raise InputError(f"{path.name} columns", len(there), f"needed are {', '.join(names)}, without a header")
     read = list(names) if header else there[: len(names)]
-    types = dict.fromkeys(read, pa.string())
-    converting = pcsv.ConvertOptions(column_types=types, include_columns=read, strings_can_be_null=False)
-    source = pa.input_stream(str(path), compression=compression)
-    with pcsv.open_csv(source, reading, convert_options=converting) as reader:
+    # Of the columns that are ignored the bytes are read too: a quote that stays open in one hides the rows behind it.
+    every = there if len(set(there)) == len(there) else read
+    types = dict.fromkeys(every, pa.binary()) | dict.fromkeys(read, pa.string())
+    converting = pcsv.ConvertOptions(column_types=types, include_columns=every, strings_can_be_null=False)
+    rows = 0
+    with (
+        _stream(path, compression) as source,
+        pcsv.open_csv(source, reading, convert_options=converting) as reader,
+    ):
         for batch in reader:
-            yield batch.columns
+            _check_lines(path, rows, batch)
+            yield [batch.column(name) for name in read]
+            rows += batch.num_rows
+
+
+@contextmanager
+def _stream(path: Path, compression: str | None) -> Iterator[Any]:
+    """A file's bytes. Opened here, as Arrow takes no name that is not UTF-8."""
+    with open(path, "rb") as file, pa.input_stream(file, compression=compression) as stream:
+        yield stream
+
+
+def _check_lines(path: Path, rows_before: int, batch: Any) -> None:
+    """Raises InputError for a cell that goes on behind its line's end: a quote that is never closed takes in all rows
+    to the file's end, and Arrow does not say so."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        data, _ = buffers(column)
+        if (data == _NEWLINE).any():
+            row = int(np.argmax(pc.match_substring(column, "\n").to_numpy(zero_copy_only=False)))
+            shown = one_line(column[row].as_py()[:_TOLD] if pa.types.is_string(column.type) else "")
+            raise InputError(f"{path.name} row {rows_before + row + 1} {one_line(name)}", shown, _OPEN_QUOTE)
 
 
 def _parquet(path: Path, names: Sequence[str]) -> Iterator[list[Texts]]:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with open(path, "rb") as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
         _check(path, file.schema_arrow.names, names)
         for batch in file.iter_batches(ROWS, columns=list(names)):
             found = [_texts(batch.column(name)) for name in names]

@@ -37,6 +37,7 @@ from economy.events import InstrumentClass, Rows, Side, TimeInForce
 from economy.instruments import Instrument
 from runs.tapes.columns import Faults, read_columns
 from runs.tapes.flow import Batch, Flow
+from schemas.files import text_of
 
 COLUMNS: Final = ("time", "type", "order", "size", "price", "direction")
 NEW, REDUCED, DELETED, EXECUTED = 1, 2, 3, 4
@@ -79,9 +80,9 @@ def read_tape(path: Path, symbol: str | None = None) -> Tape:
 
     Raises InputError naming row, column and value of a message that cannot be.
     """
-    table = _read(path)
+    table, name = _read(path), text_of(path)
     instrument = Instrument(
-        0, symbol or re.split("[_.]", path.name)[0] or path.name, InstrumentClass.EQUITY, currency="USD", price_scale=4,
+        0, symbol or re.split("[_.]", name)[0] or name, InstrumentClass.EQUITY, currency="USD", price_scale=4,
         quantity_scale=0,
     )  # fmt: skip
     counted = {told: int((table[:, 1] == kind).sum()) for kind, told in LEFT_OUT.items()}
@@ -89,7 +90,7 @@ def read_tape(path: Path, symbol: str | None = None) -> Tape:
     prints = np.column_stack((executed + 1, table[executed][:, [2, 4, 3]]))
     added = 10 ** len(str(int(table[:, 2].max(initial=0))))
     records, unseen = _translate(path.name, table, added, instrument.instrument)
-    return Tape(path.name, instrument, records, prints, added, unseen, counted)
+    return Tape(name, instrument, records, prints, added, unseen, counted)
 
 
 def _read(path: Path) -> Rows:

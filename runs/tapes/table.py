@@ -33,6 +33,7 @@ from economy.units import MONEY_SCALE
 from runs.tapes.columns import Faults, Mask, Texts, given, one_line, read_columns
 from runs.tapes.flow import Batch, Flow
 from runs.tapes.ids import AgentIds, OrderIds
+from schemas.files import text_of
 
 COLUMNS: Final = (
     "tick", "agent", "order", "instrument", "action", "side", "type", "tif", "post_only", "price", "quantity",
@@ -97,7 +98,7 @@ class TableTape:
     def flow(self) -> Flow:
         """The tape as the stream takes it; the file is read once more."""
         instruments = tuple(sorted(self._instruments.values(), key=lambda i: i.instrument))
-        return Flow(self.path.name, instruments, self._batches(), tuple(self._agents.known))
+        return Flow(text_of(self.path), instruments, self._batches(), tuple(self._agents.known))
 
     def _batches(self) -> Iterator[Batch]:
         rows = 0

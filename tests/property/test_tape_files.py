@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,8 @@ def _texts_not_utf8() -> bytes:
 
 
 HEADER = CSV[: CSV.index(b"\n")]
+# With a column that is ignored, empty but in the last row, where a quote closes what others open.
+NOTED = (HEADER + b",note" + CSV[len(HEADER) : -1].replace(b"\n", b",\n").replace(b",\n", b"\n", 1)) + b',"\n'
 
 
 @pytest.mark.parametrize(
@@ -167,6 +170,8 @@ HEADER = CSV[: CSV.index(b"\n")]
         (CSV + b"x" * (2 * BLOCK), "longer than 4 MiB"),
         (bytes(500), "Parquet"),
         (b"\x1b[31m" + CSV, "missing"),
+        (CSV.replace(b"cancel,,,,,,", b'cancel,,,,,,"', 1), "close the quote"),
+        (NOTED.replace(b",\n", b',"x\n', 1), "close the quote"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(content: bytes, word: str, tmp_path: Path) -> None:
@@ -196,3 +201,13 @@ def test_an_empty_or_tiny_file_is_refused(size: int, tmp_path: Path) -> None:
     for sound in TAPES.values():
         (tmp_path / "tape").write_bytes(sound[:size])
         assert refused(lambda: records(tmp_path / "tape"))
+
+
+def test_a_file_may_have_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"D\xf6ge.csv")
+    for name in ("csv", "gzip", "parquet"):
+        path.write_bytes(TAPES[name])
+        assert records(path)
+        assert TableTape(path, SCALES).flow().name == "D\ufffdge.csv"
+    path.write_bytes(LOBSTER)
+    assert read_tape(path).instrument.symbol == "D\ufffdge"

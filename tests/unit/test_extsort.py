@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from economy.errors import NonDeterministicError
+from economy.errors import NonDeterministicError, SetupError
 from runs import extsort
 from runs.extsort import ExternalSort
 
@@ -43,3 +43,11 @@ def test_one_identity_with_two_contents_is_refused_also_in_two_segments(
 def test_nothing_is_sorted_into_nothing(tmp_path: Path) -> None:
     with ExternalSort((1,), 3, tmp_path) as sort:
         assert list(sort.sorted()) == []
+
+
+@pytest.mark.parametrize("folder", ["missing", "file"])
+def test_what_cannot_be_put_aside_is_one_error(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(extsort, "SEGMENT_ROWS", 1)
+    with ExternalSort((1,), 2, tmp_path / folder) as sort, pytest.raises(SetupError, match=f"{folder}.*put aside"):
+        sort.add(np.array([[0, 1]]))

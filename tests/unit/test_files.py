@@ -221,6 +221,8 @@ def test_a_mode_that_was_asked_for_holds_from_the_start(tmp_path: Path) -> None:
 
 def test_what_is_put_aside_lies_on_the_disk_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    assert beside(tmp_path / "link") == beside(tmp_path / "there" / "deeper" / "file") == tmp_path
+    (tmp_path / "there").mkdir()
     assert beside(tmp_path / "link") == tmp_path / "there"
     assert beside(Path("-")) == beside(Path("/dev/null")) != Path("/dev")
 
