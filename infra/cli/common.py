@@ -26,6 +26,19 @@ if TYPE_CHECKING:  # modules that load numba, Kafka or ClickHouse are imported b
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
+def _open_streams() -> None:
+    """Let what is printed go where a standard stream was closed (`>&-`); no file opened later takes its place."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(free)
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  (as long as the process)
+
+
+_open_streams()
 # Files and pipes have no width: wide enough for every table.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True)
