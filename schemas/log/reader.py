@@ -217,7 +217,7 @@ def read_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: 
         while left:
             chunks = reader.poll(0.5)
             if not chunks:
-                check_ends(reader.end_offsets(list(left)), end)
+                check_ends(reader.end_offsets(list(left), _SILENCE_SECONDS), end)
             for chunk in chunks:
                 yield trim(chunk, end[chunk.place])
                 came = time.monotonic()

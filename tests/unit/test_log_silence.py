@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from economy.errors import SetupError
+from economy.errors import ProtocolError, SetupError
 from schemas.catalogue import ORDERS
 from schemas.log import reader
 
+PLACE = (ORDERS, 2)
 
-def test_a_range_of_which_nothing_comes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "_SILENCE_SECONDS", 0.0)
     monkeypatch.setattr(reader.LogReader, "poll", lambda *_: [])
-    place = (ORDERS, 2)
+
+
+def ends_at(monkeypatch: pytest.MonkeyPatch, offset: int) -> None:
+    monkeypatch.setattr(reader.LogReader, "end_offsets", lambda *_: {PLACE: offset})
+
+
+def test_a_range_of_which_nothing_comes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_at(monkeypatch, 9)
     with pytest.raises(SetupError, match=r"n\..*\[2\] ends before offset 9: is the broker up"):
-        list(reader.read_range("127.0.0.1:1", "n", {place: 4}, {place: 9}))
+        list(reader.read_range("127.0.0.1:1", "n", {PLACE: 4}, {PLACE: 9}))
+
+
+def test_a_range_that_the_log_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_at(monkeypatch, 8)
+    with pytest.raises(ProtocolError, match=r"ends at offset 8, but a record names offset 9"):
+        list(reader.read_range("127.0.0.1:1", "n", {PLACE: 4}, {PLACE: 9}))
+
+
+def test_a_range_of_a_broker_that_is_away() -> None:
+    with pytest.raises(SetupError, match=r"cannot be read.*is the broker up"):
+        list(reader.read_range("127.0.0.1:1", "n", {PLACE: 4}, {PLACE: 9}))
