@@ -116,6 +116,20 @@ def test_who_serves_queries_has_no_password_but_the_readers(composed: dict[str, 
     assert given["ESCAPE_PRODUCTION"] == "${ESCAPE_PRODUCTION:-true}"
 
 
+def test_a_gateway_before_the_api_is_named_by_variables(composed: dict[str, Any]) -> None:
+    """All clients come from its address, so what may be said of hosts and origins is not enough."""
+    given = composed["services"]["api"]["environment"]
+    names = {"ESCAPE_ALLOW_HOST", "ESCAPE_ALLOW_ORIGIN", "ESCAPE_TRUST_PROXY"}
+    assert {name: given.get(name) for name in names} == {name: f"${{{name}:-}}" for name in names}
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    assert not [name for name in names if f"`{name}`" not in page]
+
+
+def test_the_file_of_secrets_goes_into_no_image_and_no_commit() -> None:
+    for name in (".dockerignore", ".gitignore"):
+        assert ".env" in (ROOT / name).read_text().splitlines(), name
+
+
 def test_every_node_of_ray_and_whoever_starts_runs_has_the_token(composed: dict[str, Any]) -> None:
     for name, service in composed["services"].items():
         if service.get("command", [""])[0] == "ray":
