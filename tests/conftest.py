@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,6 +18,10 @@ from infra.settings import load_settings
 
 if TYPE_CHECKING:
     from runs.rayhost import RayHost
+
+# A shell without job control starts what goes on beside it deaf to Ctrl-C, and so would be all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test is about time; the first call of a compiled kernel alone may take longer than a deadline.
 settings.register_profile("untimed", deadline=None)

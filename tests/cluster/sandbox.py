@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,14 @@ TOOLS: Final = ("ip", "unshare", "nsenter", "mount", "umount", "pivot_root", "se
 _NAMESPACES: Final = ("--mount", "--net", "--ipc", "--pid", "--fork", "--mount-proc")
 _NETWORK: Final = "10.77.0"
 _BRIDGE: Final = "br0"
+# What every container needs: namespaces, a layer over this machine's files, a bridge and a link. Inside a container of
+# somebody else's the first may be allowed and the others not.
+_TRIAL: Final = """set -e
+mkdir upper work root
+mount -t overlay overlay -o "lowerdir=/,upperdir=$PWD/upper,workdir=$PWD/work" root
+ip link add trial0 type bridge
+ip link add trial1 type veth peer name trial2
+"""
 _INIT: Final = """trap 'kill -TERM "$child"' TERM
 "$@" &
 child=$!
@@ -42,8 +51,12 @@ def lacking() -> str:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         return f"it needs {', '.join(missing)}: install iproute2 and util-linux"
-    trial = subprocess.run(["unshare", *_NAMESPACES, "true"], capture_output=True, text=True)
-    return f"the kernel lets nobody make namespaces here: {trial.stderr.strip()}" if trial.returncode else ""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        trial = subprocess.run(
+            ["unshare", *_NAMESPACES, "sh", "-c", _TRIAL], capture_output=True, text=True, cwd=folder,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    return f"the kernel makes no containers here: {trial.stderr.strip()}" if trial.returncode else ""
 
 
 def contained(command: Sequence[str]) -> int:

@@ -40,3 +40,16 @@ def test_what_was_started_ends_with_whoever_started_it(tmp_path: Path) -> None:
     left = f"import subprocess, os; subprocess.Popen(['sh', '-c', 'sleep 1000; : {mark}']); os._exit(7)"
     assert contained([sys.executable, "-c", left]) == 7
     assert subprocess.run(["pgrep", "-f", mark], capture_output=True).returncode == 1
+
+
+def test_a_machine_whose_files_are_a_layer_already_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As inside a container of Docker that may make namespaces: no second layer can be kept on the first."""
+    ask = "from tests.cluster.sandbox import lacking; print(lacking())"
+    inside = (
+        'mount -t tmpfs tmpfs . && cd "$PWD" && mkdir upper work root && '
+        'mount -t overlay overlay -o "lowerdir=/,upperdir=$PWD/upper,workdir=$PWD/work" root && '
+        'TMPDIR="$PWD/root/tmp" exec "$0" -c "$1"'
+    )
+    command = ["sh", "-c", f'here=$PWD; cd "$2" && PYTHONPATH="$here" && export PYTHONPATH && {inside}']
+    assert contained([*command, sys.executable, ask, str(tmp_path)]) == 0
+    assert capfd.readouterr().out.startswith("the kernel makes no containers here: mount: ")

@@ -39,3 +39,13 @@ def test_a_process_that_ignores_sigterm_is_killed() -> None:
     process.stdout.close()
     end(process)  # again does nothing
     end(None)
+
+
+def test_what_tests_start_hears_ctrl_c_also_where_a_script_runs_them_beside_it() -> None:
+    ask = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, flush=True)"
+    started = f"import subprocess, sys, tests.conftest; subprocess.run([sys.executable, '-c', {ask!r}], check=True)"
+    done = subprocess.run(
+        ["sh", "-c", "trap '' INT; exec \"$0\" -c \"$1\"", sys.executable, started],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "True\n"
