@@ -97,12 +97,13 @@ def _broker(settings: Settings) -> str:
 
 
 def _clickhouse(settings: Settings) -> str:
-    if not settings.clickhouse_url:
+    address = settings.clickhouse_url or settings.clickhouse_reader_url
+    if not address:
         return "embedded"
     from queries.store import Store
     from schemas.clickhouse_server import ClickHouseConfig
 
-    config = ClickHouseConfig.from_dsn(settings.clickhouse_url)
+    config = ClickHouseConfig.from_dsn(address)
     with Store(config, database="") as store:
         return f"version {store.command('SELECT version()')} at {config.url}"
 

@@ -65,10 +65,9 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "cannot be written" in check.message
 
 
-def test_servers_that_do_not_answer_are_named(state: Path) -> None:
-    settings = load_settings(
-        state=state, bootstrap="127.0.0.1:1", clickhouse_url="http://escape:secret@127.0.0.1:1/escape"
-    )
+@pytest.mark.parametrize("given", ["clickhouse_url", "clickhouse_reader_url"])
+def test_servers_that_do_not_answer_are_named(state: Path, given: str) -> None:
+    settings = load_settings(state=state, bootstrap="127.0.0.1:1", **{given: "http://escape:secret@127.0.0.1:1/escape"})
     checks = {check.name: check for check in doctor.examine(settings)}
     assert "no Kafka broker answers at 127.0.0.1:1" in checks["broker"].message
     assert "ClickHouse at http://127.0.0.1:1 does not answer" in checks["clickhouse"].message
