@@ -69,12 +69,16 @@ def spark(
 
 @guarded
 def faults(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PROCESS", help="Kill this one; may be repeated. Default: all.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each process is killed.")] = 1,
     markdown: Annotated[Path | None, typer.Option(help="Write the table into this file as well.")] = None,
     json_: Json = False,
 ) -> None:
     """Every process killed with -9 under a running village: what its death does, and how long until it works again."""
     told = ["--markdown", str(markdown)] if markdown else []
+    told += [part for name in only or () for part in ("--only", name)]
     measured("faults", "--rounds", str(rounds), *told, *(["--json"] if json_ else []))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from economy import errors
 from infra.cli import app
@@ -38,6 +39,19 @@ def test_commands_exist_with_their_options(page: Path) -> None:
         for line in re.findall(r"(?:^|/|; )escape ([a-z].*)", block, re.MULTILINE):
             for command in re.split(r";.*?escape ", line.partition("  #")[0]):
                 _check(command.split())
+
+
+def test_measurements_are_told_all_that_their_programs_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench.faults
+
+    told: list[str] = []
+    monkeypatch.setattr("infra.cli.bench.measured", lambda name, *arguments: told.extend([name, *arguments]))
+    result = CliRunner().invoke(
+        app, ["bench", "faults", "--only", "sink", "--only", "clock", "--markdown", "x", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    assert told == ["faults", "--rounds", "1", "--markdown", "x", "--only", "sink", "--only", "clock", "--json"]
+    assert {"sink", "clock"} <= set(bench.faults._COMPONENTS)
 
 
 def _check(words: list[str]) -> None:
