@@ -28,6 +28,7 @@ import typer
 from confluent_kafka import KafkaException
 
 from bench.market.lab import machine
+from bench.outside import write_between
 from bench.theatre import Theatre, until
 from economy import events as e
 from economy.errors import EscapeError, InputError
@@ -234,10 +235,8 @@ def markdown(told: dict[str, Any]) -> str:
 
 
 def write_markdown(told: dict[str, Any], file: Path) -> None:
-    """Replace the figures between the two marks of a file."""
-    text = file.read_text()
-    head, rest = text.split(_BEGIN)
-    file.write_text(head + _BEGIN + markdown(told) + _END + rest.split(_END)[1])
+    """Put the figures between the two marks of a file, or into a new file."""
+    write_between(file, _BEGIN, _END, markdown(told))
 
 
 def main(
@@ -256,11 +255,11 @@ def main(
             if name not in _COMPONENTS:
                 raise InputError("--only", name, f"known are {', '.join(_COMPONENTS)}")
         told = measure(rounds, only or (), lambda text: print(text, file=sys.stderr, flush=True))
+        if markdown_ is not None:
+            write_markdown(told, markdown_)
     except (EscapeError, KafkaException) as error:
         print(f"escape: {error}", file=sys.stderr)
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
-    if markdown_ is not None:
-        write_markdown(told, markdown_)
     print(json.dumps(told) if json_ else markdown(told))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import psutil
 
 from economy.errors import EscapeError
+from schemas.files import is_stdout, writing
 
 PATIENCE: Final = 240.0  # seconds for whatever would hang otherwise; on a loaded machine all takes its time
 ESCAPE: Final = str(Path(sys.executable).with_name("escape"))
@@ -66,3 +67,13 @@ def until(condition: Callable[[], Any], trouble: Callable[[], str] = str, second
             raise StageError("it did not happen in time")
         time.sleep(0.05)
     return found
+
+
+def write_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two marks of a file, or with them at its end, or into a new file. Raises SetupError."""
+    found = path.read_text(encoding="utf-8") if path.is_file() and not is_stdout(path) else ""
+    if begin not in found or end not in found:
+        found += begin + end
+    before, rest = found.split(begin, 1)
+    with writing(path) as file:
+        file.write((before + begin + text + end + rest.split(end, 1)[1]).encode())

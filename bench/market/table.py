@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.files import is_stdout, writing
+from bench.outside import write_between
 
 Figure = dict[str, Any]
 _BEGIN: Final = "<!-- figures of `escape bench market`: written by --markdown -->\n"
@@ -124,9 +124,4 @@ def markdown(told: Mapping[str, Any]) -> str:
 
 def write_markdown(told: Mapping[str, Any], path: Path) -> None:
     """Put the table between the marks of the file, or into a new file."""
-    text = path.read_text(encoding="utf-8") if path.is_file() and not is_stdout(path) else ""
-    if _BEGIN not in text or _END not in text:
-        text += _BEGIN + _END
-    before, rest = text.split(_BEGIN, 1)
-    with writing(path) as file:
-        file.write((before + _BEGIN + "\n" + markdown(told) + "\n" + _END + rest.split(_END, 1)[1]).encode())
+    write_between(path, _BEGIN, _END, "\n" + markdown(told) + "\n")

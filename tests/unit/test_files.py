@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench import faults
 from bench.market.table import write_markdown
 from economy.errors import InputError, SetupError
 from infra.cli import ingest
@@ -65,7 +66,7 @@ def _manifest(size: int, sha256: str) -> Manifest:
     return Manifest(7, "x", "finished", "", "", 1, 1, 1, 0, -1, {"market.orders.v1": [50]}, size, sha256, {})
 
 
-@pytest.fixture(params=["csv", "parquet", "avro", "run", "report", "comparison", "names", "markdown"])
+@pytest.fixture(params=["csv", "parquet", "avro", "run", "report", "comparison", "names", "markdown", "faults"])
 def write(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], object]:
     """Everything that writes a file which a user names."""
     monkeypatch.setattr(report, "load_run", lambda *_: None)
@@ -82,8 +83,10 @@ def write(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
         "comparison": lambda path: compare_page.write_page(anything, path),
         "names": lambda path: ingest._keep(["a", "b"], path),
         "markdown": lambda path: write_markdown({"figures": [], "machine": {}, "sections": {}}, path),
+        "faults": lambda path: faults.write_markdown({}, path),
     }
-    monkeypatch.setattr("bench.market.table.markdown", lambda _: "| ä |")
+    for of in ("bench.market.table", "bench.faults"):
+        monkeypatch.setattr(f"{of}.markdown", lambda _: "| ä |")
     return writers.get(request.param, table)
 
 
