@@ -217,7 +217,7 @@ def test_the_sink_says_when_a_run_that_is_kept_was_deleted_before_it_was_stored(
         writer.flush()
         _delete_before(broker, namespace, TRADES, 150)
         stopped = test_sink.Process(broker, namespace, server, log)
-        assert stopped.child.wait(PATIENCE) == 1
+        assert stopped.child.wait(PATIENCE) == ProtocolError.exit_code
         said = log.read_text().strip().splitlines()[-1]
         assert (
             f"escape: records of run 7 on {TRADES}[0] were deleted before they were stored: offsets 100 to 150" in said
