@@ -261,11 +261,10 @@ def play(form: str, folder: Path, told: Told) -> None:
             shell.run(down, {})
             told(down)
         except BaseException:
-            kept = shell.folder.parent / f"{shell.folder.name}-logs"
-            shutil.copytree(
-                shell.folder / "containers", kept, ignore=lambda _, names: [n for n in names if "." not in n]
-            )
-            told(f"the containers' logs are in {kept}")
+            if (logs := shell.folder / "containers").exists():
+                kept = shell.folder.parent / f"{shell.folder.name}-logs"
+                shutil.copytree(logs, kept, ignore=lambda _, names: [n for n in names if "." not in n])
+                told(f"the containers' logs are in {kept}")
             raise
 
 

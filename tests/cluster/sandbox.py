@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-TOOLS: Final = ("ip", "unshare", "nsenter", "mount", "umount", "pivot_root", "setpriv")
+TOOLS: Final = ("ip", "unshare", "nsenter", "mount", "umount", "pivot_root", "setpriv", "bash", "openssl", "curl")
 _NAMESPACES: Final = ("--mount", "--net", "--ipc", "--pid", "--fork", "--mount-proc")
 _NETWORK: Final = "10.77.0"
 _BRIDGE: Final = "br0"
@@ -50,7 +50,7 @@ def lacking() -> str:
         return "it needs root, to make namespaces and mounts"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
-        return f"it needs {', '.join(missing)}: install iproute2 and util-linux"
+        return f"it needs {', '.join(missing)}: install iproute2, util-linux, openssl and curl"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         trial = subprocess.run(
             ["unshare", *_NAMESPACES, "sh", "-c", _TRIAL], capture_output=True, text=True, cwd=folder,
