@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from email.message import Message
 from io import BufferedIOBase
-from typing import Any, Final
-
-import lz4.frame
-import zstandard
+from typing import Final
 
 from infra.chguard import RefusedError
+from schemas import compression
 
 _PIECE: Final = 1 << 20
 _INCOMPLETE: Final = 33  # ClickHouse's CANNOT_READ_ALL_DATA
 _UNKNOWN: Final = 89  # UNKNOWN_COMPRESSION_METHOD
-
-
-def _decompressor(encoding: str) -> Any:
-    match encoding:
-        case "lz4":
-            return lz4.frame.LZ4FrameDecompressor()
-        case "gzip":
-            return zlib.decompressobj(31)
-        case "deflate":
-            return zlib.decompressobj()
-        case "zstd":
-            return zstandard.ZstdDecompressor().decompressobj()
-    raise RefusedError(f"Content-Encoding {encoding} is not known: use lz4, zstd, gzip or none", _UNKNOWN)
 
 
 def decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
@@ -37,23 +21,12 @@ def decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     if encoding in ("", "identity"):
         yield from pieces
         return
-    frame: Any = None
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if frame is None:
-                frame = _decompressor(encoding)
-            try:
-                out = frame.decompress(rest)
-            except (RuntimeError, zlib.error, zstandard.ZstdError) as error:
-                raise RefusedError(f"the body is not {encoding}: {error}", _INCOMPLETE) from error
-            rest = b""
-            if frame.eof:
-                rest, frame = frame.unused_data or b"", None
-            if out:
-                yield out
-    if frame is not None:
-        raise RefusedError("the compressed body is truncated", _INCOMPLETE)
+    if encoding not in compression.ENCODINGS:
+        raise RefusedError(f"Content-Encoding {encoding} is not known: use lz4, zstd, gzip or none", _UNKNOWN)
+    try:
+        yield from compression.stream(encoding, pieces)
+    except compression.CompressionError as error:
+        raise RefusedError(f"the compressed body is damaged: {error}", _INCOMPLETE) from error
 
 
 def pieces(stream: BufferedIOBase, headers: Message) -> Iterator[bytes]:

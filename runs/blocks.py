@@ -108,7 +108,7 @@ def _parse(
     return starts.size, at, first, first_end, of
 
 
-def batches(data: bytes, count: int) -> Iterator[Batch]:
+def batches(data: bytes | Bytes, count: int) -> Iterator[Batch]:
     """The `count` records of a block. Raises ValueError where they are broken or not all that it holds."""
     buffer = np.frombuffer(bytearray(data), np.uint8)  # which may be written to, for other numbers of schemas
     at = 0

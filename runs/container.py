@@ -17,7 +17,6 @@ import secrets
 import shutil
 import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,6 +28,7 @@ import fastavro
 from economy.errors import InputError
 from runs.blocks import Batch, Logged, batches
 from runs.formats import CODEC
+from schemas.compression import Bytes, Codec, CompressionError, ExpansionError, decompressed
 from schemas.files import beside, head, writing
 
 FORMAT: Final = 1
@@ -211,13 +211,13 @@ class Container:
         if (count, size) != (expected, self.manifest.size):
             raise self.wrong(f"it holds {count:,} of the {expected:,} records of its manifest")
 
-    def _batches(self, count: int, data: bytes) -> Iterator[Batch]:
+    def _batches(self, count: int, data: Bytes) -> Iterator[Batch]:
         try:
             yield from batches(data, count)
         except ValueError as error:
             raise self.wrong(f"a block of {count} records is damaged: {error}") from error
 
-    def _block(self, file: BinaryIO) -> tuple[int, bytes] | None:
+    def _block(self, file: BinaryIO) -> tuple[int, Bytes] | None:
         """(number of records, their bytes), None at the end of the file."""
         count = self._long(file, True)
         if count is None:
@@ -229,16 +229,12 @@ class Container:
         if len(packed) < size or file.read(len(self._sync)) != self._sync:
             raise self.wrong("a block is cut off, or not followed by its mark: it is damaged")
         limit = min(MAX_BLOCK, _FREE * MAX_RATIO + size * MAX_RATIO)
-        inflater = zlib.decompressobj(-15)
         try:
-            data = inflater.decompress(packed, limit)
-            if inflater.unconsumed_tail:
-                raise self.wrong(f"a block of {size:,} bytes holds more than {limit:,}: it is a decompression bomb")
-            if not inflater.eof:
-                raise self.wrong("a block is not compressed as it should be: it is damaged")
-        except zlib.error as error:
-            raise self.wrong("a block cannot be decompressed: it is damaged") from error
-        return count, data
+            return count, decompressed(Codec.DEFLATE, packed, limit)
+        except ExpansionError as error:
+            raise self.wrong(f"a block is a decompression bomb: {error}") from error
+        except CompressionError as error:
+            raise self.wrong(f"a block cannot be decompressed: {error}") from error
 
     def _long(self, file: BinaryIO, may_end: bool) -> int | None:
         """A zigzag varint; None at the end of the file, where it `may_end`."""

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from schemas.log.recordbatch import Bytes, Headers, Ints, Records, put_varint
+from schemas.log.framing import Headers, put_varint
+from schemas.log.recordbatch import Bytes, Ints, Records
 
 _DIGITS: Final = 20  # of an offset, with room
 Found = list[tuple[Ints, str]]  # positions in a fetch, and why

@@ -25,7 +25,7 @@ from economy.errors import ProtocolError, SetupError
 from economy.events import Events
 from schemas.catalogue import ALSO_IN, BOOK_SNAPSHOTS, CLOCK, EVENTS, ORDERS, TRADES, dead_letter, key, topic
 from schemas.codec import UndecodableRecordError, decode_record, encode_record, written_as
-from schemas.log import recordbatch, snapshots
+from schemas.log import framing, snapshots
 from schemas.log.clocklog import OUTSIDER
 from schemas.log.reader import Chunk, Place
 from schemas.log.recordbatch import Records
@@ -273,7 +273,7 @@ class MatchingWorker:
             kind, place = kind[new], place[new]
         if len(place):
             key_sizes = np.array([8 if name in _RUN_KEYED else 16 for name in names])[kind]
-            keys = recordbatch.key_table(identities[place], key_sizes)
+            keys = framing.key_table(identities[place], key_sizes)
             sent = await self.app.producer.send_records(
                 self.trades, part.state.partition, values, starts[place], ends[place], keys, key_sizes
             )

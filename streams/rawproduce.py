@@ -9,8 +9,9 @@ from typing import Any
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 
 from economy.errors import SetupError
-from schemas.log import recordbatch
-from schemas.log.recordbatch import Bytes, Headers, Ints
+from schemas.log import framing
+from schemas.log.framing import Headers
+from schemas.log.recordbatch import Bytes, Ints
 
 
 class RawBuilder(BatchBuilder):  # type: ignore[misc]
@@ -28,7 +29,7 @@ class RawBuilder(BatchBuilder):  # type: ignore[misc]
 
     def _build(self) -> bytes:
         if self._buffer is None:
-            self._buffer = recordbatch.seal(self._batch, *self._producer)
+            self._buffer = framing.seal(self._batch, *self._producer)
         return self._buffer
 
     def size(self) -> int:
@@ -53,6 +54,6 @@ async def send(
     """Queue records in order; returns (future of the acknowledgement, number of records) per batch."""
     now = time.time_ns() // 1_000_000
     sent = []
-    for batch, count in recordbatch.write(values, starts, ends, keys, key_sizes, now, limit, headers):
+    for batch, count in framing.write(values, starts, ends, keys, key_sizes, now, limit, headers):
         sent.append((await producer.send_batch(RawBuilder(batch, count), topic, partition=partition), count))
     return sent

@@ -23,7 +23,8 @@ from faust.transport.drivers.aiokafka import ensure_aiokafka_TP
 from faust.types import TP, ConsumerMessage
 
 from schemas.log import recordbatch
-from schemas.log.recordbatch import Bytes, Headers, Ints, Records
+from schemas.log.framing import Headers
+from schemas.log.recordbatch import Bytes, Ints, Records
 from streams import rawproduce
 
 log = logging.getLogger("escape.transport")

@@ -15,7 +15,7 @@ from economy.events import ChainScope, InstrumentClass, OrderType, Rows, RunMode
 from economy.instruments import Instrument
 from schemas.catalogue import ORDERS
 from schemas.codec import decode_record, encode_record
-from schemas.log import recordbatch, snapshots
+from schemas.log import framing, recordbatch, snapshots
 from schemas.log.reader import Chunk
 from schemas.rows import decode, encode
 from streams import burial
@@ -69,12 +69,12 @@ def _fetched(values: list[bytes]) -> recordbatch.Records:
     ends = np.cumsum([len(value) for value in values])
     starts = np.concatenate(([0], ends[:-1]))
     sizes = np.full(len(values), 16)
-    keys = recordbatch.key_table(np.zeros((len(values), 2), np.int64), sizes)
+    keys = framing.key_table(np.zeros((len(values), 2), np.int64), sizes)
     buffer = np.frombuffer(b"".join(values), np.uint8)
     # numba compiles for arrays that can be written, as encoded ones are, and for those that cannot, as fetched ones.
     for source in (buffer, buffer.copy()):
-        (batch, _), *_ = recordbatch.write(source, starts, ends, keys, sizes, 0, 1 << 16)
-    return recordbatch.read(recordbatch.seal(batch, -1, -1, -1))
+        (batch, _), *_ = framing.write(source, starts, ends, keys, sizes, 0, 1 << 16)
+    return recordbatch.read(framing.seal(batch, -1, -1, -1))
 
 
 def _auction() -> None:

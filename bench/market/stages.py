@@ -15,7 +15,7 @@ from bench.market.preloaded import BOOKS
 from bench.market.wire import BATCH
 from economy import events as e
 from economy.market import Market
-from schemas.log import recordbatch
+from schemas.log import framing, recordbatch
 from schemas.rows import decode, encode
 from streams.matching import output_order
 
@@ -27,10 +27,10 @@ def fetched(flow: Flow, count: int) -> bytes:
     first, messages = flow.sent + 1, flow.take(count)
     buffer, starts, ends = encoded(messages, first)
     sizes = np.full(count, 16)
-    keys = recordbatch.key_table(np.column_stack((np.ones(count, np.int64), messages[:, BOOK])), sizes)
+    keys = framing.key_table(np.column_stack((np.ones(count, np.int64), messages[:, BOOK])), sizes)
     blob, offset = b"", 0
-    for batch, records in recordbatch.write(buffer, starts, ends, keys, sizes, 0, BATCH):
-        blob += offset.to_bytes(8, "big") + recordbatch.seal(batch, -1, -1, -1)[8:]
+    for batch, records in framing.write(buffer, starts, ends, keys, sizes, 0, BATCH):
+        blob += offset.to_bytes(8, "big") + framing.seal(batch, -1, -1, -1)[8:]
         offset += records
     return blob
 
@@ -72,9 +72,9 @@ def _one(market: Market, blob: bytes) -> np.ndarray[Any, Any]:
         values = np.concatenate([buffer for buffer, _ in buffers])
         at.append(clock())
         place = np.cumsum([0, *(len(end) for _, end in buffers)])[kind] + row
-        keys = recordbatch.key_table(np.concatenate([events[name][:, :2] for name in names])[place], kind)
-        for batch, _ in recordbatch.write(values, starts[place], ends[place], keys, np.full(len(place), 16), 0, BATCH):
-            recordbatch.seal(batch, -1, -1, -1)
+        keys = framing.key_table(np.concatenate([events[name][:, :2] for name in names])[place], kind)
+        for batch, _ in framing.write(values, starts[place], ends[place], keys, np.full(len(place), 16), 0, BATCH):
+            framing.seal(batch, -1, -1, -1)
         at.append(clock())
     else:
         at += at[-1:] * 2

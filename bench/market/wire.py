@@ -16,7 +16,7 @@ from economy import events as e
 from economy.events import Rows, RunMode
 from schemas.catalogue import ORDERS, TRADES, topic
 from schemas.codec import encode_record
-from schemas.log import recordbatch
+from schemas.log import framing
 from schemas.log.recordbatch import Records
 from schemas.rows import decode, encode
 from streams import rawfetch, rawproduce
@@ -68,7 +68,7 @@ class Sender:
         buffer, starts, ends = encoded(messages, first, tick)
         identities = np.column_stack((np.full(len(messages), RUN), messages[:, BOOK]))
         sizes = np.full(len(messages), 16)
-        keys = recordbatch.key_table(identities, sizes)
+        keys = framing.key_table(identities, sizes)
         for partition in range(self._partitions):
             mine: Any = slice(None)
             if self._partitions > 1:

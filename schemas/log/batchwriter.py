@@ -18,7 +18,7 @@ from economy.events import Rows
 from schemas import rows as hot
 from schemas.catalogue import EVENTS, topic
 from schemas.closing import Closing
-from schemas.log import recordbatch, wire
+from schemas.log import framing, recordbatch, wire
 from schemas.log.recordbatch import Bytes, Ints, Records
 from schemas.log.refusal import denied, refusal
 from schemas.log.requests import Place, Produce
@@ -55,7 +55,7 @@ class _Queue:
         whole = recordbatch.HEAD.size + int(ends[-1]) + len(ends) * (_OVERHEAD + width)
         longest = recordbatch.HEAD.size + int((ends - starts).max()) + _OVERHEAD + width
         limit, now = min(whole, max(_BATCH, longest)), time.time_ns() // 1_000_000
-        return recordbatch.write(np.concatenate(self.values), starts, ends, keys, sizes, now, limit)
+        return framing.write(np.concatenate(self.values), starts, ends, keys, sizes, now, limit)
 
 
 class BatchWriter(Closing):
@@ -91,9 +91,7 @@ class BatchWriter(Closing):
         buffer, ends = hot.encode(name, rows)
         column = 0 if event.key_field is None else event.column(event.key_field)
         sizes = np.full(len(rows), 8 if event.key_field is None else 16)
-        self._put(
-            family or event.topic, partition, buffer, ends, recordbatch.key_table(rows[:, [0, column]], sizes), sizes
-        )
+        self._put(family or event.topic, partition, buffer, ends, framing.key_table(rows[:, [0, column]], sizes), sizes)
 
     def _put(self, family: str, partition: int, values: Bytes, ends: Ints, keys: Bytes, sizes: Ints) -> None:
         queue = self._queues.setdefault((topic(self.namespace, family), partition), _Queue())
@@ -108,7 +106,7 @@ class BatchWriter(Closing):
         assert records.key_sizes is not None
         longest = recordbatch.HEAD.size + int((sizes + np.maximum(records.key_sizes, 0)).max()) + _OVERHEAD
         place = topic(self.namespace, family), partition
-        self._made.setdefault(place, []).extend(recordbatch.rewrite(records, max(_BATCH, longest)))
+        self._made.setdefault(place, []).extend(framing.rewrite(records, max(_BATCH, longest)))
 
     def flush(self, timeout: float = 120.0) -> None:
         """Send everything queued and wait for its acknowledgement, see `settle`."""
@@ -131,7 +129,7 @@ class BatchWriter(Closing):
         return {place: len(batch) for place, batch in self._flying.items()}
 
     def _packed(self, batch: bytearray, count: int) -> tuple[bytearray, int]:
-        return (recordbatch.compress(batch) if self._compress and len(batch) > _SMALL else batch), count
+        return (framing.compress(batch) if self._compress and len(batch) > _SMALL else batch), count
 
     def settle(self, timeout: float = 120.0) -> None:
         """Wait until all that was posted is acknowledged.
@@ -159,7 +157,7 @@ class BatchWriter(Closing):
     def _sealed(self, place: Place, batch: bytearray, count: int, producer: tuple[int, int]) -> bytes:
         sequence = self._sequences.get(place, 0)
         self._sequences[place] = (sequence + count) % _SEQUENCES
-        return recordbatch.seal(batch, *producer, sequence)
+        return framing.seal(batch, *producer, sequence)
 
     def _new_producer(self) -> tuple[int, int]:
         told = self._cluster.ask_any(InitProducerIdRequest_v0(None, 0))

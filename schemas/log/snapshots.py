@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy.errors import ProtocolError
+from schemas.compression import Codec, decompressed
 
 log = logging.getLogger("escape.snapshots")
 State = dict[str, NDArray[Any]]
@@ -30,7 +31,6 @@ FORMAT: Final = 2  # of the states of shards, markets and the world: raise it wi
 _FORMAT: Final = "snapshot/format"
 _HEAD: Final = struct.Struct(">qqii")  # owner, version, part, parts
 MOST: Final = 8 << 30  # bytes of a state, as numpy lays it out
-_PIECE: Final = 64 << 20
 # What lz4, zip, numpy and the loading of a state raise for bytes that are none of theirs.
 UNREADABLE: Final = (
     RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, MemoryError,
@@ -91,22 +91,6 @@ def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
             raise ValueError(f"{member.filename} claims the shape {shape} and has {behind} bytes")
 
 
-def _decompressed(data: bytes) -> bytes:
-    """The lz4 frame, in pieces: what it claims of its size is not believed."""
-    frame, pieces, size = lz4.frame.LZ4FrameDecompressor(), [], 0
-    piece = frame.decompress(data, _PIECE)
-    while True:
-        pieces.append(piece)
-        size += len(piece)
-        if size > MOST:
-            raise ValueError(f"it holds more than {MOST:,} bytes")
-        if frame.eof:
-            return b"".join(pieces)
-        if frame.needs_input:
-            raise ValueError("it is cut off")
-        piece = frame.decompress(b"", _PIECE)
-
-
 def pack(owner: int, version: int, state: Mapping[str, NDArray[Any]]) -> list[tuple[bytes, bytes]]:
     """(key, value) of each chunk of one snapshot. `version` rises with every snapshot of an owner."""
     buffer = io.BytesIO()
@@ -134,7 +118,7 @@ def fault_of(value: bytes, key: bytes) -> str:
     if parts > 1:  # what one part holds cannot be read alone
         return ""
     try:
-        unpacked(_decompressed(value[_HEAD.size :]))
+        unpacked(decompressed(Codec.LZ4, value[_HEAD.size :], MOST).tobytes())
     except SnapshotFormatError:  # of another version of the program, which is passed over
         return ""
     except UNREADABLE as error:
@@ -167,8 +151,8 @@ def loaded(values: Iterable[bytes | None], owner: int, load: Callable[[State], T
         chunks = found[version]
         if len(chunks) == needed[version]:
             try:
-                data = _decompressed(b"".join(chunks[part] for part in range(needed[version])))
-                return version, load(unpacked(data))
+                data = b"".join(chunks[part] for part in range(needed[version]))
+                return version, load(unpacked(decompressed(Codec.LZ4, data, MOST).tobytes()))
             except SnapshotFormatError as error:
                 log.warning("snapshot %d of %d is passed over: %s", version, owner, error.message)
             except UNREADABLE as error:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from economy.errors import ProtocolError, SetupError
-from schemas.log import recordbatch
+from schemas.log import framing, recordbatch
 from schemas.log.recordbatch import Records
 from streams import burial, rawfetch, rawproduce
 
@@ -55,10 +55,10 @@ def test_aiokafka_reads_what_we_wrote(rows: list[tuple[bool, bytes]], limit: int
     starts = ends - np.array([len(value) for _, value in rows])
     values = np.frombuffer(b"".join(value for _, value in rows) + b"\0", np.uint8)
     sizes = np.array([16 if paired else 8 for paired, _ in rows])
-    keys = recordbatch.key_table(np.array([[-5, i] for i in range(len(rows))]), sizes)
+    keys = framing.key_table(np.array([[-5, i] for i in range(len(rows))]), sizes)
     got, total = [], 0
-    for made, count in recordbatch.write(values, starts, ends, keys, sizes, 1234, limit):
-        sealed = recordbatch.seal(made, 77, 3, total)
+    for made, count in framing.write(values, starts, ends, keys, sizes, 1234, limit):
+        sealed = framing.seal(made, 77, 3, total)
         assert len(sealed) <= limit
         read = DefaultRecordBatch(bytearray(sealed))
         assert read.validate_crc()
@@ -82,8 +82,8 @@ def test_records_are_written_again_with_their_keys_and_timestamps(
         assert builder.append(i, stamp, key, value, []) is not None
     records = recordbatch.read(bytes(builder.build()), keyed=True)
     got: list[Any] = []
-    for made, count in recordbatch.rewrite(records, limit):
-        sealed = recordbatch.seal(recordbatch.compress(made) if compress else made, 77, 3, len(got))
+    for made, count in framing.rewrite(records, limit):
+        sealed = framing.seal(framing.compress(made) if compress else made, 77, 3, len(got))
         assert len(sealed) <= limit
         theirs, ours = DefaultRecordBatch(bytearray(sealed)), recordbatch.read(sealed, keyed=True)
         assert theirs.validate_crc()
@@ -97,14 +97,14 @@ def test_what_repeats_itself_is_packed_and_what_does_not_is_left() -> None:
     def one(value: bytes) -> bytearray:
         places = np.array([0]), np.array([len(value)])
         keys, sizes = np.zeros((1, 8), np.uint8), np.array([8])
-        ((made, _),) = recordbatch.write(np.frombuffer(value, np.uint8), *places, keys, sizes, 5, 10_000)
+        ((made, _),) = framing.write(np.frombuffer(value, np.uint8), *places, keys, sizes, 5, 10_000)
         return made
 
     noise = one(np.random.default_rng(1).bytes(2000))
-    assert recordbatch.compress(noise) is noise
-    packed = recordbatch.compress(one(b"abcd" * 500))
+    assert framing.compress(noise) is noise
+    packed = framing.compress(one(b"abcd" * 500))
     assert len(packed) < 200
-    assert recordbatch.read(recordbatch.seal(packed, -1, -1, -1)).value(0) == b"abcd" * 500
+    assert recordbatch.read(framing.seal(packed, -1, -1, -1)).value(0) == b"abcd" * 500
 
 
 @settings(max_examples=60, deadline=None)
@@ -132,8 +132,8 @@ def test_dead_letters_are_whole_records_with_headers_and_no_key(rows: list[tuple
     starts, stops, headers = burial.letters(found, chosen, "t.orders", 3)
     keys, sizes = np.zeros((len(rows), 1), np.uint8), np.full(len(rows), -1)
     got = []
-    for made, _ in recordbatch.write(buffer, starts, stops, keys, sizes, 1234, limit, headers):
-        got += [(r.key, r.value, dict(r.headers)) for r in DefaultRecordBatch(recordbatch.seal(made, -1, -1, -1))]
+    for made, _ in framing.write(buffer, starts, stops, keys, sizes, 1234, limit, headers):
+        got += [(r.key, r.value, dict(r.headers)) for r in DefaultRecordBatch(framing.seal(made, -1, -1, -1))]
     place = {"topic": b"t.orders", "partition": b"3"}
     assert got == [
         (None, value, {"error": reasons[k].encode(), **place, "offset": str(offset).encode()})
