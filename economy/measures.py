@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from economy.units import decimal_text
+from economy.decimals import grouped
 
 MONEY: Final = "1e-8 of the currency"
 RATIO: Final = "1e-9"
 PRICE_STEP: Final = "1e-4 of the currency"
+LOTS: Final = "lots"
 LORENZ_POINTS: Final = 20  # points of the Lorenz curve: shares of the poorest 5 %, 10 %, ... 100 %
 
 
@@ -24,13 +25,18 @@ class Measure:
     item: str = ""  # what `item` counts, "" = always 0
 
     @property
+    def decimal_unit(self) -> str:
+        """Unit of its exact decimals; the integers are counts of `unit`."""
+        return {MONEY: "currency", PRICE_STEP: "currency", LOTS: "units of the instrument"}.get(self.unit, "1")
+
+    @property
     def scale(self) -> int:
-        """Decimals of its integers; 0 where they count things, or lots, whose decimals are their instrument's."""
+        """Decimals of its integers; 0 for counts of things, and for lots, whose decimals economy.scales knows."""
         return {MONEY: 8, RATIO: 9, PRICE_STEP: 4}.get(self.unit, 0)
 
     def text(self, value: int) -> str:
         """A value for people: exact, in the currency, as a ratio, or as it is."""
-        return decimal_text(value, self.scale)
+        return grouped(value, self.scale)
 
 
 MEASURES: Final[tuple[Measure, ...]] = (
@@ -57,7 +63,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
     Measure("bankruptcies", "1", "Corporations that failed in the window"),
     Measure("trades", "1", "Trades of goods, services and shares"),
     Measure("traded_value", MONEY, "Notional of trades", "instrument"),
-    Measure("traded_quantity", "lots", "Quantity traded", "instrument"),
+    Measure("traded_quantity", LOTS, "Quantity traded", "instrument"),
     Measure("closing_price", PRICE_STEP, "Valuation price at the window's end", "instrument"),
 )
 

@@ -18,9 +18,3 @@ def notional_multiplier(price_scale: int, quantity_scale: int) -> int:
     if price_scale < 0 or quantity_scale < 0 or spare < 0:
         raise ValueError(f"price_scale {price_scale} + quantity_scale {quantity_scale} must lie in 0..{MONEY_SCALE}")
     return int(10**spare)
-
-
-def decimal_text(value: int, scale: int = MONEY_SCALE) -> str:
-    """An integer count of 10^-scale as an exact decimal with thousands separated: (-123456789, 4) is -12,345.6789."""
-    whole, rest = divmod(abs(value), 10**scale)
-    return f"{'-' if value < 0 else ''}{whole:,}" + (f".{rest:0{scale}d}" if scale else "")

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from economy.accounts import Approach
+from economy.decimals import grouped
 from economy.errors import InputError, ScenarioError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.scenario import Scenario, scenario_from_json
-from economy.units import decimal_text
 from runs.log import RunInfo, epochs_of
 from schemas.catalogue import FLOWS, TRADES
 from schemas.log.founding import Founding, founding
@@ -74,7 +74,7 @@ def to_json(window: Window) -> dict[str, Any]:
 def render(window: Window) -> str:
     """Both matrices and GDP for people."""
     figures = window.figures
-    gdp = ", ".join(f"{a.value} {decimal_text(figures[f'gdp_{a.value}', 0])}" for a in Approach)
+    gdp = ", ".join(f"{a.value} {grouped(figures[f'gdp_{a.value}', 0])}" for a in Approach)
     return "\n\n".join(
         [
             f"window {window.window}: GDP by {gdp}",

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from agents.registry import OWN_MODELS, Models, model_name
 from economy.calendar import QUARTERS
+from economy.decimals import grouped
 from economy.errors import InputError
 from economy.events import Events, InstrumentClass, Role
 from economy.indicators import WindowProjection
 from economy.measures import MEASURE
 from economy.scenario import Scenario
-from economy.units import decimal_text
 from runs.divergence import ORDER, Sides, first_difference
 from runs.progress import Told
 from runs.rawread import raw_chunks
@@ -212,12 +212,11 @@ def render(found: Comparison) -> str:
     lines += [f"{symbol:<28}{price(a):>24}{price(b):>24}{_percent(a, b):>12}" for symbol, a, b in found.prices()]
     lines += ["", f"{'net worth by role':<28}{'a':>24}{'b':>24}{'difference':>12}"]
     lines += [
-        f"{name:<28}{decimal_text(a):>24}{decimal_text(b):>24}{_percent(a, b):>12}"
-        for name, (a, b) in found.by_role().items()
+        f"{name:<28}{grouped(a):>24}{grouped(b):>24}{_percent(a, b):>12}" for name, (a, b) in found.by_role().items()
     ]
     gains, names = found.gains(), found.founded.names
     for title, some in (("gained most", gains[:5]), ("lost most", gains[::-1][:5])):
-        lines += ["", title] + [f"    {names[agent]:<24}{decimal_text(change):>24}" for agent, change in some]
+        lines += ["", title] + [f"    {names[agent]:<24}{grouped(change):>24}" for agent, change in some]
     lines.append("")
     if found.event is None:
         lines.append("no event differs")

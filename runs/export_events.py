@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from economy import canonical
 from economy import events as e
+from economy.decimals import fixed
 from economy.errors import InputError
 from economy.events import Rows
 from economy.instruments import Instrument
@@ -42,7 +42,6 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 _SUBMITTED: Final = canonical.DECISION_TYPES + canonical.ORDER_TYPES + canonical.FLOW_TYPES
 _TEXTS: Final = 4096  # records with texts in a block
-_EXACT: Final = Context(prec=60)  # figures have up to 38 digits
 
 
 def export_events(
@@ -207,6 +206,5 @@ class EventTable:
         if isinstance(value, str) or (isinstance(value, int) and not self._is_text(field)):
             return value
         if self._scales.counts(field):
-            places = self._scales.of_record(field, record)
-            return f"{Decimal(value).scaleb(-places, _EXACT):.{places}f}"
+            return fixed(value, self._scales.of_record(field, record))
         return json.dumps(value)

@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from economy.accounts import Approach
-from economy.units import UNIT, decimal_text
+from economy.decimals import grouped
+from economy.units import UNIT
 from queries.reader import Reader
 from runs import report_charts as charts
 from runs.calibrate import QUARTERS, Parameter, calibration_table
@@ -27,7 +28,7 @@ def money(value: int | None) -> str:
     """An exact amount in the currency, from units of 1e-8."""
     if value is None:
         return "–"
-    return decimal_text(value).replace("-", "−")
+    return grouped(value).replace("-", "−")
 
 
 def _number(value: float | None, digits: int = 2) -> str:

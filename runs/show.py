@@ -9,9 +9,9 @@ import numpy as np
 
 from agents.registry import OWN_MODELS, Models, model_name
 from economy import events as e
+from economy.decimals import grouped
 from economy.errors import InputError
 from economy.events import Account, Role
-from economy.units import decimal_text
 from economy.world import NOBODY, World
 from runs.protocol import unlike_here
 from schemas.log.founding import Founding
@@ -66,7 +66,7 @@ def render(world: World, founded: Founding, run: int, tick: int) -> str:
         if len(who):
             sums = [int(each[who].sum()) for each in (ledger.cash, ledger.bonds, ledger.goods, ledger.capital)]
             lines.append(
-                f"{role.name.lower():<20}{len(who):>8}{decimal_text(sums[0]):>24}{decimal_text(sums[1]):>24}"
+                f"{role.name.lower():<20}{len(who):>8}{grouped(sums[0]):>24}{grouped(sums[1]):>24}"
                 f"{sums[2]:>14,}{sums[3]:>12,}"
             )
     lines += ["", f"{'instrument':<26}{'price':>12}  bids (price x quantity), asks"]
@@ -74,10 +74,10 @@ def render(world: World, founded: Founding, run: int, tick: int) -> str:
         bids, asks = world.book(instrument.instrument)
         scales = instrument.price_scale, instrument.quantity_scale
         told = [
-            ", ".join(f"{decimal_text(p, scales[0])} x {decimal_text(q, scales[1])}" for p, q in side[:_DEPTH]) or "-"
+            ", ".join(f"{grouped(p, scales[0])} x {grouped(q, scales[1])}" for p, q in side[:_DEPTH]) or "-"
             for side in (bids, asks)
         ]
-        price = decimal_text(world.prices[instrument.instrument], scales[0])
+        price = grouped(world.prices[instrument.instrument], scales[0])
         lines.append(f"{instrument.symbol:<26}{price:>12}  {told[0]} | {told[1]}")
     employed = int((world.employer != NOBODY).sum())
     people = int((founded.roles == Role.HOUSEHOLD).sum())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from decimal import MAX_EMAX, MIN_EMIN, Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from economy.decimals import Fault, parse, texts, write
+from economy.decimal_columns import parse, texts, write
+from economy.decimals import Fault, count, exact, fixed, grouped
 
 _INT64 = st.integers(-(2**63) + 1, 2**63 - 1)
+_INT128 = st.integers(-(2**127), 2**127 - 1)
+_WIDE = Context(prec=99, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 def column(cells: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -62,6 +65,85 @@ def test_any_text_is_read_as_python_reads_it_or_refused(cell: str, scale: int) -
     else:
         assert fault == Fault.TOO_LARGE
         assert scaled.copy_abs() >= 2**63 - 1  # abs() would round in Python's context, which overflows
+
+
+@given(_INT128, st.integers(0, 18))
+@example(-(2**127), 8)
+@example(2**127 - 1, 0)
+@example(-(2**63), 8)
+@example(0, 8)
+def test_a_count_is_python_s_decimal_and_comes_back(value: int, scale: int) -> None:
+    number = Decimal(value).scaleb(-scale, _WIDE)
+    for written in (exact(value, scale), fixed(value, scale), grouped(value, scale)):
+        assert Decimal(written.replace(",", "")) == number
+    canonical = f"{number.normalize(_WIDE):f}" if value else "0"
+    assert exact(value, scale) == canonical
+    assert fixed(value, scale) == f"{number:.{scale}f}"
+    assert grouped(value, scale) == f"{number:,.{scale}f}"
+    for written in (exact(value, scale), fixed(value, scale), f"{number:E}"):
+        assert count(written, scale) == (value, Fault.NONE)
+
+
+@given(st.text(alphabet="0123456789+-.e ", max_size=60), st.integers(0, 18))
+def test_one_text_is_read_as_python_reads_it_or_refused(cell: str, scale: int) -> None:
+    value, fault = count(cell, scale)
+    try:
+        number = _WIDE.create_decimal(cell)
+    except ArithmeticError:
+        assert fault in (Fault.MISSING, Fault.NOT_A_DECIMAL, Fault.TOO_LARGE, Fault.TOO_FINE)
+        return
+    if " " in cell:  # blanks around a number are Python's, not ours
+        assert fault == Fault.NOT_A_DECIMAL
+        return
+    sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    written = "".join(map(str, digits)).rstrip("0")
+    exponent += scale + len(digits) - len(written)
+    if not written:
+        assert (value, fault) == (0, Fault.NONE)
+    elif exponent < 0:
+        assert fault == Fault.TOO_FINE
+    elif exponent > 60:
+        assert fault == Fault.TOO_LARGE
+    else:
+        scaled = (-1) ** sign * int(written) * 10**exponent
+        assert (value, fault) == ((scaled, Fault.NONE) if -(2**127) <= scaled < 2**127 else (0, Fault.TOO_LARGE))
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "fault"),
+    [
+        (f"0.{'0' * 1_000}1e1001", 1, Fault.NONE),
+        ("9" * 5_000, 0, Fault.TOO_LARGE),
+        (f"1{'0' * 5_000}e-5000", 1, Fault.NONE),
+        (f"1e{'0' * 5_000}7", 10**7, Fault.NONE),
+        ("1e999999999999", 0, Fault.TOO_LARGE),
+        ("1e-999999999999", 0, Fault.TOO_FINE),
+        ("\u0663", 0, Fault.NOT_A_DECIMAL),
+    ],
+)
+def test_long_texts_alone(cell: str, value: int, fault: Fault) -> None:
+    assert count(cell, 0) == (value, fault)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="0123456789+-.e", max_size=24), st.integers(0, 8))
+def test_a_text_alone_and_in_a_column_are_the_same_number(cell: str, scale: int) -> None:
+    value, fault = parsed(cell, scale)
+    alone = count(cell, scale)
+    if fault != Fault.TOO_LARGE and alone[1] != Fault.TOO_LARGE:
+        assert alone == (value if fault == Fault.NONE else 0, fault)
+
+
+def test_decimals_of_numpy_s_integers() -> None:
+    smallest = np.int64(-(2**63))
+    assert exact(smallest, 8) == "-92233720368.54775808"
+    assert grouped(smallest, 2) == "-92,233,720,368,547,758.08"
+
+
+def test_what_is_canonical() -> None:
+    told = [exact(value, scale) for value, scale in ((1250, 2), (1200, 2), (-5, 8), (0, 8), (7, 0), (-100, 0))]
+    assert told == ["12.5", "12", "-0.00000005", "0", "7", "-100"]
 
 
 @pytest.mark.parametrize(
