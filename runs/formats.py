@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from io import BufferedWriter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import fastavro
 import pyarrow as pa
@@ -30,7 +29,7 @@ def write_table(path: Path, kind: str, name: str, schema: Any, blocks: Iterable[
         return {"csv": _csv, "parquet": _parquet, "avro": _avro}[kind](file, name, schema, blocks)
 
 
-def _csv(file: BufferedWriter, _: str, schema: Any, blocks: Iterable[Any]) -> int:
+def _csv(file: BinaryIO, _: str, schema: Any, blocks: Iterable[Any]) -> int:
     rows = 0
     file.write((",".join(schema.names) + "\n").encode())
     for block in blocks:
@@ -43,7 +42,7 @@ def _csv(file: BufferedWriter, _: str, schema: Any, blocks: Iterable[Any]) -> in
     return rows
 
 
-def _parquet(file: BufferedWriter, _: str, schema: Any, blocks: Iterable[Any]) -> int:
+def _parquet(file: BinaryIO, _: str, schema: Any, blocks: Iterable[Any]) -> int:
     rows = 0
     with pq.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         for block in blocks:
@@ -52,7 +51,7 @@ def _parquet(file: BufferedWriter, _: str, schema: Any, blocks: Iterable[Any]) -
     return rows
 
 
-def _avro(file: BufferedWriter, name: str, schema: Any, blocks: Iterable[Any]) -> int:
+def _avro(file: BinaryIO, name: str, schema: Any, blocks: Iterable[Any]) -> int:
     rows = 0
 
     def records() -> Iterator[dict[str, Any]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
+import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from economy.errors import InputError, SetupError
+from schemas import drafts
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -29,7 +29,12 @@ _KINDS: Final = (
     (stat.S_ISSOCK, "a socket"),
 )
 _REMEDIES: Final = {errno.ENOSPC: "make room", errno.EPIPE: "what reads it ended before its end"}
-_NAMED: Final = 200  # bytes of a file's name in that of its draft: names have at most 255
+_NO_DRAFT: Final = (errno.EACCES, errno.EPERM, errno.EROFS)  # the folder takes no files
+_KEPT: Final = (
+    errno.EBUSY,
+    errno.EPERM,
+    errno.EACCES,
+)  # it is mounted by itself, or another user's
 
 
 # ---- reading
@@ -65,11 +70,13 @@ def _other_kind(mode: int) -> str | None:
 
 # ---- writing
 @contextmanager
-def writing(path: Path) -> Iterator[io.BufferedWriter]:
+def writing(path: Path) -> Iterator[BinaryIO]:
     """A file that a user named, to be written; it appears, or replaces the one there, when all of it is.
 
     A link is followed and stays. What cannot be replaced is written into as it comes: a device, a pipe, `-` and other
-    names of this process's own output. Raises SetupError where it cannot be written.
+    names of this process's own output. A file that may be written but not replaced, as its folder is read only or it is
+    mounted by itself, gets its new content in place, once all of that is there: who reads it meanwhile, or a machine
+    that stops meanwhile, finds a part of it. Raises SetupError where it cannot be written.
     """
     try:
         target = _replaced(path)
@@ -78,7 +85,7 @@ def writing(path: Path) -> Iterator[io.BufferedWriter]:
                 yield stream
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as file:
+        with replacing(target, or_into=True) as file:
             yield file
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "choose another file")
@@ -86,26 +93,46 @@ def writing(path: Path) -> Iterator[io.BufferedWriter]:
 
 
 @contextmanager
-def replacing(path: Path, mode: int | None = None, durable: bool = True) -> Iterator[io.BufferedWriter]:
+def replacing(path: Path, mode: int | None = None, durable: bool = True, or_into: bool = False) -> Iterator[BinaryIO]:
     """A file of ours, to be written beside `path` and put in its place when the block ends without an error.
 
     It has the `mode`, by default that of the file it replaces. `durable`: it survives that the machine stops; leave it
-    out for what does not outlive its process. Raises OSError.
+    out for what does not outlive its process. `or_into`: a file that no other may take the place of gets the content
+    itself. Drafts in the folder that killed processes left are removed. Raises OSError.
     """
-    name = path.name.encode(errors="replace")[:_NAMED].decode(errors="ignore")
-    draft = path.with_name(f".{name}.{secrets.token_hex(6)}.draft")
-    try:
-        with open(draft, "xb", opener=partial(os.open, mode=0o666 if mode is None else mode)) as file:
-            _keep_attributes(file.fileno(), path, mode)
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        draft.replace(path)
+    drafts.sweep(path.parent)
+    with ExitStack() as held:
+        try:
+            draft, file = held.enter_context(drafts.made(path, 0o666 if mode is None else mode))
+        except OSError as error:
+            if not or_into or error.errno not in _NO_DRAFT or not path.exists():
+                raise
+            aside = held.enter_context(tempfile.TemporaryFile())
+            yield aside
+            _copy_into(aside, path)
+            return
+        _keep_attributes(file.fileno(), path, mode)
+        yield file
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+        try:
+            draft.replace(path)
+        except OSError as error:
+            if not or_into or error.errno not in _KEPT:
+                raise
+            _copy_into(file, path)
         if durable:
             _sync_folder(path.parent)
-    finally:
-        draft.unlink(missing_ok=True)
+
+
+def _copy_into(file: BinaryIO, path: Path) -> None:
+    file.seek(0)
+    with open(path, "r+b") as there:
+        shutil.copyfileobj(file, there, 1 << 20)
+        there.truncate()
+        there.flush()
+        os.fsync(there.fileno())
 
 
 def _keep_attributes(descriptor: int, path: Path, mode: int | None) -> None:
@@ -137,9 +164,11 @@ def beside(path: Path) -> Path:
         target = _replaced(path)
     except OSError:  # told by who opens it
         target = None
-    if target is None:
-        return Path(tempfile.gettempdir())
-    return next(folder for folder in target.parents if folder.is_dir())  # those below are made with the file
+    if target is not None:
+        folder = next(folder for folder in target.parents if folder.is_dir())  # those below are made with the file
+        if os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            return folder
+    return Path(tempfile.gettempdir())
 
 
 def _replaced(path: Path) -> Path | None:

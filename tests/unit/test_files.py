@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import errno
+import fcntl
 import io
 import os
 import stat
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,7 @@ from runs.container import Container, Logged, Manifest, write_container
 from runs.formats import write_table
 from runs.tapes.lobster import read_tape
 from runs.tapes.table import TableTape
+from schemas import drafts
 from schemas.files import beside, head, replacing, writing
 
 READERS: list[Callable[[Path], object]] = [TableTape, read_tape, Container, lambda path: head(path, 1)]
@@ -229,6 +235,141 @@ def test_what_is_put_aside_lies_on_the_disk_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     assert beside(tmp_path / "link") == tmp_path / "there"
     assert beside(Path("-")) == beside(Path("/dev/null")) != Path("/dev")
+
+
+# ---- what cannot be replaced, and who was killed
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that anybody reaches; pytest's own are their owner's."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Root may write everywhere: the block is another user's."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_file_in_a_folder_that_is_read_only_is_written_in_place(
+    write: Callable[[Path], object], shared: Path
+) -> None:
+    fresh, there, closed = shared / "fresh", shared / "folder" / "there", shared / "folder" / "closed"
+    there.parent.mkdir()
+    for path, mode in ((fresh, 0o644), (there, 0o666), (closed, 0o444)):
+        path.write_bytes(b"before" * 99_999)
+        path.chmod(mode)
+    write(fresh)
+    number = there.stat().st_ino
+    there.parent.chmod(0o555)
+    try:
+        with nobody():
+            write(there)
+            with pytest.raises(SetupError, match="Permission denied"):
+                write(closed)
+            with pytest.raises(SetupError, match="Permission denied"):
+                write(there.with_name("new"))
+    finally:
+        there.parent.chmod(0o755)
+    assert there.stat().st_ino == number
+    assert there.stat().st_size == fresh.stat().st_size  # the marks of Avro are drawn
+    assert closed.read_bytes() == b"before" * 99_999
+    assert sorted(path.name for path in there.parent.iterdir()) == ["closed", "there"]
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EPERM])
+def test_a_file_that_is_mounted_by_itself_is_written_in_place(
+    number: int, write: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    fresh, there = tmp_path / "fresh", tmp_path / "there"
+    for path in (fresh, there):
+        path.write_bytes(b"before" * 99_999)
+    write(fresh)
+    monkeypatch.setattr(Path, "replace", refused)
+    write(there)
+    assert there.stat().st_size == fresh.stat().st_size
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "there"]
+    with pytest.raises(OSError, match=os.strerror(number)), replacing(there):  # our own state is whole, or not written
+        pass
+
+
+def test_what_fails_leaves_a_file_that_cannot_be_replaced_as_it_was(shared: Path) -> None:
+    there = shared / "folder" / "there"
+    there.parent.mkdir()
+    there.write_text("before")
+    there.chmod(0o666)
+    there.parent.chmod(0o555)
+
+    def write() -> None:
+        with nobody(), writing(there) as file:
+            file.write(b"part")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert there.read_text() == "before"
+    there.parent.chmod(0o755)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from schemas.files import replacing
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"part")
+    file.flush()
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_draft_goes_with_the_next_write_once_nobody_writes_it(tmp_path: Path) -> None:
+    (tmp_path / ".notes.draft").write_text("a person's")
+    (tmp_path / ".x.0123456789ab.draft").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "theirs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"writing\n"
+        (draft,) = tmp_path.glob(".theirs.*.draft")
+        with writing(tmp_path / "ours") as file:
+            file.write(b"x")
+        assert draft.read_bytes() == b"part"
+        other.kill()
+        other.wait()
+        assert draft.exists()
+        with writing(tmp_path / "ours") as file:
+            file.write(b"y")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".notes.draft", ".x.0123456789ab.draft", "ours"]
+
+
+def test_a_draft_that_a_sweep_took_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a draft's opening and its lock another process may find that nobody holds it."""
+    lock, taken = fcntl.flock, list[str]()
+
+    def late(descriptor: int, how: int) -> None:
+        if not taken:
+            taken.append("")
+            drafts.sweep(tmp_path)
+            assert not list(tmp_path.iterdir())
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with replacing(tmp_path / "file") as file:
+        file.write(b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_nothing_else_writes_by_renaming() -> None:
