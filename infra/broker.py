@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from economy.errors import SetupError
 from infra.child import end, ended_early
 from infra.java import file_logging
+from jobs.classes import ClassArchive
 from telemetry.logs import bound
 
 _PROPERTIES: Final = """process.roles=broker,controller
@@ -81,7 +82,7 @@ class Broker:
         self._classpath = classpath
         self._port = port
         self._options = tuple(options)
-        self._archive = archive
+        self._archive = ClassArchive(archive) if archive is not None else None
         self._on_start = on_start
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -116,12 +117,7 @@ class Broker:
         cluster = self._prepare()
         options = list(self._options)
         if self._archive is not None:
-            # Loading classes from an archive more than halves the start; the first stop writes it.
-            if self._archive.exists():
-                options.append(f"-XX:SharedArchiveFile={self._archive}")
-            else:
-                self._archive.parent.mkdir(parents=True, exist_ok=True)
-                options.append(f"-XX:ArchiveClassesAtExit={self._archive}")
+            options.append(self._archive.option())
         command = [
             str(self._java), *_HEAP, *options, "-Djava.awt.headless=true", "-Duser.timezone=UTC",
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
@@ -164,6 +160,8 @@ class Broker:
     def stop(self, timeout: float = 10.0) -> None:
         """End it: SIGTERM, after `timeout` seconds SIGKILL (the log is recovered at the next start)."""
         end(self.process, timeout)
+        if self._archive is not None and self.process is not None:
+            self._archive.settle(self.process.returncode)
 
     def __enter__(self) -> Broker:
         return self.start()

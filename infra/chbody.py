@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from email.message import Message
 from io import BufferedIOBase
@@ -12,6 +13,10 @@ from schemas import compression
 
 _PIECE: Final = 1 << 20
 _INCOMPLETE: Final = 33  # ClickHouse's CANNOT_READ_ALL_DATA
+_LINE: Final = 1024  # bytes of a chunk's head, or of a trailer
+# RFC 9112, 7.1: nothing but hexadecimal digits, and extensions, which are passed over.
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
 _UNKNOWN: Final = 89  # UNKNOWN_COMPRESSION_METHOD
 
 
@@ -30,13 +35,16 @@ def decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def pieces(stream: BufferedIOBase, headers: Message) -> Iterator[bytes]:
-    """The body as sent. Raises RefusedError when the connection ends before the body does."""
-    if "chunked" in headers.get("Transfer-Encoding", "").lower():
+    """The body as sent. Raises RefusedError when it is cut off, or where its end is not certain."""
+    coding, lengths = headers.get_all("Transfer-Encoding", []), set(headers.get_all("Content-Length", []))
+    if coding:
+        if lengths or [each.strip().lower() for each in coding] != ["chunked"]:
+            raise RefusedError("the body must be chunked, or have one Content-Length", _INCOMPLETE)
         yield from _chunked(stream)
         return
-    length = headers.get("Content-Length", "0")
-    if not length.isdecimal():
-        raise RefusedError(f"Content-Length {length} is not a number", _INCOMPLETE)
+    length = lengths.pop() if lengths else "0"
+    if lengths or not _LENGTH.fullmatch(length):
+        raise RefusedError(f"Content-Length {length} is not one number", _INCOMPLETE)
     left = int(length)
     while left:
         piece = stream.read(min(left, _PIECE))
@@ -48,13 +56,13 @@ def pieces(stream: BufferedIOBase, headers: Message) -> Iterator[bytes]:
 
 def _chunked(stream: BufferedIOBase) -> Iterator[bytes]:
     while True:
-        line = stream.readline(64)
-        try:
-            size = int(line.split(b";")[0], 16)
-        except ValueError as error:
-            raise RefusedError("the chunked body is truncated", _INCOMPLETE) from error
+        line = stream.readline(_LINE)
+        found = _CHUNK.fullmatch(line)
+        if found is None:
+            raise RefusedError("the chunked body is broken or truncated", _INCOMPLETE)
+        size = int(found[1], 16)
         if size == 0:
-            while stream.readline(1024).strip():
+            while stream.readline(_LINE).strip():
                 pass  # trailers
             return
         while size:

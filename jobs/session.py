@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from economy.errors import EscapeError, SetupError
+from jobs.classes import ClassArchive
 from jobs.config import JobConfig
 
 _END_SECONDS: Final = 60  # for Java to end, which may write the archive of its classes meanwhile
@@ -33,6 +35,7 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
     from pyspark.sql import SparkSession
 
     local = config.master.startswith("local")
+    archive = ClassArchive(Path(config.archive)) if local and config.archive else None
     builder: Any = SparkSession.builder
     if config.master:
         builder = builder.master(config.master)
@@ -51,7 +54,8 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
     if local:
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
         builder = builder.config("spark.driver.memory", config.memory)
-        builder = builder.config("spark.driver.extraJavaOptions", f"{config.java_options} {_class_sharing(config)}")
+        sharing = "" if archive is None else f'"{archive.option()}" -Xlog:cds=off -Xlog:cds+dynamic=off'
+        builder = builder.config("spark.driver.extraJavaOptions", f"{config.java_options} {sharing}")
         # On the class path and not among spark.jars, which Spark copies, and whose classes no archive holds.
         builder = builder.config("spark.driver.extraClassPath", config.jars.replace(",", ":"))
     elif config.jars:
@@ -81,21 +85,9 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
             "run the job again: a table holds all of a job's rows or those from before; Java's last words are above",
         ) from error
     finally:
-        _end(session, config)
-
-
-def _draft(config: JobConfig) -> str:
-    return f"{config.archive}.{os.getpid()}"
-
-
-def _class_sharing(config: JobConfig) -> str:
-    """Options by which Java takes its classes from the archive; where there is none yet, it writes one at its end."""
-    if not config.archive:
-        return ""
-    if os.path.exists(config.archive):
-        return f'"-XX:SharedArchiveFile={config.archive}" -Xlog:cds=off -Xlog:cds+dynamic=off'
-    os.makedirs(os.path.dirname(config.archive), exist_ok=True)
-    return f'"-XX:ArchiveClassesAtExit={_draft(config)}" -Xlog:cds=off -Xlog:cds+dynamic=off'
+        code = _end(session)
+        if archive is not None:
+            archive.settle(code)
 
 
 def _ended(session: Any) -> bool:
@@ -133,15 +125,15 @@ def kill_jvm() -> None:
         process.wait()
 
 
-def _end(session: Any, config: JobConfig) -> None:
-    """Stop Spark and its JVM, which pyspark would keep until this process ends."""
+def _end(session: Any) -> int | None:
+    """Stop Spark and its JVM, which pyspark would keep until this process ends; the JVM's exit code, if it is ours."""
     from pyspark import SparkContext
 
     untyped: Any = SparkContext
     gateway = session.sparkContext._gateway
     if submitted():
         session.stop()  # the JVM is spark-submit's, which ends with this process
-        return
+        return None
     if gateway.proc.poll() is None:
         session.stop()
         gateway.shutdown()
@@ -150,6 +142,6 @@ def _end(session: Any, config: JobConfig) -> None:
             gateway.proc.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             kill_jvm()
-        if config.archive and os.path.exists(_draft(config)):
-            os.replace(_draft(config), config.archive)  # whole, whoever else writes one at the same time
     untyped._gateway = untyped._jvm = untyped._active_spark_context = None
+    code: int | None = gateway.proc.poll()
+    return code
