@@ -147,4 +147,4 @@ def stream(encoding: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
                 if out:
                     yield out
     if frame is not None:
-        raise CompressionError("it is cut off")
+        raise CompressionError("it is truncated")
