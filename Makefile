@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 UV = $(shell command -v uv || echo $(VENV)/.bootstrap/bin/uv)
 ARGS ?=
+# Tests of one process per core, side by side; a file in its order, so that long ones do not come last.
+BESIDE := -n auto --no-loadscope-reorder
 # What a run needs, the data of the demo's tape, and the tools of development, each locked by itself; the image has the first.
 LOCKS ?= requirements.lock requirements-tapes.lock requirements-dev.lock
 
@@ -58,8 +60,8 @@ demo: setup ## the main job; ARGS=--exit ends after the summary
 
 test: setup ## all tests but the long ones
 	@$(BIN)/escape doctor --quiet
-	$(BIN)/pytest -m "not integration and not chaos and not soak"
-	$(BIN)/pytest -m "(integration or chaos) and not soak" || test $$? -eq 5
+	$(BIN)/pytest $(BESIDE) --dist worksteal -m "not integration and not chaos and not soak"
+	$(BIN)/pytest $(BESIDE) --dist loadfile -m "(integration or chaos) and not soak" || test $$? -eq 5
 
 soak: setup ## the long tests
 	$(BIN)/pytest -m soak --timeout 3600

@@ -1,13 +1,15 @@
-"""Fixtures: one real broker per test session, a topic namespace of its own for every test."""
+"""Fixtures: one real broker per process of tests, a topic namespace of its own for every test."""
 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -26,6 +28,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # No test is about time; the first call of a compiled kernel alone may take longer than a deadline.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+_BYTES_A_PROCESS = 6 << 30  # of memory: a broker, Ray, Spark, ClickHouse's engine and what a test starts beside them
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes `-n auto` means: one per core that is ours, where memory suffices."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    return max(1, min(cores, psutil.virtual_memory().total // _BYTES_A_PROCESS))
 
 
 @pytest.fixture(scope="module", autouse=True)
