@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import random
 import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -47,14 +49,19 @@ controlled.shutdown.max.retries=1
 broker.session.timeout.ms=1500
 broker.heartbeat.interval.ms=300
 """
+# Below what Linux (32768) and macOS (49152) give to connections by themselves: a server that starts, or starts again,
+# on its port later would else meet one there.
+_PORTS: Final = range(20_000, 32_000)
 _HEAP: Final = ("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Xshare:auto")
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that is free now and that no outgoing connection takes. Raises SetupError."""
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise SetupError("no TCP port is free on 127.0.0.1", "set broker_port and clickhouse_port")
 
 
 def port_taken(port: int) -> bool:
