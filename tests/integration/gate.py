@@ -1,4 +1,4 @@
-"""A door in front of ClickHouse at which a test waits for a statement: what matches is told, and goes no further."""
+"""A door in front of ClickHouse at which a test waits for a statement: what matches is told, and is not answered."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import unquote_plus, urlsplit
 
+from tests.processes import PATIENCE
+
 
 class Gate:
-    """Forwards HTTP to the server of `dsn` until a request holds `moment`; then calls `on_match`, and is silent."""
+    """Forwards HTTP to the server of `dsn` until a request holds `moment`; then calls `on_match`, and is silent.
 
-    def __init__(self, dsn: str, moment: str) -> None:
+    Such a request goes no further, or is `carried_out` and only its answer is kept back.
+    """
+
+    def __init__(self, dsn: str, moment: str, carried_out: bool = False) -> None:
         parts = urlsplit(dsn)
         self.upstream = (parts.hostname or "", parts.port or 0)
-        self.moment = moment
+        self.moment, self.carried_out = moment, carried_out
         self.matched = False
         self.on_match: Callable[[], None] = lambda: None
         gate = self
@@ -49,24 +54,31 @@ class Gate:
 
     def _forward(self, request: BaseHTTPRequestHandler) -> None:
         body = _body(request)
-        if self.moment in unquote_plus(request.path) or self.moment.encode() in body[:2000]:
+        matched = self.moment in unquote_plus(request.path) or self.moment.encode() in body[:2000]
+        if not matched or self.carried_out:
+            status, headers, content = self._asked(request, body)
+        if matched:
             self.matched = True
             self.on_match()
             request.close_connection = True
             return
-        connection = http.client.HTTPConnection(*self.upstream, timeout=60)
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in ("host", "transfer-encoding")}
-        connection.request(request.command, request.path, body, {**headers, "Content-Length": str(len(body))})
-        answer = connection.getresponse()
-        content = answer.read()
-        request.send_response(answer.status)
-        for name, value in answer.getheaders():
+        request.send_response(status)
+        for name, value in headers:
             if name.lower() not in ("transfer-encoding", "content-length", "connection"):
                 request.send_header(name, value)
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
         request.wfile.write(content)
+
+    def _asked(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        """What the server answers: status, headers and content."""
+        connection = http.client.HTTPConnection(*self.upstream, timeout=PATIENCE)
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in ("host", "transfer-encoding")}
+        connection.request(request.command, request.path, body, {**headers, "Content-Length": str(len(body))})
+        answer = connection.getresponse()
+        content = answer.read()
         connection.close()
+        return answer.status, answer.getheaders(), content
 
 
 def _body(request: BaseHTTPRequestHandler) -> bytes:

@@ -32,18 +32,19 @@ from tests.integration.test_sink import (
     KEPT_APART,
     PARTITIONS,
     ROWS,
+    UNDER_WAY,
     Process,
     check,
     keep_apart,
+    killed_in_a_block,
     rows_of,
     total,
     write,
 )
-from tests.processes import until
+from tests.processes import PATIENCE, until
 
 pytestmark = pytest.mark.integration
 STATE = "SELECT state FROM runs FINAL WHERE run = 7"
-UNDER_WAY = "SELECT count() FROM sink_offsets FINAL WHERE NOT stored"
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +89,24 @@ def forget_tokens(store: Store) -> None:
         store.command(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize(("victim", "carried_out"), [(0, False), (1, True)])
 def test_one_of_two_killed_in_mid_stream_neither_loses_nor_doubles(
-    broker: Broker, namespace: str, server: EmbeddedClickHouse, store: Store, tmp_path: Path, victim: int
+    broker: Broker,
+    namespace: str,
+    server: EmbeddedClickHouse,
+    store: Store,
+    tmp_path: Path,
+    victim: int,
+    carried_out: bool,
 ) -> None:
     sent = write(broker, namespace, 7, ROWS)
     parts = [f"{i}/2" for i in range(2)]
     other = Process(broker, namespace, server, tmp_path / "other.log", parts[1 - victim])
-    first = Process(broker, namespace, server, tmp_path / "victim.log", parts[victim])
+    killed_in_a_block(broker, namespace, server, tmp_path / "victim.log", parts[victim], carried_out)
     own = Share(victim, 2).of(PARTITIONS, FLOW_PARTITIONS)
     mine = " OR ".join(f"family = '{family}' AND kafka_partition = {p}" for family, p in own)
     under_way = f"{UNDER_WAY} AND ({mine})"
-    until(lambda: int(store.command(under_way)) > 0)
-    first.end(signal.SIGKILL)
+    assert int(store.command(under_way)) > 0
     finish(broker, namespace)
     others = " OR ".join(f"family = '{family}' AND kafka_partition = {p}" for family, p in
                          Share(1 - victim, 2).of(PARTITIONS, FLOW_PARTITIONS))  # fmt: skip
@@ -231,7 +237,7 @@ def test_a_part_that_is_none_is_refused_before_anything_is_read(
 ) -> None:
     for part, told in (("2/2", "--partitions-of = '2/2'"), ("8/9", "at most")):
         wrong = Process(broker, namespace, server, tmp_path / "sink.log", part)
-        assert wrong.child.wait(60) != 0
+        assert wrong.child.wait(PATIENCE) != 0
         said = (tmp_path / "sink.log").read_text()
         assert told in said
         assert "Traceback" not in said
