@@ -174,7 +174,7 @@ def _delete_before(broker: Broker, namespace: str, family: str, offset: int) -> 
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     asked = [TopicPartition(topic(namespace, family), 0, offset)]
     for future in admin.delete_records(asked).values():
-        future.result(20)
+        future.result(PATIENCE)
 
 
 def test_a_reader_does_not_pass_what_was_deleted(broker: Broker, namespace: str) -> None:

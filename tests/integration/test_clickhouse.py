@@ -24,6 +24,7 @@ from economy.errors import SetupError
 from infra.clickhouse import EmbeddedClickHouse
 from queries.store import Store, StoreError
 from schemas.clickhouse_server import ClickHouseConfig
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.integration
 ROWS = 200_000
@@ -215,7 +216,7 @@ def test_nothing_reaches_beyond_the_tables(client: Any, server: EmbeddedClickHou
 def request(
     server: EmbeddedClickHouse, body: bytes = b"SELECT 1", host: str = "", user: str = "escape", **headers: str
 ) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE)
     token = base64.b64encode(f"{user}:{server.password(user)}".encode()).decode()
     sent = {"Authorization": f"Basic {token}", **{k.replace("_", "-"): v for k, v in headers.items()}}
     connection.request("POST", "/", body, {**sent, "Host": host} if host else sent)
@@ -235,7 +236,7 @@ def test_host_and_password_are_checked(server: EmbeddedClickHouse) -> None:
     assert request(server, Authorization="Basic " + base64.b64encode(b"default:").decode())[0] == 403
     assert request(server, Authorization="")[0] == 403
     # A link can make a browser send a GET, never with what it takes to change something.
-    asked = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
+    asked = http.client.HTTPConnection("127.0.0.1", int(port), timeout=PATIENCE)
     asked.request("GET", f"/?user=escape&password={server.password()}&query=CREATE+DATABASE+linked")
     assert b"Code: 164" in asked.getresponse().read()
     asked.close()
@@ -264,7 +265,7 @@ def test_a_body_that_breaks_off_leaves_nothing(client: Any, server: EmbeddedClic
         (b"Transfer-Encoding: chunked", b"%x\r\n" % len(body) + body[:-1000]),
         (b"Transfer-Encoding: chunked", b"%x\r\n" % len(body) + body + b"\r\n"),
     ):
-        with socket.create_connection((host, int(port)), 10) as raw:
+        with socket.create_connection((host, int(port)), PATIENCE) as raw:
             raw.sendall(b"POST / HTTP/1.1\r\nHost: %s:%s\r\nAuthorization: Basic %s\r\n%s\r\n\r\n"
                         % (host.encode(), port.encode(), token, head) + sent)  # fmt: skip
             raw.shutdown(socket.SHUT_WR)

@@ -122,7 +122,7 @@ def delete_before(broker: Broker, namespace: str, offsets: dict[str, list[int]])
         if offset
     ]
     for future in admin.delete_records(asked).values():
-        future.result(20)
+        future.result(PATIENCE)
 
 
 def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace: str, tmp_path: Path) -> None:

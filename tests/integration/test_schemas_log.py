@@ -19,6 +19,7 @@ from schemas.log import topics
 from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import read_all
 from schemas.log.writer import LogWriter
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +77,7 @@ def test_topics_have_the_replicas_that_the_settings_ask_for(broker: Broker, name
     topics.create(broker.bootstrap, namespace, 1, 1)  # whatever is there
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic(namespace, FLOWS))
-    told = admin.describe_configs([resource])[resource].result(10)["min.insync.replicas"]
+    told = admin.describe_configs([resource])[resource].result(PATIENCE)["min.insync.replicas"]
     assert (told.value, told.is_default) == ("1", False)
     with pytest.raises(SetupError, match="1 replicas, not 2"):
         topics.create(broker.bootstrap, namespace, 1, 1, topics.Replicas(2))

@@ -29,6 +29,7 @@ from schemas.log.writer import LogWriter
 from streams.settings import HealthSettings
 from tests.integration.commands import until
 from tests.integration.toy import open_run, send_epoch, start_worker
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.integration
 AUTHORIZER = """authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -89,7 +90,7 @@ def working(broker: Broker, namespace: str, folder: Path, *options: str) -> Iter
 
 def ended(worker: subprocess.Popen[bytes], folder: Path) -> str:
     """The last line of a worker that must end by itself, with the code that the supervisor takes for a failure."""
-    assert worker.wait(90) == 3
+    assert worker.wait(PATIENCE) == 3
     return (folder / "w0.log").read_text().strip().splitlines()[-1]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.commands import ESCAPE
+from tests.processes import PATIENCE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
@@ -28,7 +29,10 @@ def test_a_full_disk_behind_standard_output_is_one_error(options: tuple[str, ...
 @pytest.mark.parametrize(("closed", "told"), [("<&-", True), ("1>&-", False), ("2>&-", True), ("<&- 1>&- 2>&-", False)])
 def test_a_command_without_a_standard_stream_does_its_work(closed: str, told: bool) -> None:
     done = subprocess.run(
-        ["sh", "-c", f'exec "$0" schemas list --json {closed}', ESCAPE], capture_output=True, text=True, timeout=280
+        ["sh", "-c", f'exec "$0" schemas list --json {closed}', ESCAPE],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -38,6 +42,6 @@ def test_a_command_without_a_standard_stream_does_its_work(closed: str, told: bo
 def test_no_file_takes_the_place_of_a_standard_stream_that_is_closed(tmp_path: Path) -> None:
     written = tmp_path / "file"
     program = f"import infra.cli.common, os; held = open({str(written)!r}, 'w'); os.write(1, b'foreign')"
-    done = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, program], timeout=280)
+    done = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, program], timeout=PATIENCE)
     assert done.returncode == 0
     assert written.read_text() == ""

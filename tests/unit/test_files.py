@@ -33,6 +33,7 @@ from runs.tapes.lobster import read_tape
 from runs.tapes.table import TableTape
 from schemas import drafts
 from schemas.files import beside, head, replacing, writing
+from tests.processes import PATIENCE
 
 READERS: list[Callable[[Path], object]] = [TableTape, read_tape, Container, lambda path: head(path, 1)]
 
@@ -134,7 +135,7 @@ def test_a_pipe_and_a_device_are_written_into(write: Callable[[Path], object], t
     found: list[bytes] = []
     reading = _read_of(fifo, found)
     write(link)
-    reading.join(60)
+    reading.join(PATIENCE)
     assert stat.S_ISFIFO(fifo.stat().st_mode)
     assert link.is_symlink()
     (text,) = found
@@ -199,7 +200,7 @@ def test_a_table_out_of_a_pipe_is_whole(tmp_path: Path) -> None:
         os.mkfifo(fifo)
         reading = _read_of(fifo, found)
         assert write_table(fifo, kind, "T", SCHEMA, BLOCKS) == 6
-        reading.join(60)
+        reading.join(PATIENCE)
         if kind == "csv":
             assert found[0].decode().splitlines() == ["n,text", "0,a", "1,b", "1,a", "2,b", "2,a", "3,b"]
         elif kind == "parquet":

@@ -18,10 +18,10 @@ from queries.limits import BODY_BYTES
 from queries.live import LiveSettings
 from queries.server import ApiConfig, create_app
 from tests.one_run import Tables
+from tests.processes import PATIENCE
 from tests.serving import Client, serving
 
 OPEN = "subscription { progress(run: 2) { state } }"  # a run that goes on: the subscription stays
-WAIT = 20.0  # seconds, far more than an answer takes
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def fresh(client: Client) -> Iterator[ClientConnection]:
 def begun(client: Client) -> Iterator[ClientConnection]:
     with fresh(client) as found:
         found.send('{"type": "connection_init"}')
-        assert json.loads(found.recv(WAIT)) == {"type": "connection_ack"}
+        assert json.loads(found.recv(PATIENCE)) == {"type": "connection_ack"}
         yield found
 
 
@@ -55,7 +55,7 @@ def closed(socket: ClientConnection) -> tuple[int, str]:
     found = None
     while found is None:
         try:
-            socket.recv(WAIT)
+            socket.recv(PATIENCE)
         except ConnectionClosed as told:
             found = told
     assert found.rcvd is not None, "the connection was torn down without a close frame"
@@ -66,7 +66,7 @@ def closed(socket: ClientConnection) -> tuple[int, str]:
 def test_a_first_message_may_have_a_payload(client: Client, first: dict[str, Any]) -> None:
     with fresh(client) as socket:
         socket.send(json.dumps({"type": "connection_init", **first}))
-        assert json.loads(socket.recv(WAIT)) == {"type": "connection_ack"}
+        assert json.loads(socket.recv(PATIENCE)) == {"type": "connection_ack"}
 
 
 WRONG = [
@@ -98,7 +98,7 @@ WRONG = [
 def test_what_is_no_message_of_the_protocol_is_closed_with_4400(client: Client, text: str) -> None:
     with begun(client) as socket:
         socket.send(subscribe("running"))
-        assert json.loads(socket.recv(WAIT))["type"] == "next"
+        assert json.loads(socket.recv(PATIENCE))["type"] == "next"
         socket.send(text)
         code, reason = closed(socket)
     assert code == 4400
@@ -167,15 +167,15 @@ def test_an_id_is_free_again_once_its_subscription_has_ended(client: Client) -> 
     with begun(client) as socket:
         for _ in range(3):
             socket.send(subscribe("1", query="subscription { progress(run: 1) { state } }"))
-            kinds = [json.loads(socket.recv(WAIT))["type"] for _ in range(2)]
+            kinds = [json.loads(socket.recv(PATIENCE))["type"] for _ in range(2)]
             assert kinds == ["next", "complete"]
         for _ in range(3):
             socket.send(subscribe("1"))
-            assert json.loads(socket.recv(WAIT))["type"] == "next"
+            assert json.loads(socket.recv(PATIENCE))["type"] == "next"
             socket.send('{"type": "complete", "id": "1"}')
         socket.send('{"type": "complete", "id": "none such"}')
         socket.send('{"type": "ping", "payload": null}')
-        assert {"type": "pong"} in [json.loads(socket.recv(WAIT)) for _ in range(1)]
+        assert {"type": "pong"} in [json.loads(socket.recv(PATIENCE)) for _ in range(1)]
 
 
 FAULTY = {
@@ -203,9 +203,9 @@ FAULTY = {
 def test_a_faulty_subscription_is_an_error_of_its_own_and_ends_no_other(client: Client, kind: str) -> None:
     with begun(client) as socket:
         socket.send(subscribe("running"))
-        assert json.loads(socket.recv(WAIT))["type"] == "next"
+        assert json.loads(socket.recv(PATIENCE))["type"] == "next"
         socket.send(subscribe("faulty", **FAULTY[kind]))
-        told = json.loads(socket.recv(WAIT))
+        told = json.loads(socket.recv(PATIENCE))
         assert (told["id"], told["type"]) == ("faulty", "error")
         assert all(error["message"] for error in told["payload"])
         assert "internal error" not in json.dumps(told)
@@ -218,11 +218,11 @@ def test_an_operation_is_chosen_by_its_name(client: Client) -> None:
     two = "subscription A { progress(run: 1) { state } } subscription B { progress(run: 2) { digest } }"
     with begun(client) as socket:
         socket.send(subscribe("b", query=two, operationName="B"))
-        assert json.loads(socket.recv(WAIT))["payload"] == {"data": {"progress": {"digest": None}}}
+        assert json.loads(socket.recv(PATIENCE))["payload"] == {"data": {"progress": {"digest": None}}}
         socket.send(subscribe("a", operationName=None, variables=None, extensions=None))
-        assert json.loads(socket.recv(WAIT))["type"] == "next"
+        assert json.loads(socket.recv(PATIENCE))["type"] == "next"
         socket.send(subscribe("c", operationName=""))
-        assert json.loads(socket.recv(WAIT))["type"] == "next"
+        assert json.loads(socket.recv(PATIENCE))["type"] == "next"
 
 
 def test_frames_that_are_none_are_closed_in_order(client: Client) -> None:
@@ -242,10 +242,10 @@ def test_a_client_that_goes_in_the_middle_leaves_nothing(client: Client, caplog:
     for left in (b"", b"\x81", Frame(Opcode.TEXT, b"[]").serialize(mask=True)):
         with begun(client) as found:
             found.send(subscribe())
-            found.recv(WAIT)
+            found.recv(PATIENCE)
             found.socket.sendall(left)
             found.socket.shutdown(socket.SHUT_RDWR)
     with begun(client) as found:
         found.send(subscribe())
-        assert json.loads(found.recv(WAIT))["type"] == "next"
+        assert json.loads(found.recv(PATIENCE))["type"] == "next"
     assert "Traceback" not in caplog.text

@@ -19,6 +19,7 @@ from infra.java import file_logging
 from telemetry import logs
 from telemetry.logs import DailyFile, JsonLines, LogOptions, Text, bound
 from tests.loglines import check_lines
+from tests.processes import PATIENCE
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -208,7 +209,7 @@ def body(told):
     {end}
 sys.exit(run_process(Of, body, ["--log-folder", {str(tmp_path / "logs")!r}]))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == (3 if "SetupError" in end else 1)
     told = check_lines(tmp_path / "logs")
     assert [line["level"] for line in told] == ["INFO", "FATAL"]
@@ -220,7 +221,7 @@ sys.exit(run_process(Of, body, ["--log-folder", {str(tmp_path / "logs")!r}]))
 def test_without_a_folder_lines_go_to_stderr_in_the_format_asked_for() -> None:
     program = "import logging; from telemetry import logs; logs.start(logs.LogOptions('sink', format='json')); "
     done = subprocess.run(
-        [sys.executable, "-c", program + "logging.info('x')"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program + "logging.info('x')"], capture_output=True, text=True, timeout=PATIENCE
     )
     assert json.loads(done.stderr)["message"] == "x"
     assert logs.started() is None or isinstance(logs.started(), LogOptions)

@@ -21,6 +21,7 @@ from schemas.clickhouse_server import ClickHouseConfig, DeniedError
 from streams.settings import MatchingSettings, ProjectionSettings, SinkSettings
 from streams.tables import Tables
 from telemetry.process import ProcessSettings, run_process
+from tests.processes import PATIENCE
 
 TABLES = ClickHouseConfig("http://127.0.0.1:8123", "re ader", "p@ss/word", "escape")
 EVERY: list[ProcessSettings] = [
@@ -113,7 +114,7 @@ def test_a_password_comes_from_address_file_or_variable(tmp_path: Path) -> None:
 def test_every_process_tells_its_flags() -> None:
     """Quickly: help and mistakes must not load what the process works with."""
     done = subprocess.run(
-        [sys.executable, "-m", "streams.worker", "matching", "--help"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "streams.worker", "matching", "--help"], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0
     for name in MatchingSettings.model_fields:

@@ -14,7 +14,7 @@ from agents.cluster import ended
 from economy.errors import SetupError
 from runs import rayhost
 from runs.rayhost import RayHost, RayLostError
-from tests.processes import until
+from tests.processes import PATIENCE, until
 
 # Answers as agents/host.py does; its "raylet" and "gcs_server" sleep, as do its shards, which are nobody's children.
 DRIVER = """
@@ -169,7 +169,7 @@ def test_a_command_that_is_killed_leaves_no_driver(stand_in: Path) -> None:
     stdin = host._process.stdin
     assert stdin is not None
     stdin.close()
-    assert host._process.wait(60) == 0
+    assert host._process.wait(PATIENCE) == 0
     host.give_up("nobody is there")
     host.stop()
     assert not running(stand_in)
