@@ -36,7 +36,8 @@ from queries.lookups import Promise
 Complete = Callable[[Any], Any]
 Get = Callable[[Any], Any]
 _PLAIN: Final = (int, str, type(None))  # values that strawberry hands on as they are
-_SAME: Final[dict[str, type]] = {"String": str, "Boolean": bool}  # nothing to check once the type is right
+# Nothing to check once the type is right.
+_SAME: Final[dict[str, type]] = {"String": str, "Boolean": bool, "Decimal": str}
 
 
 class PlainExecutor(StrawberryGraphQLCoreExecutionContext):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -20,13 +20,16 @@ from graphql import GraphQLError
 from reactivex import Observable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
+from economy.decimals import exact
 from economy.errors import InputError
+from economy.scales import RATE_SCALE, Scales
+from economy.units import MONEY_SCALE
 from queries.feeds import Found, Look, SlowClientError, feed, reading, taken
 from queries.limits import RefusedError, public_error
 from queries.loaders import Loaders
 from queries.paging import Info
 from queries.reader import Reader
-from queries.readings import AlertReading, ProgressReading, TradeReading, WindowReading, change
+from queries.readings import AlertReading, AlertRecord, ProgressReading, TradeReading, WindowReading, change
 from queries.records import Row
 from queries.types import BigInt, Window, subscription
 from queries.types_events import Event
@@ -42,10 +45,24 @@ M = TypeVar("M")
 
 _MESSAGES: Final = {
     "TradingHalted": "instrument {instrument}: trading is halted ({reason}) until tick {until}",
-    "TradingResumed": "instrument {instrument}: trading goes on at {price}, {quantity} lots in the auction",
-    "AgentBankrupt": "agent {agent} is bankrupt; its successor seeks {capital_needed} of 1e-8",
-    "PolicyChanged": "agent {agent} sets {policy} to {value} of 1e-9",
+    "TradingResumed": "instrument {instrument}: trading goes on at {price}, {quantity} units in the auction",
+    "AgentBankrupt": "agent {agent} is bankrupt; its successor seeks {capital_needed} of the currency",
+    "PolicyChanged": "agent {agent} sets {policy} to {value}",
 }
+
+
+def _words(kind: str, row: Row, scales: Scales | None) -> str:
+    """A record in words, with exact decimals."""
+    told = dict(row)
+    if kind == "TradingResumed":
+        assert scales is not None
+        instrument = int(row["instrument"])
+        told["price"] = exact(int(row["price"]), scales.price(instrument))
+        told["quantity"] = exact(int(row["quantity"]), scales.quantity(instrument))
+    for name, scale in (("capital_needed", MONEY_SCALE), ("value", RATE_SCALE)):
+        if name in row:
+            told[name] = exact(int(row[name]), scale)
+    return _MESSAGES[kind].format_map(told)
 
 
 class BusyError(RefusedError):
@@ -96,13 +113,13 @@ class Alert:
     event: Event | None = strawberry.field(description="The record; null for changes of the run")
 
     @classmethod
-    def of(cls, kind: str, row: Row) -> Alert:
-        """From a record, or from a change of the run, which has none."""
+    def of(cls, kind: str, row: Row, scales: Scales | None) -> Alert:
+        """From a record, or from a change of the run, which has none; a record of an instrument needs its scales."""
         if not row:
             state = kind.removeprefix("Run").lower()
             return cls(kind=kind, tick=None, message=f"the run is {state}", event=None)
         event = Event.of(TABLES[kind], row)
-        return cls(kind=kind, tick=event.tick, message=_MESSAGES[kind].format_map(dict(row)), event=event)
+        return cls(kind=kind, tick=event.tick, message=_words(kind, row, scales), event=event)
 
 
 class Reading(Protocol[P, T]):
@@ -120,6 +137,7 @@ class Live:
     def __init__(self, reader: Reader, settings: LiveSettings) -> None:
         self.settings = settings
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="live")
+        self._reader = reader
         self.loaders = Loaders(reader, executor=self._threads)
         self._feeds: dict[tuple[type[Reading[Any, Any]], int], Observable[Any]] = {}
         self.active = 0
@@ -139,6 +157,20 @@ class Live:
             found = feed(read, self.settings.poll_seconds, patience, lambda: self._over(key, found), scheduler)
             self._feeds[key] = found
         return aclosing(taken(found, self.settings.buffer, scheduler))
+
+    async def scales(self, run: int, known: Scales | None, rows: Iterable[Row]) -> Scales:
+        """Those that were known while they suffice, else newer ones: a listing lies in another partition than what is
+        traded and may be stored a moment later. Raises RefusedError for one that does not come.
+        """
+        needed = {int(row["instrument"]) for row in rows}
+        patience = math.ceil(self.settings.quiet_seconds / self.settings.poll_seconds)
+        for _ in range(patience):
+            if known is not None and needed <= known.prices.keys():
+                return known
+            known = await Loaders(self._reader, executor=self._threads).scales(run)
+            if not needed <= known.prices.keys():
+                await asyncio.sleep(self.settings.poll_seconds)
+        raise RefusedError(f"the listing of an instrument of run {run} is not in the tables", "subscribe again later")
 
     def _over(self, key: tuple[type[Reading[Any, Any]], int], found: Observable[Any] | None) -> None:
         """Behind a feed's end, or when its last follower has gone, the next one begins a feed of its own."""
@@ -193,27 +225,38 @@ async def follow_trades(live: Live, run: int, instrument: int | None, most: int)
     """New trades from now on, at most `most` in a message and a message in an interval, until the run's last trade."""
     if not 1 <= most <= MOST:
         raise InputError("most", most, f"ask for 1 to {MOST} trades in a message")
+    scales: Scales | None = None
     async with live.follow(TradeReading, run) as looks:
         async for look in looks:
             number, rows = look.found.of(instrument)
             if number:
                 shown = rows[-most:]
-                yield TradeBatch(trades=[Trade.of(row) for row in shown], skipped=number - len(shown))
+                scales = await live.scales(run, scales, shown)
+                yield TradeBatch(trades=[Trade.of(row, scales) for row in shown], skipped=number - len(shown))
 
 
 async def follow_alerts(live: Live, run: int) -> AsyncGenerator[Alert, None]:
     """Alerts of a run, those of its past first, until its last record."""
+    scales: Scales | None = None
+
+    async def alerts(records: Sequence[AlertRecord]) -> list[Alert]:
+        nonlocal scales
+        resumed = [row for kind, row in records if kind == "TradingResumed"]
+        if resumed:
+            scales = await live.scales(run, scales, resumed)
+        return [Alert.of(*record, scales) for record in records]
+
     async with live.follow(AlertReading, run) as looks:
         start = await anext(looks)
         async with aclosing(AlertReading(live.loaders, run).past(start.position)) as past:
             async for page in past:
-                for record in page:
-                    yield Alert.of(*record)
+                for alert in await alerts(page):
+                    yield alert
         for record in change(start.state):
-            yield Alert.of(*record)
+            yield Alert.of(*record, scales)
         async for look in looks:
-            for record in look.found:
-                yield Alert.of(*record)
+            for alert in await alerts(look.found):
+                yield alert
 
 
 @strawberry.type(description="What changes while a run goes on (protocol graphql-transport-ws).")

@@ -8,6 +8,8 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from economy.events import InstrumentClass
+from economy.scales import Listing, Scales
 from queries.cache import Fingerprint
 from queries.copies import Copies, Copy
 from queries.lookups import Lookups, Promise
@@ -19,22 +21,18 @@ from queries.records import Asked, Record, Row
 V = TypeVar("V")
 R = TypeVar("R", bound=Record)
 Key = tuple[int, int, int]  # run, and two numbers within it
-Figures = dict[tuple[str, str], int]  # (source, indicator) -> value
-Points = list[tuple[int, list[int], list[int]]]  # (item, windows, values), ascending
 
 # Tables that jobs publish to, each with the columns of their lineage.
 RESULTS: Final = ("batch_indicators", "liquidity", "price_stability", "agent_performance", "reconciliation")
 _AT_ONCE: Final = 8  # statements in flight: more would only queue inside ClickHouse
 INSTRUMENTS: Final = 10_000  # of one run at most
-BLOCK: Final = 100  # windows that are read and remembered together
 AGENTS: Final = 1_000  # neighbours that are read and remembered together
 _BLOCKS: Final = 2  # of neighbours, at most, for the agents of one request: scattered ones are read by themselves
 
 # Estimated bytes in memory.
 _ROW: Final = 1_000
-_FIGURE: Final = 150
-_POINT: Final = 80
 _BALANCE: Final = 200
+_SCALE: Final = 200
 
 RUN_COLUMNS: Final = (
     "run, toString(scenario) AS scenario, seed, toString(state) AS state, digest, root, epochs, ticks, shards, "
@@ -71,13 +69,16 @@ class Loaders:
         self.asked: Asked | None = None  # fields of the request; None = not known, so every column is read
         self.runs: dict[int, Fingerprint] = {}
         self.statements = 0
-        self.balance = Lookups(self._balances)
         self._finders: dict[type[Record], Lookups[Any]] = {}
         self._readers: dict[str, Callable[[type[Record], list[Any]], Awaitable[Sequence[Row | None]]]] = {
             "instrument_listed": self._instruments, "agent_founded": self._agents,
             "order_submitted": self._orders, "agent_decided": self._decisions,
         }  # fmt: skip
-        self._orders_of_decisions: Lookups[list[Row]] | None = None
+        self._list_finders: dict[type[Record], Lookups[Any]] = {}
+        self._list_readers: dict[str, Callable[[type[Record], list[Any]], Awaitable[Sequence[Sequence[Row]]]]] = {
+            "order_submitted": self._orders_of, "balance_recorded": self._balances,
+        }  # fmt: skip
+        self._scales: dict[int, Scales] = {}
 
     async def rows(self, sql: str, **parameters: Any) -> list[Row]:
         """Run one SELECT."""
@@ -121,13 +122,39 @@ class Loaders:
 
     async def _found(self, kind: type[R], keys: list[Any]) -> list[R | None]:
         rows = await self._readers[kind.TABLE](kind, keys)
-        return [None if row is None else kind.of(row) for row in rows]
+        scales = await self._scales_of(kind, keys)
+        return [None if row is None else kind.of(row, scales[key[0]]) for key, row in zip(keys, rows, strict=True)]
 
-    def orders_of(self, columns: str, key: Key) -> Promise[list[Row]]:
-        """Orders by (run, agent, n of the decision that they follow from)."""
-        if self._orders_of_decisions is None:
-            self._orders_of_decisions = Lookups(partial(self._orders_of, columns))
-        return self._orders_of_decisions.find(key)
+    def find_all(self, kind: type[R], key: Key) -> Promise[list[R]]:
+        """Orders by (run, agent, n of the decision that they follow from), or balances by (run, window, agent)."""
+        finder = self._list_finders.get(kind)
+        if finder is None:
+            finder = self._list_finders[kind] = Lookups(partial(self._all, kind))
+        return finder.find(key)
+
+    async def _all(self, kind: type[R], keys: list[Any]) -> list[list[R]]:
+        rows = await self._list_readers[kind.TABLE](kind, keys)
+        scales = await self._scales_of(kind, keys)
+        return [[kind.of(row, scales[key[0]]) for row in found] for key, found in zip(keys, rows, strict=True)]
+
+    async def _scales_of(self, kind: type[Record], keys: Sequence[Any]) -> dict[int, Scales | None]:
+        return {run: await self.scales_for(kind, run) for run in sorted({key[0] for key in keys})}
+
+    async def scales(self, run: int) -> Scales:
+        """The decimals of what a run lists, read once by a request."""
+
+        async def load() -> Scales:
+            return Scales.of(map(_listing, (await self.instruments(run)).values()))
+
+        known = self._scales.get(run)
+        if known is None:
+            known = await self.remembered(run, ("scales",), load, lambda found: _ROW + _SCALE * len(found.prices))
+            self._scales[run] = known
+        return known
+
+    async def scales_for(self, kind: type[Record], run: int) -> Scales | None:
+        """The same where what the request asks of the records of a kind needs them."""
+        return await self.scales(run) if kind.listed(self.asked) else None
 
     async def _pairs(self, kind: type[Record], keys: Sequence[Key], second: str = "n") -> dict[Key, Row]:
         """Records by (run, agent, second); the keys of one request rarely span runs, so each run is one statement."""
@@ -207,12 +234,13 @@ class Loaders:
         known = await self._pairs(kind, keys)
         return [known.get(key) for key in keys]
 
-    async def _orders_of(self, columns: str, keys: list[Key]) -> list[list[Row]]:
+    async def _orders_of(self, kind: type[Record], keys: list[Key]) -> list[list[Row]]:
         known: dict[Key, list[Row]] = {}
         for run in sorted({key[0] for key in keys}):
             wanted = sorted({key[1:] for key in keys if key[0] == run})
             rows = await self.rows(
-                f"SELECT {columns}, decision AS caused_by FROM order_submitted FINAL WHERE run = {{run:Int64}} "
+                f"SELECT {kind.select(self.asked)}, decision AS caused_by FROM order_submitted FINAL "
+                "WHERE run = {run:Int64} "
                 "AND agent IN {agents:Array(Int64)} AND (agent, decision) IN {pairs:Array(Tuple(Int64, Int64))} "
                 "ORDER BY agent, n",
                 run=run, agents=sorted({agent for agent, _ in wanted}), pairs=wanted,
@@ -282,7 +310,7 @@ class Loaders:
                     ]
         return known
 
-    async def _balances(self, keys: list[Any]) -> list[list[Row]]:
+    async def _balances(self, _: type[Record], keys: list[Any]) -> list[list[Row]]:
         """Stocks by (run, window, agent); one statement per window that a request names."""
         known: dict[tuple[int, int, int], list[Row]] = {}
         for run, window in sorted({key[:2] for key in keys}):
@@ -300,75 +328,12 @@ class Loaders:
                 known.setdefault((run, window, int(row["agent"])), []).append(row)
         return [known.get(key, []) for key in keys]
 
-    async def figures(self, run: int, names: Sequence[str], first: int, after: int) -> dict[int, Figures]:
-        """Window -> (source, indicator) -> value, for indicators without items; `first` windows after `after`."""
-        lowest, highest = max(0, after + 1), max(0, after + first)
-        blocks = range(lowest // BLOCK, highest // BLOCK + 1) if self.place(run) is not None else ()
-        if not blocks:
-            return await self._figures(run, names, lowest, highest)
-        known = await asyncio.gather(*(self._block(run, names, block) for block in blocks))
-        return {w: figures for block in known for w, figures in block.items() if lowest <= w <= highest}
 
-    async def _block(self, run: int, names: Sequence[str], block: int) -> dict[int, Figures]:
-        return await self.remembered(
-            run, ("figures", tuple(names), block),
-            lambda: self._figures(run, names, BLOCK * block, BLOCK * block + BLOCK - 1),
-            lambda found: _ROW + _FIGURE * sum(map(len, found.values())),
-        )  # fmt: skip
-
-    async def _figures(self, run: int, names: Sequence[str], lowest: int, highest: int) -> dict[int, Figures]:
-        where = (
-            "run = {run:Int64} AND item = 0 AND indicator IN {names:Array(String)} "
-            "AND window >= {lowest:Int32} AND window <= {highest:Int32}"
-        )
-        rows = await self.rows(
-            f"SELECT 'stream' AS source, window, indicator, toString(any(value)) AS value FROM stream_indicators "
-            f"WHERE {where} GROUP BY window, indicator UNION ALL "
-            f"SELECT 'batch' AS source, window, indicator, toString(argMax(value, computed_at)) AS value "
-            f"FROM batch_indicators WHERE {where} GROUP BY window, indicator",
-            run=run, lowest=lowest, highest=highest, names=list(names),
-        )  # fmt: skip
-        found: dict[int, Figures] = {}
-        for row in rows:
-            found.setdefault(int(row["window"]), {})[row["source"], row["indicator"]] = int(row["value"])
-        return dict(sorted(found.items()))
-
-    async def series(self, run: int, names: Sequence[str], source: str) -> dict[str, Points]:
-        """Indicator -> its series, one for each item; one statement for all that are not remembered."""
-        places = {name: self.place(run, "series", name, source) for name in names}
-        known: dict[str, Points] = {}
-        for name, place in places.items():
-            points = None if place is None else self.memory.get(place)
-            if points is not None:
-                known[name] = points
-        missing = [name for name in names if name not in known]
-        if missing:
-            known |= await self._series(run, missing, source)
-        for name in missing:
-            known.setdefault(name, [])
-            if places[name] is not None:
-                size = _ROW + sum(_ROW + _POINT * len(windows) for _, windows, _ in known[name])
-                self.memory.put(places[name], known[name], size)
-        return {name: known[name] for name in names}
-
-    async def _series(self, run: int, names: Sequence[str], source: str) -> dict[str, Points]:
-        table, chosen = {
-            "stream": ("stream_indicators", "any(value)"),
-            "batch": ("batch_indicators", "argMax(value, computed_at)"),
-        }[source]
-        rows = await self.rows(
-            f"SELECT indicator, item, window, toString({chosen}) AS value FROM {table} WHERE run = {{run:Int64}} "
-            "AND indicator IN {names:Array(String)} GROUP BY indicator, item, window ORDER BY indicator, item, window",
-            run=run, names=list(names),
-        )  # fmt: skip
-        found: dict[str, Points] = {}
-        for row in rows:
-            points = found.setdefault(row["indicator"], [])
-            if not points or points[-1][0] != int(row["item"]):
-                points.append((int(row["item"]), [], []))
-            points[-1][1].append(int(row["window"]))
-            points[-1][2].append(int(row["value"]))
-        return found
+def _listing(row: Row) -> Listing:
+    return Listing(
+        int(row["instrument"]), InstrumentClass[str(row["instrument_class"]).upper()], int(row["item"]),
+        int(row["price_scale"]), int(row["quantity_scale"]),
+    )  # fmt: skip
 
 
 def fingerprint(reader: Reader, run: int) -> Fingerprint | None:

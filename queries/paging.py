@@ -15,7 +15,7 @@ from queries.cache import Fingerprint
 from queries.limits import ROWS
 from queries.loaders import Loaders
 from queries.records import Record, Row
-from queries.types import resolver
+from queries.types import DecimalText, money_count, resolver
 from schemas.clickhouse import TABLES
 
 PAGE: Final = 500  # records in one page at most
@@ -43,14 +43,14 @@ class Context:
         """The promise of a record by its key, as Loaders.find: a resolver returns it, and the executor awaits it."""
         return self.loaders.find(kind, key)
 
-    def counted(self, kind: type[R]) -> Callable[[Sequence[Row]], list[R]]:
-        """What makes records of rows, counted as `spend` does."""
+    def find_all(self, kind: type[R], *key: int) -> Any:
+        """The promise of the records of a key, as Loaders.find_all, counted as `spend` does."""
 
-        def make(rows: Sequence[Row]) -> list[R]:
-            self.spend(len(rows))
-            return [kind.of(row) for row in rows]
+        def counted(found: list[R]) -> list[R]:
+            self.spend(len(found))
+            return found
 
-        return make
+        return self.loaders.find_all(kind, (key[0], key[1], key[2])).then(counted)
 
     def spend(self, rows: int) -> None:
         """Count the rows that a list may return. Raises InputError when the request asks for too many."""
@@ -179,7 +179,8 @@ async def records(info: Info, run: int, kind: type[R], first: int, after: str | 
     else:
         cursor = None if after is None else decode_cursor(after, len(keys))
         rows = copy.page([int(value) for value in chosen.values()], cursor, size + 1)
-    return connect(rows, size, after, keys, kind.of)
+    scales = await loaders.scales_for(kind, int(run))
+    return connect(rows, size, after, keys, lambda row: kind.of(row, scales))
 
 
 def named(event: str, column: str, word: str | None) -> dict[str, Any]:
@@ -197,3 +198,13 @@ def named(event: str, column: str, word: str | None) -> dict[str, Any]:
 def between(from_tick: int | None, to_tick: int | None) -> dict[str, Any]:
     """The filter of a span of simulated time, both ends included."""
     return {"tick >= ?": from_tick, "tick <= ?": to_tick}
+
+
+def worth(column: str, **bounds: DecimalText | None) -> dict[str, Any]:
+    """The filter of a span of amounts of money in the currency, both ends included; `bounds` are named as arguments:
+    the lowest, then the highest.
+
+    Raises InputError naming the argument for an amount that is finer than 1e-8 or beyond what a column holds.
+    """
+    counts = {name: None if text is None else money_count(name, text) for name, text in bounds.items()}
+    return {f"{column} {sign} ?": value for sign, value in zip((">=", "<="), counts.values(), strict=True)}

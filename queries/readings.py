@@ -17,6 +17,7 @@ from economy.measures import LAST_MEASURED
 from economy.scenario import scenario_from_json
 from queries.feeds import Look
 from queries.loaders import Loaders
+from queries.measured import figures_of
 from queries.records import Row
 from queries.types import WINDOW_FIGURES, Window
 from queries.types_events import columns_of
@@ -254,7 +255,7 @@ class WindowReading:
         """Pages of the windows behind one up to another."""
         while after < until:
             first = min(PAGE, until - after)
-            found = await self._loaders.figures(self._run, WINDOW_FIGURES, first, after)
+            found = await figures_of(self._loaders, self._run, WINDOW_FIGURES, first, after)
             yield [Window(number=number, figures=figures) for number, figures in found.items()]
             after += first
 

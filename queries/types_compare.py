@@ -10,8 +10,9 @@ import strawberry
 
 from economy.errors import InputError
 from queries.cache import Fingerprint
+from queries.measured import scales_of, series_of
 from queries.paging import Info
-from queries.types import CATALOGUE, JSON, BigInt, Measure, Money, Source, check_names, resolver
+from queries.types import CATALOGUE, JSON, BigInt, DecimalText, Measure, Source, both, check_names, exact_all, resolver
 from queries.types_events import Event, columns_of
 from queries.types_market import Agent, agent_of
 from queries.types_run import WINDOWS, Run
@@ -41,9 +42,22 @@ class SeriesPair:
     measure: Measure = strawberry.field(description="What is measured, and its unit")
     item: BigInt = strawberry.field(description="Instrument or other item, see measure.item; else 0")
     windows: list[int] = strawberry.field(description="Numbers of the windows, ascending")
-    a: list[BigInt] = strawberry.field(description="Values of run a in the measure's unit")
-    b: list[BigInt] = strawberry.field(description="Values of run b in the measure's unit")
-    difference: list[BigInt] = strawberry.field(description="b - a in the measure's unit")
+    a_raw: list[BigInt] = strawberry.field(description="`a` as integers; unit: the measure's rawUnit")
+    b_raw: list[BigInt] = strawberry.field(description="`b` as integers; unit: the measure's rawUnit")
+    difference_raw: list[BigInt] = strawberry.field(description="`difference` as integers; unit: the measure's rawUnit")
+    scale: strawberry.Private[int]
+
+    @resolver("Values of run a; unit: the measure's")
+    def a(self) -> list[DecimalText]:
+        return exact_all(self.a_raw, self.scale)
+
+    @resolver("Values of run b; unit: the measure's")
+    def b(self) -> list[DecimalText]:
+        return exact_all(self.b_raw, self.scale)
+
+    @resolver("b - a; unit: the measure's")
+    def difference(self) -> list[DecimalText]:
+        return exact_all(self.difference_raw, self.scale)
 
 
 @strawberry.type(description="Where two runs part: the first tick at which their records differ.")
@@ -60,13 +74,13 @@ class Mover:
     """Deposits of an agent in both runs."""
 
     agent_id: BigInt = strawberry.field(description="Number of the agent")
-    a: Money = strawberry.field(description="Deposits in run a; unit: 1e-8 of the currency")
-    b: Money = strawberry.field(description="Deposits in run b; unit: 1e-8 of the currency")
+    a: DecimalText = strawberry.field(description="Deposits in run a; unit: the currency")
+    a_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
+    b: DecimalText = strawberry.field(description="Deposits in run b; unit: the currency")
+    b_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
+    difference: DecimalText = strawberry.field(description="b - a; unit: the currency")
+    difference_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
     run: strawberry.Private[int]
-
-    @resolver("b - a; unit: 1e-8 of the currency")
-    def difference(self) -> Money:
-        return Money(self.b - self.a)
 
     @resolver("The agent, as of run a")
     def agent(self, info: Info) -> Agent | None:
@@ -118,20 +132,28 @@ class Comparison:
         if not 1 <= len(names) <= len(CATALOGUE):
             raise InputError("names", names, "name at least one indicator, each once")
         info.context.spend(2 * WINDOWS)
-        wanted, load = sorted(set(check_names(names))), info.context.loaders.series
-        one, other = [await load(int(run.id), wanted, source.value) for run in (self.a, self.b)]
+        wanted, loaders = sorted(set(check_names(names))), info.context.loaders
+        one, other = [await series_of(loaders, int(run.id), wanted, source.value) for run in (self.a, self.b)]
+        scales, others = [
+            await scales_of(loaders, int(run.id), found) for run, found in ((self.a, one), (self.b, other))
+        ]
+        for key in scales.keys() & others.keys():
+            if scales[key] != others[key]:
+                raise InputError(
+                    "names", key[0], f"instrument {key[1]} has other decimals in b: ask for each run's own"
+                )
         found = []
         for name in wanted:
             known = {item: dict(zip(windows, values, strict=True)) for item, windows, values in other[name]}
             for item, windows, values in one[name]:
                 second = known.get(item, {})
-                both = [(w, a, second[w]) for w, a in zip(windows, values, strict=True) if w in second]
+                common = [(w, a, second[w]) for w, a in zip(windows, values, strict=True) if w in second]
                 found.append(
                     SeriesPair(
-                        measure=CATALOGUE[name], item=BigInt(item), windows=[w for w, _, _ in both],
-                        a=cast("list[BigInt]", [a for _, a, _ in both]),
-                        b=cast("list[BigInt]", [b for _, _, b in both]),
-                        difference=cast("list[BigInt]", [b - a for _, a, b in both]),
+                        measure=CATALOGUE[name], item=BigInt(item), windows=[w for w, _, _ in common],
+                        a_raw=cast("list[BigInt]", [a for _, a, _ in common]),
+                        b_raw=cast("list[BigInt]", [b for _, _, b in common]),
+                        difference_raw=cast("list[BigInt]", [b - a for _, a, b in common]), scale=scales[name, item],
                     )
                 )  # fmt: skip
         return found
@@ -208,7 +230,8 @@ class Comparison:
         )  # fmt: skip
         return [
             Mover(
-                agent_id=BigInt(int(row["agent"])), a=Money(int(row["a"])), b=Money(int(row["b"])), run=int(self.a.id)
+                agent_id=BigInt(int(row["agent"])), run=int(self.a.id), **both("a", row["a"]), **both("b", row["b"]),
+                **both("difference", int(row["b"]) - int(row["a"])),
             )
             for row in rows
-        ]
+        ]  # fmt: skip

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import strawberry
 
+from economy.events import Account
+from economy.scales import BASIS_SCALE
+from economy.units import MONEY_SCALE
 from queries.paging import Info
-from queries.records import ALWAYS, Record, column, link
-from queries.types import BigInt, Money, resolver
+from queries.records import ALWAYS, ByListing, Record, Row, column, decimal, link
+from queries.types import BigInt, DecimalText, resolver
 from queries.types_events import Event, causes_of
+
+_ACCOUNTS: Final = {account.name.lower(): account for account in Account}
+_PRICE: Final = ByListing(lambda scales, row: scales.price(int(row["instrument"])))
+_QUANTITY: Final = ByListing(lambda scales, row: scales.quantity(int(row["instrument"])))
+_STOCK: Final = ByListing(lambda scales, row: scales.stock(_ACCOUNTS[row["account"]], int(row["item"])))
+
+
+def _own_price(row: Row) -> int:
+    return int(row["price_scale"])
+
+
+def _own_quantity(row: Row) -> int:
+    return int(row["quantity_scale"])
 
 
 @strawberry.type(description="Something that is traded.")
 class Instrument(Record):
-    """An instrument; prices count steps of 10^-priceScale, quantities lots of 10^-quantityScale."""
+    """An instrument; prices are integers of 10^-priceScale, quantities of 10^-quantityScale."""
 
     TABLE = "instrument_listed"
     KEYS = ("instrument",)
@@ -24,12 +40,17 @@ class Instrument(Record):
     instrument_class: str = column("good, service, equity or currency")
     item: BigInt = column("Product of a good or service, issuer's agent id of a share, else 0")
     currency: str = column("Currency of its prices")
-    price_scale: int = column("Decimal places of a price")
-    quantity_scale: int = column("Decimal places of a quantity")
-    tick_size: BigInt = column("Smallest price step; unit: price steps")
-    lot_size: BigInt = column("Smallest quantity step; unit: lots")
-    reference_price: BigInt = column(
-        "First valuation price and first reference of bands and auctions, 0 = none; unit: price steps"
+    price_scale: int = column("Decimal places of a price", also_for=("tick_size", "reference_price"))
+    quantity_scale: int = column("Decimal places of a quantity", also_for=("lot_size",))
+    tick_size: DecimalText = decimal("Smallest price step; unit: the currency", _own_price)
+    tick_size_raw: BigInt = column("The same as an integer; unit: price steps (10^-priceScale)", "tick_size")
+    lot_size: DecimalText = decimal("Smallest quantity step; unit: the instrument's", _own_quantity)
+    lot_size_raw: BigInt = column("The same as an integer; unit: lots (10^-quantityScale)", "lot_size")
+    reference_price: DecimalText = decimal(
+        "First valuation price and first reference of bands and auctions, 0 = none; unit: the currency", _own_price
+    )
+    reference_price_raw: BigInt = column(
+        "The same as an integer; unit: price steps (10^-priceScale)", "reference_price"
     )
     fixing_ticks: BigInt = column("Interval of valuation prices, 0 = never; unit: ticks")
     band_bp: BigInt = column(
@@ -56,9 +77,14 @@ class Balance(Record):
 
     window: int = column("Number of the window", also_for=ALWAYS)
     agent_id: BigInt = column("Owner", "agent", also_for=ALWAYS)
-    account: str = column("cash, goods, capital, shares or bonds")
+    account: str = column("cash, goods, capital, shares or bonds", also_for=("quantity",))
     item: BigInt = column("Product, issuer or 0", also_for=ALWAYS)
-    quantity: BigInt = column("Amount; unit: 1e-8 of the currency (cash, bonds), lots (goods, capital), shares")
+    quantity: DecimalText = decimal(
+        "Amount; unit: the currency (cash, bonds), the product's (goods, capital), shares", _STOCK
+    )
+    quantity_raw: BigInt = column(
+        "The same as an integer; unit: 1e-8 of the currency (cash, bonds), lots (goods, capital, shares)", "quantity"
+    )
     run: strawberry.Private[int] = link()
     account_number: strawberry.Private[int] = link("toInt64(balance_recorded.account)")
 
@@ -81,9 +107,8 @@ class Agent(Record):
 
     @resolver("Its stocks at the end of a window")
     def balances(self, info: Info, window: int) -> list[Balance]:
-        found = info.context.loaders.balance.find((self.run, window, int(self.agent)))
         # They are counted, as an agent's balances lead to the agent again: depth alone would multiply.
-        return cast("list[Balance]", found.then(info.context.counted(Balance)))
+        return cast("list[Balance]", info.context.find_all(Balance, self.run, window, int(self.agent)))
 
 
 def agent_of(info: Info, run: int, agent: int) -> Any:
@@ -111,9 +136,10 @@ class Decision(Record):
     role: str = column("Role of the agent")
     strategy: str = column("Rule followed")
     action: str = column("What was decided")
-    choice: BigInt = column("The quantity decided; its unit depends on role and action")
+    choice: BigInt = column("The quantity decided, as recorded; its unit depends on role and action")
     inputs: list[BigInt] = column(
-        "The three inputs that mattered, by role and action", ("input_1", "input_2", "input_3")
+        "The three inputs that mattered, as recorded; their units depend on role and action",
+        ("input_1", "input_2", "input_3"),
     )
     run: strawberry.Private[int] = link()
 
@@ -127,9 +153,7 @@ class Decision(Record):
 
     @resolver("The orders that follow from it, by number")
     def orders(self, info: Info) -> list[Order]:
-        loaders = info.context.loaders
-        found = loaders.orders_of(Order.select(loaders.asked), (self.run, int(self.agent_id), int(self.n)))
-        return cast("list[Order]", found.then(info.context.counted(Order)))
+        return cast("list[Order]", info.context.find_all(Order, self.run, int(self.agent_id), int(self.n)))
 
 
 @strawberry.type(description="An order as it was sent.")
@@ -142,18 +166,22 @@ class Order(Record):
     agent_id: BigInt = column("Who sent it", "agent", also_for=ALWAYS)
     n: BigInt = column("Counter of the agent; (agent, n) is the identity", also_for=ALWAYS)
     order: BigInt = column("Order id, unique per agent", also_for=ALWAYS)
-    instrument_id: BigInt = column("What was ordered", "instrument", also_for=("instrument",))
+    instrument_id: BigInt = column("What was ordered", "instrument", also_for=("instrument", "price", "quantity"))
     tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)")
     side: str = column("buy or sell")
     type: str = column("limit or market")
     time_in_force: str = column("gtc, ioc or fok", "tif")
     post_only: bool = column("Rejected instead of taking liquidity")
-    price: BigInt = column("Limit price, 0 for a market order; unit: price steps")
-    quantity: BigInt = column("Quantity ordered; unit: lots")
+    price: DecimalText = decimal("Limit price, 0 for a market order; unit: the currency", _PRICE)
+    price_raw: BigInt = column("The same as an integer; unit: price steps (10^-priceScale)", "price")
+    quantity: DecimalText = decimal("Quantity ordered; unit: the instrument's", _QUANTITY)
+    quantity_raw: BigInt = column("The same as an integer; unit: lots (10^-quantityScale)", "quantity")
     expires: BigInt = column("Last tick at which it stands, 0 = until cancelled")
-    cash_cap: Money = column("Most that a market buy may spend, 0 = no cap")
+    cash_cap: DecimalText = decimal("Most that a market buy may spend, 0 = no cap; unit: the currency", MONEY_SCALE)
+    cash_cap_raw: BigInt = column("The same as an integer; unit: 1e-8 of the currency", "cash_cap")
     use: str = column("What the buyer buys for")
-    tax_rate: BigInt = column("Sales tax on top; unit: 0.0001")
+    tax_rate: DecimalText = decimal("Sales tax on top; unit: 1 (0.2 = 20 %)", BASIS_SCALE)
+    tax_rate_raw: BigInt = column("The same as an integer; unit: 0.0001", "tax_rate")
     run: strawberry.Private[int] = link()
     cause: strawberry.Private[int] = link("decision", also_for=("decision",))
 
@@ -183,10 +211,14 @@ class Trade(Record):
     instrument_id: BigInt = column("What was traded", "instrument", also_for=ALWAYS)
     seq: BigInt = column("Counter of the instrument's output; (instrument, seq) is the identity", also_for=ALWAYS)
     tick: BigInt = column("Simulated time; unit: ticks (1/60 s at 1x)")
-    price: BigInt = column("Unit: price steps of 10^-priceScale")
-    quantity: BigInt = column("Unit: lots of 10^-quantityScale")
-    notional: Money = column("price x quantity: what the seller receives")
-    tax: Money = column("Sales tax that the buyer pays on top")
+    price: DecimalText = decimal("Price of a unit; unit: the currency", _PRICE)
+    price_raw: BigInt = column("The same as an integer; unit: price steps (10^-priceScale)", "price")
+    quantity: DecimalText = decimal("Quantity traded; unit: the instrument's", _QUANTITY)
+    quantity_raw: BigInt = column("The same as an integer; unit: lots (10^-quantityScale)", "quantity")
+    notional: DecimalText = decimal("price x quantity: what the seller receives; unit: the currency", MONEY_SCALE)
+    notional_raw: BigInt = column("The same as an integer; unit: 1e-8 of the currency", "notional")
+    tax: DecimalText = decimal("Sales tax that the buyer pays on top; unit: the currency", MONEY_SCALE)
+    tax_raw: BigInt = column("The same as an integer; unit: 1e-8 of the currency", "tax")
     taker_side: str = column("Side of the incoming order: buy or sell", also_for=("buyer", "seller"))
     use: str = column("What the buyer buys for: none, intermediate, consumption, ...")
     instrument_class: str = column("good, service, equity or currency")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import strawberry
 
+from economy.scales import RATE_SCALE, Scales
+from economy.units import MONEY_SCALE
 from queries.paging import Connection, Info, connect, named, page_of, page_size
 from queries.records import Row
-from queries.types import BigInt, Money, resolver
+from queries.types import BigInt, DecimalText, both, resolver
 from queries.types_market import Agent, Instrument, agent_of, instrument_of
 
 
-def _integer(value: Any) -> BigInt | None:
-    return None if value is None else BigInt(int(value))
+def _numbers(row: Row, places: Mapping[str, int]) -> dict[str, Any]:
+    """Arguments for decimal fields and their integers, by name and decimals."""
+    return {key: value for name, scale in places.items() for key, value in both(name, row[name], scale).items()}
 
 
 def _texts(*names: str) -> str:
@@ -28,21 +32,32 @@ class Liquidity:
     window: int = strawberry.field(description="Number of the window")
     instrument_id: BigInt = strawberry.field(description="Instrument")
     trades: BigInt = strawberry.field(description="Trades; unit: trades")
-    traded_quantity: BigInt = strawberry.field(description="Quantity traded; unit: lots")
-    traded_value: Money = strawberry.field(description="Notional of the trades; unit: 1e-8 of the currency")
+    traded_quantity: DecimalText = strawberry.field(description="Quantity traded; unit: the instrument's")
+    traded_quantity_raw: BigInt = strawberry.field(description="The same as an integer; unit: lots (10^-quantityScale)")
+    traded_value: DecimalText = strawberry.field(description="Notional of the trades; unit: the currency")
+    traded_value_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
     quoted_epochs: BigInt = strawberry.field(description="Epochs at whose end both sides were quoted; unit: epochs")
-    quoted_spread: BigInt | None = strawberry.field(
-        description="Mean quoted spread over the mid price, null without two-sided quotes; unit: 1e-9"
+    quoted_spread: DecimalText | None = strawberry.field(
+        description="Mean quoted spread over the mid price, null without two-sided quotes; unit: 1"
     )
-    best_bid_depth: BigInt = strawberry.field(description="Mean quantity at the best bid; unit: lots")
-    best_ask_depth: BigInt = strawberry.field(description="Mean quantity at the best ask; unit: lots")
-    bid_depth: BigInt = strawberry.field(description="Mean quantity of all bids; unit: lots")
-    ask_depth: BigInt = strawberry.field(description="Mean quantity of all asks; unit: lots")
-    illiquidity: BigInt | None = strawberry.field(
-        description="Amihud: mean absolute return of a round per million of the currency traded; unit: 1e-9"
+    quoted_spread_raw: BigInt | None = strawberry.field(description="The same as an integer; unit: 1e-9")
+    best_bid_depth: DecimalText = strawberry.field(description="Mean quantity at the best bid; unit: the instrument's")
+    best_bid_depth_raw: BigInt = strawberry.field(description="The same as an integer; unit: lots (10^-quantityScale)")
+    best_ask_depth: DecimalText = strawberry.field(description="Mean quantity at the best ask; unit: the instrument's")
+    best_ask_depth_raw: BigInt = strawberry.field(description="The same as an integer; unit: lots (10^-quantityScale)")
+    bid_depth: DecimalText = strawberry.field(description="Mean quantity of all bids; unit: the instrument's")
+    bid_depth_raw: BigInt = strawberry.field(description="The same as an integer; unit: lots (10^-quantityScale)")
+    ask_depth: DecimalText = strawberry.field(description="Mean quantity of all asks; unit: the instrument's")
+    ask_depth_raw: BigInt = strawberry.field(description="The same as an integer; unit: lots (10^-quantityScale)")
+    illiquidity: DecimalText | None = strawberry.field(
+        description="Amihud: mean absolute return of a round per million of the currency traded; unit: 1"
     )
-    price_impact: BigInt | None = strawberry.field(
-        description="Kyle: price change of a round per lot of order flow; unit: 1e-9 price steps per lot"
+    illiquidity_raw: BigInt | None = strawberry.field(description="The same as an integer; unit: 1e-9")
+    price_impact: DecimalText | None = strawberry.field(
+        description="Kyle: price change of a round per unit of order flow; unit: the currency per instrument's unit"
+    )
+    price_impact_raw: BigInt | None = strawberry.field(
+        description="The same as an integer; unit: 1e-9 price steps per lot"
     )
     run: strawberry.Private[int]
 
@@ -51,16 +66,24 @@ class Liquidity:
         return instrument_of(info, self.run, self.instrument_id)
 
     @classmethod
-    def of(cls, row: Row) -> Liquidity:
+    def of(cls, row: Row, scales: Scales) -> Liquidity:
         """From a row of the table."""
-        numbers: dict[str, Any] = {name: _integer(row[name]) for name in (*_COUNTS, *_LOTS, *_RATIOS)}
-        made: dict[str, Any] = {"traded_value": Money(int(row["traded_value"])), "run": int(row["run"])}
-        return cls(window=int(row["window"]), instrument_id=BigInt(int(row["instrument"])), **numbers, **made)
+        instrument = int(row["instrument"])
+        price, lots = scales.price(instrument), scales.quantity(instrument)
+        # A price step per lot is 10^(lots - price) of the currency per unit.
+        places = {
+            "traded_value": MONEY_SCALE, **dict.fromkeys(_LOTS, lots), **dict.fromkeys(_RATIOS, RATE_SCALE),
+            "price_impact": RATE_SCALE + price - lots,
+        }  # fmt: skip
+        return cls(
+            window=int(row["window"]), instrument_id=BigInt(instrument), trades=BigInt(int(row["trades"])),
+            quoted_epochs=BigInt(int(row["quoted_epochs"])), run=int(row["run"]), **_numbers(row, places),
+        )  # fmt: skip
 
 
-_COUNTS: Final = ("trades", "quoted_epochs")
 _LOTS: Final = ("traded_quantity", "best_bid_depth", "best_ask_depth", "bid_depth", "ask_depth")
-_RATIOS: Final = ("quoted_spread", "illiquidity", "price_impact")
+_RATIOS: Final = ("quoted_spread", "illiquidity")
+_WIDE: Final = ("traded_value", "price_impact", *_LOTS, *_RATIOS)
 
 
 @strawberry.type(description="Stability of an instrument's price over a window, by the Spark job.")
@@ -69,13 +92,22 @@ class PriceStability:
 
     window: int = strawberry.field(description="Number of the window")
     instrument_id: BigInt = strawberry.field(description="Instrument")
-    opening_price: BigInt = strawberry.field(description="Valuation price at the start; unit: price steps")
-    closing_price: BigInt = strawberry.field(description="Valuation price at the end; unit: price steps")
-    inflation: BigInt = strawberry.field(description="Change from opening to closing price; unit: 1e-9")
-    realised_volatility: BigInt = strawberry.field(
-        description="Root of the sum of squared returns of the rounds, per window; unit: 1e-9"
+    opening_price: DecimalText = strawberry.field(description="Valuation price at the start; unit: the currency")
+    opening_price_raw: BigInt = strawberry.field(
+        description="The same as an integer; unit: price steps (10^-priceScale)"
     )
-    max_drawdown: BigInt = strawberry.field(description="Largest fall from the highest price so far; unit: 1e-9")
+    closing_price: DecimalText = strawberry.field(description="Valuation price at the end; unit: the currency")
+    closing_price_raw: BigInt = strawberry.field(
+        description="The same as an integer; unit: price steps (10^-priceScale)"
+    )
+    inflation: DecimalText = strawberry.field(description="Change from opening to closing price; unit: 1")
+    inflation_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-9")
+    realised_volatility: DecimalText = strawberry.field(
+        description="Root of the sum of squared returns of the rounds, per window; unit: 1"
+    )
+    realised_volatility_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-9")
+    max_drawdown: DecimalText = strawberry.field(description="Largest fall from the highest price so far; unit: 1")
+    max_drawdown_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-9")
     run: strawberry.Private[int]
 
     @resolver("The instrument")
@@ -83,15 +115,17 @@ class PriceStability:
         return instrument_of(info, self.run, self.instrument_id)
 
     @classmethod
-    def of(cls, row: Row) -> PriceStability:
+    def of(cls, row: Row, scales: Scales) -> PriceStability:
         """From a row of the table."""
-        numbers: dict[str, Any] = {name: BigInt(int(row[name])) for name in _STABILITY}
+        instrument = int(row["instrument"])
+        places = {**dict.fromkeys(_PRICES, scales.price(instrument)), **dict.fromkeys(_CHANGES, RATE_SCALE)}
         return cls(
-            window=int(row["window"]), instrument_id=BigInt(int(row["instrument"])), run=int(row["run"]), **numbers
+            window=int(row["window"]), instrument_id=BigInt(instrument), run=int(row["run"]), **_numbers(row, places)
         )
 
 
-_STABILITY: Final = ("opening_price", "closing_price", "inflation", "realised_volatility", "max_drawdown")
+_PRICES: Final = ("opening_price", "closing_price")
+_CHANGES: Final = ("inflation", "realised_volatility", "max_drawdown")
 
 
 @strawberry.type(description="How an agent fared in a window, by the Spark job.")
@@ -101,16 +135,21 @@ class AgentPerformance:
     window: int = strawberry.field(description="Number of the window")
     agent_id: BigInt = strawberry.field(description="Agent")
     role: str = strawberry.field(description="Role of the agent")
-    net_worth: Money = strawberry.field(
-        description="Assets less debts at the end, of a corporation its own funds; unit: 1e-8 of the currency"
+    net_worth: DecimalText = strawberry.field(
+        description="Assets less debts at the end, of a corporation its own funds; unit: the currency"
     )
-    change: Money = strawberry.field(description="Change of net worth in the window; unit: 1e-8 of the currency")
-    growth: BigInt | None = strawberry.field(
-        description="Change over the net worth before, null where that was not positive; unit: 1e-9"
+    net_worth_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
+    change: DecimalText = strawberry.field(description="Change of net worth in the window; unit: the currency")
+    change_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
+    growth: DecimalText | None = strawberry.field(
+        description="Change over the net worth before, null where that was not positive; unit: 1"
     )
+    growth_raw: BigInt | None = strawberry.field(description="The same as an integer; unit: 1e-9")
     trades: BigInt = strawberry.field(description="Trades as buyer or seller; unit: trades")
-    bought: Money = strawberry.field(description="Notional of purchases, without tax; unit: 1e-8 of the currency")
-    sold: Money = strawberry.field(description="Notional of sales; unit: 1e-8 of the currency")
+    bought: DecimalText = strawberry.field(description="Notional of purchases, without tax; unit: the currency")
+    bought_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
+    sold: DecimalText = strawberry.field(description="Notional of sales; unit: the currency")
+    sold_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
     run: strawberry.Private[int]
 
     @resolver("The agent")
@@ -120,11 +159,14 @@ class AgentPerformance:
     @classmethod
     def of(cls, row: Row) -> AgentPerformance:
         """From a row of the table."""
-        amounts = {name: Money(int(row[name])) for name in ("net_worth", "change", "bought", "sold")}
         return cls(
             window=int(row["window"]), agent_id=BigInt(int(row["agent"])), role=row["role"], run=int(row["run"]),
-            growth=_integer(row["growth"]), trades=BigInt(int(row["trades"])), **amounts,
+            trades=BigInt(int(row["trades"])),
+            **_numbers(row, {**dict.fromkeys(_AMOUNTS, MONEY_SCALE), "growth": RATE_SCALE}),
         )  # fmt: skip
+
+
+_AMOUNTS: Final = ("net_worth", "change", "bought", "sold")
 
 
 @strawberry.type(description="How all agents of a role fared in a window.")
@@ -134,14 +176,17 @@ class RolePerformance:
     window: int = strawberry.field(description="Number of the window")
     role: str = strawberry.field(description="Role")
     agents: int = strawberry.field(description="Number of agents; unit: agents")
-    net_worth: Money = strawberry.field(description="Sum of their net worths; unit: 1e-8 of the currency")
-    median_net_worth: Money = strawberry.field(
-        description="Lower median of their net worths; unit: 1e-8 of the currency"
-    )
-    change: Money = strawberry.field(description="Sum of the changes; unit: 1e-8 of the currency")
+    net_worth: DecimalText = strawberry.field(description="Sum of their net worths; unit: the currency")
+    net_worth_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
+    median_net_worth: DecimalText = strawberry.field(description="Lower median of their net worths; unit: the currency")
+    median_net_worth_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
+    change: DecimalText = strawberry.field(description="Sum of the changes; unit: the currency")
+    change_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
     trades: BigInt = strawberry.field(description="Sides of trades; unit: trades")
-    bought: Money = strawberry.field(description="Notional of purchases, without tax; unit: 1e-8 of the currency")
-    sold: Money = strawberry.field(description="Notional of sales; unit: 1e-8 of the currency")
+    bought: DecimalText = strawberry.field(description="Notional of purchases, without tax; unit: the currency")
+    bought_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
+    sold: DecimalText = strawberry.field(description="Notional of sales; unit: the currency")
+    sold_raw: BigInt = strawberry.field(description="The same as an integer; unit: 1e-8 of the currency")
 
 
 @strawberry.type(description="A figure on which stream and batch do not agree.")
@@ -151,8 +196,12 @@ class Disagreement:
     window: int = strawberry.field(description="Number of the window")
     indicator: str = strawberry.field(description="Name of the indicator")
     item: BigInt = strawberry.field(description="Instrument or other item of the indicator, else 0")
-    stream: BigInt | None = strawberry.field(description="By the stream, null where missing; unit: the indicator's")
-    batch: BigInt | None = strawberry.field(description="By the batch, null where missing; unit: the indicator's")
+    stream: DecimalText | None = strawberry.field(
+        description="By the stream, null where missing; unit: the indicator's"
+    )
+    stream_raw: BigInt | None = strawberry.field(description="The same as an integer; unit: the measure's rawUnit")
+    batch: DecimalText | None = strawberry.field(description="By the batch, null where missing; unit: the indicator's")
+    batch_raw: BigInt | None = strawberry.field(description="The same as an integer; unit: the measure's rawUnit")
 
 
 @strawberry.type(description="Stream against batch over all indicators and windows.")
@@ -176,10 +225,11 @@ class JobResults:
         instrument: BigInt | None = None,
     ) -> Connection[Liquidity]:  # fmt: skip
         size, keys = page_size(info, first), ("window", "instrument")
-        columns = f"run, window, instrument, trades, quoted_epochs, {_texts('traded_value', *_LOTS, *_RATIOS)}"
+        columns = f"run, window, instrument, trades, quoted_epochs, {_texts(*_WIDE)}"
         only = {"window": window, "instrument": instrument}
         rows = await page_of(info, self.id, "liquidity", columns, keys, size, after, only, repeats=False)
-        return connect(rows, size, after, keys, Liquidity.of)
+        scales = await info.context.loaders.scales(self.id)
+        return connect(rows, size, after, keys, lambda row: Liquidity.of(row, scales))
 
     @resolver("Stability of prices in the order of (window, instrument); empty until the job has run")
     async def price_stability(
@@ -187,10 +237,11 @@ class JobResults:
         instrument: BigInt | None = None,
     ) -> Connection[PriceStability]:  # fmt: skip
         size, keys = page_size(info, first), ("window", "instrument")
-        columns = f"run, window, instrument, {_texts(*_STABILITY)}"
+        columns = f"run, window, instrument, {_texts(*_PRICES, *_CHANGES)}"
         only = {"window": window, "instrument": instrument}
         rows = await page_of(info, self.id, "price_stability", columns, keys, size, after, only, repeats=False)
-        return connect(rows, size, after, keys, PriceStability.of)
+        scales = await info.context.loaders.scales(self.id)
+        return connect(rows, size, after, keys, lambda row: PriceStability.of(row, scales))
 
     @resolver("Performance of agents in the order of (window, agent); empty until the job has run")
     async def agent_performance(
@@ -198,7 +249,7 @@ class JobResults:
         agent: BigInt | None = None, role: str | None = None,
     ) -> Connection[AgentPerformance]:  # fmt: skip
         size, keys = page_size(info, first), ("window", "agent")
-        amounts = _texts("net_worth", "change", "growth", "bought", "sold")
+        amounts = _texts(*_AMOUNTS, "growth")
         columns = f"run, window, agent, toString(role) AS role, trades, {amounts}"
         only = {"window": window, "agent": agent, "toString(agent_performance.role)": role}
         rows = await page_of(info, self.id, "agent_performance", columns, keys, size, after, only, repeats=False)
@@ -209,10 +260,9 @@ class JobResults:
     @resolver("Performance of all agents of each role in a window; empty until the job has run")
     async def role_performance(self, info: Info, window: int) -> list[RolePerformance]:
         info.context.spend(10)
-        amounts = ("net_worth", "change", "bought", "sold")
         rows = await info.context.loaders.rows(
             "SELECT window, toString(p.role) AS role, count() AS agents, toInt64(sum(p.trades)) AS trades, "
-            + ", ".join(f"toString(sum(p.{name})) AS {name}" for name in amounts)
+            + ", ".join(f"toString(sum(p.{name})) AS {name}" for name in _AMOUNTS)
             + ", toString(quantileExactLow(p.net_worth)) AS median_net_worth FROM agent_performance AS p "
             "WHERE run = {run:Int64} AND window = {window:Int32} GROUP BY window, p.role ORDER BY role",
             run=int(self.id), window=window,
@@ -221,7 +271,7 @@ class JobResults:
             RolePerformance(
                 window=int(row["window"]), role=row["role"], agents=int(row["agents"]),
                 trades=BigInt(int(row["trades"])),
-                **{name: Money(int(row[name])) for name in (*amounts, "median_net_worth")},
+                **_numbers(row, dict.fromkeys((*_AMOUNTS, "median_net_worth"), MONEY_SCALE)),
             )
             for row in rows
         ]  # fmt: skip
@@ -242,12 +292,14 @@ class JobResults:
             "ORDER BY window, indicator, item LIMIT 100",
             run=int(self.id),
         )
+        scales = await info.context.loaders.scales(self.id)
         return Reconciliation(
             figures=BigInt(int(counts[0]["figures"])), equal=BigInt(int(counts[0]["equal_figures"])),
             disagreements=[
                 Disagreement(
                     window=int(row["window"]), indicator=row["name"], item=BigInt(int(row["item"])),
-                    stream=_integer(row["stream_value"]), batch=_integer(row["batch_value"]),
+                    **both("stream", row["stream_value"], scales.figure(row["name"], int(row["item"]))),
+                    **both("batch", row["batch_value"], scales.figure(row["name"], int(row["item"]))),
                 )
                 for row in rows
             ],

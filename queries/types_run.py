@@ -6,12 +6,26 @@ from typing import Final, cast
 
 import strawberry
 
+from economy.decimals import exact
 from economy.errors import InputError
+from economy.scales import Scales
 from queries.books import BUY, SELL, best, book_at
 from queries.loaders import RESULTS
-from queries.paging import Connection, Info, between, connect, decode_cursor, named, page_of, page_size, records
+from queries.measured import figures_of, scales_of, series_of
+from queries.paging import Connection, Info, between, connect, decode_cursor, named, page_of, page_size, records, worth
 from queries.records import Row
-from queries.types import CATALOGUE, JSON, WINDOW_FIGURES, BigInt, Series, Source, Window, check_names, resolver
+from queries.types import (
+    CATALOGUE,
+    JSON,
+    WINDOW_FIGURES,
+    BigInt,
+    DecimalText,
+    Series,
+    Source,
+    Window,
+    check_names,
+    resolver,
+)
 from queries.types_events import Event, EventKind, events_of
 from queries.types_market import Agent, Balance, Decision, Instrument, Order, Trade
 from queries.types_results import JobResults
@@ -67,8 +81,18 @@ class TapeComparison:
 class BookLevel:
     """A level."""
 
-    price: BigInt = strawberry.field(description="Unit: price steps of 10^-priceScale")
-    quantity: BigInt = strawberry.field(description="Total resting at the level; unit: lots of 10^-quantityScale")
+    price_raw: BigInt = strawberry.field(description="`price` as an integer; unit: price steps (10^-priceScale)")
+    quantity_raw: BigInt = strawberry.field(description="`quantity` as an integer; unit: lots (10^-quantityScale)")
+    instrument: strawberry.Private[int]
+    scales: strawberry.Private[Scales]
+
+    @resolver("Price of the level; unit: the currency")
+    def price(self) -> DecimalText:
+        return DecimalText(exact(self.price_raw, self.scales.price(self.instrument)))
+
+    @resolver("Total resting at the level; unit: the instrument's")
+    def quantity(self) -> DecimalText:
+        return DecimalText(exact(self.quantity_raw, self.scales.quantity(self.instrument)))
 
 
 @strawberry.type(description="An order book as of a tick, rebuilt from the changes of its levels.")
@@ -127,7 +151,7 @@ class Run(JobResults):
         if not 1 <= first <= WINDOWS:
             raise InputError("first", first, f"ask for 1 to {WINDOWS} windows")
         info.context.spend(first)
-        found = await info.context.loaders.figures(self.id, WINDOW_FIGURES, first, after)
+        found = await figures_of(info.context.loaders, self.id, WINDOW_FIGURES, first, after)
         return [Window(number=number, figures=figures) for number, figures in found.items()]
 
     @resolver("Indicators over time, one series for each name and item")
@@ -135,11 +159,12 @@ class Run(JobResults):
         if not 1 <= len(names) <= len(CATALOGUE):
             raise InputError("names", names, "name at least one indicator, each once")
         info.context.spend(WINDOWS)
-        found = await info.context.loaders.series(self.id, sorted(set(check_names(names))), source.value)
+        found = await series_of(info.context.loaders, self.id, sorted(set(check_names(names))), source.value)
+        scales = await scales_of(info.context.loaders, self.id, found)
         return [
             Series(
                 measure=CATALOGUE[name], item=BigInt(item), source=source, windows=windows,
-                values=cast("list[BigInt]", values),
+                values_raw=cast("list[BigInt]", values), scale=scales[name, item],
             )
             for name, points in found.items()
             for item, windows, values in points
@@ -151,15 +176,19 @@ class Run(JobResults):
         found = await info.context.loaders.instruments(int(self.id))
         return [Instrument.of(row) for row in found.values()]
 
-    @resolver("Trades in the order of (instrument, seq); of an instrument, an agent (either side), a span of ticks")
+    @resolver(
+        "Trades in the order of (instrument, seq); of an instrument, an agent (either side), a span of ticks, "
+        "a span of notionals (in the currency)"
+    )
     async def trades(
         self, info: Info, first: int = 20, after: str | None = None, instrument: BigInt | None = None,
         agent: BigInt | None = None, use: str | None = None, from_tick: BigInt | None = None,
-        to_tick: BigInt | None = None,
+        to_tick: BigInt | None = None, from_notional: DecimalText | None = None,
+        to_notional: DecimalText | None = None,
     ) -> Connection[Trade]:  # fmt: skip
         only = {
             "instrument": instrument, "? IN (maker_agent, taker_agent)": agent, **named("TradeExecuted", "use", use),
-            **between(from_tick, to_tick),
+            **between(from_tick, to_tick), **worth("notional", fromNotional=from_notional, toNotional=to_notional),
         }  # fmt: skip
         return await records(info, self.id, Trade, first, after, only)
 
@@ -171,7 +200,8 @@ class Run(JobResults):
         keys = ("instrument", "seq")
         only = {"instrument": instrument}
         rows = await page_of(info, self.id, STATUS_TABLE, STATUS_COLUMNS, keys, size, after, only, repeats=False)
-        return connect(rows, size, after, keys, TradingStatus.of)
+        scales = await info.context.loaders.scales(self.id)
+        return connect(rows, size, after, keys, lambda row: TradingStatus.of(row, scales))
 
     @resolver("Orders in the order of (agent, n)")
     async def orders(
@@ -228,8 +258,12 @@ class Run(JobResults):
         info.context.spend(2 * depth)
         at = int(self.row["ticks"]) if tick is None else int(tick)
         levels = await book_at(info.context.loaders, int(self.id), int(instrument), at)
+        scales = await info.context.loaders.scales(self.id)
         bids, asks = (
-            [BookLevel(price=BigInt(price), quantity=BigInt(rest)) for price, rest in best(levels, side, depth)]
+            [
+                BookLevel(price_raw=BigInt(price), quantity_raw=BigInt(rest), instrument=instrument, scales=scales)
+                for price, rest in best(levels, side, depth)
+            ]
             for side in (BUY, SELL)
         )
         return Book(instrument_id=instrument, tick=BigInt(at), bids=bids, asks=asks)

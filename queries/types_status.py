@@ -6,8 +6,9 @@ from typing import Final
 
 import strawberry
 
+from economy.scales import Scales
 from queries.records import Row
-from queries.types import BigInt
+from queries.types import BigInt, DecimalText, both
 
 _TABLES: Final = {
     "halted": ("trading_halted", "toString(reason) AS why, price, 0 AS quantity, until, 0 AS low, 0 AS high"),
@@ -34,23 +35,32 @@ class TradingStatus:
     tick: BigInt = strawberry.field(description="Simulated time; unit: ticks (1/60 s at 1x)")
     status: str = strawberry.field(description="halted, resumed or band_changed")
     reason: str | None = strawberry.field(description="Why trading halted: circuit_breaker or operator")
-    price: BigInt | None = strawberry.field(
-        description="Halted: what the next trade would have printed at; resumed: price of the auction, 0 = no trade"
+    price: DecimalText | None = strawberry.field(
+        description="Halted: what the next trade would have printed at; resumed: price of the auction, 0 = no trade; "
+        "unit: the currency"
     )
-    quantity: BigInt | None = strawberry.field(description="Resumed: traded in the auction; unit: lots")
+    price_raw: BigInt | None = strawberry.field(
+        description="The same as an integer; unit: price steps (10^-priceScale)"
+    )
+    quantity: DecimalText | None = strawberry.field(description="Resumed: auctioned quantity; unit: the instrument's")
+    quantity_raw: BigInt | None = strawberry.field(description="The same as an integer; unit: lots (10^-quantityScale)")
     until: BigInt | None = strawberry.field(description="Halted: last tick of the call")
-    low: BigInt | None = strawberry.field(description="Lowest limit accepted from now on; unit: price steps")
-    high: BigInt | None = strawberry.field(description="Highest limit accepted from now on; unit: price steps")
+    low: DecimalText | None = strawberry.field(description="Lowest limit accepted from now on; unit: the currency")
+    low_raw: BigInt | None = strawberry.field(description="The same as an integer; unit: price steps (10^-priceScale)")
+    high: DecimalText | None = strawberry.field(description="Highest limit accepted from now on; unit: the currency")
+    high_raw: BigInt | None = strawberry.field(description="The same as an integer; unit: price steps (10^-priceScale)")
 
     @classmethod
-    def of(cls, row: Row) -> TradingStatus:
+    def of(cls, row: Row, scales: Scales) -> TradingStatus:
         """From a row of STATUS_TABLE."""
-        number = {name: BigInt(int(row[name])) for name in ("price", "quantity", "until", "low", "high")}
+        instrument = int(row["instrument"])
+        price = scales.price(instrument)
         halted, resumed, moved = (row["status"] == status for status in _TABLES)
         return cls(
-            instrument_id=BigInt(int(row["instrument"])), seq=BigInt(int(row["seq"])), tick=BigInt(int(row["tick"])),
+            instrument_id=BigInt(instrument), seq=BigInt(int(row["seq"])), tick=BigInt(int(row["tick"])),
             status=row["status"], reason=row["why"] if halted else None,
-            price=None if moved else number["price"], quantity=number["quantity"] if resumed else None,
-            until=number["until"] if halted else None, low=number["low"] if moved else None,
-            high=number["high"] if moved else None,
+            until=BigInt(int(row["until"])) if halted else None,
+            **both("price", None if moved else row["price"], price),
+            **both("quantity", row["quantity"] if resumed else None, scales.quantity(instrument)),
+            **both("low", row["low"] if moved else None, price), **both("high", row["high"] if moved else None, price),
         )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -64,15 +65,14 @@ def test_accounts_of_every_window(client: Client, tables: LocalTables) -> None:
         assert window["gdp"]["equal"] is True
         for name in ("production", "expenditure", "income"):
             one = window["gdp"][name]
-            assert one["total"] == {
-                "stream": str(known[w, f"gdp_{name}"]),
-                "batch": one["total"]["stream"],
-                "equal": True,
-            }
-            parts = {c["name"]: c["sign"] * int(c["amount"]["stream"]) for c in one["components"]}
-            assert all(abs(parts[p]) == known[w, p] for p in parts)
-            assert sum(parts.values()) == known[w, f"gdp_{name}"]
-        assert window["giniIncome"]["stream"] == str(known[w, "gini_income"])
+            assert Decimal(one["total"]["stream"]) == Decimal(known[w, f"gdp_{name}"]) / UNIT
+            assert one["total"] == {"stream": one["total"]["stream"], "batch": one["total"]["stream"], "equal": True}
+            parts = {c["name"]: c["sign"] * Decimal(c["amount"]["stream"]) for c in one["components"]}
+            assert all(abs(parts[p]) == Decimal(known[w, p]) / UNIT for p in parts)
+            assert sum(parts.values()) == Decimal(one["total"]["stream"])
+        gini = window["giniIncome"]
+        assert Decimal(gini["stream"]) == Decimal(known[w, "gini_income"]) / 10**9
+        assert gini["value"] == float(gini["stream"])
     assert len(tables.statements) == 2  # the run, all figures of all windows
 
 
@@ -110,12 +110,12 @@ def test_a_halt_its_auction_and_the_new_band_in_one_list(client: Client) -> None
     fields = ("instrumentId", "seq", "tick", "status", "reason", "price", "quantity", "until", "low", "high")
     page = client.ask(query, first=2)["run"]["tradingStatuses"]
     assert [tuple(node[name] for name in fields) for node in page["nodes"]] == [
-        ("3", "500", "400", "halted", "circuit_breaker", "12000", None, "460", None, None),
-        ("3", "501", "460", "resumed", None, "11000", "7", None, None, None),
+        ("3", "500", "400", "halted", "circuit_breaker", "1.2", None, "460", None, None),
+        ("3", "501", "460", "resumed", None, "1.1", "7", None, None, None),
     ]
     rest = client.ask(query, first=2, after=page["pageInfo"]["endCursor"])["run"]["tradingStatuses"]["nodes"]
     assert [tuple(node[name] for name in fields) for node in rest] == [
-        ("3", "502", "460", "band_changed", None, None, None, None, "9900", "12100"),
+        ("3", "502", "460", "band_changed", None, None, None, None, "0.99", "1.21"),
     ]
 
 
@@ -130,8 +130,7 @@ def test_from_a_trade_to_its_decision_in_one_statement_per_kind(client: Client, 
         assert node["buyer"] == {"name": f"household {6 + k % HOUSEHOLDS}", "role": "household"}
         assert node["seller"] == {"agent": "4"}
         assert node["instrument"]["symbol"] == [*PRODUCTS, "CARE"][int(node["instrumentId"])]
-        scale = 10_000 if node["instrumentId"] == "3" else 100
-        assert int(node["notional"]) == int(node["price"]) * int(node["quantity"]) * scale
+        assert Decimal(node["notional"]) == Decimal(node["price"]) * Decimal(node["quantity"])
         decision = node["takerOrder"]["decision"]
         assert (decision["action"], int(decision["choice"])) == ("consume", k + 1)
         assert decision["inputs"] == ["1", "-2", str(2**60)]  # beyond what JSON's numbers hold
@@ -144,11 +143,15 @@ def test_from_a_trade_to_its_decision_in_one_statement_per_kind(client: Client, 
 
 def test_an_instrument_tells_its_rules_of_trading(client: Client, tables: LocalTables) -> None:
     asked = "orders(first: 1, instrument: 1) { nodes { instrument { %s } } }"
-    fields = "referencePrice fixingTicks bandBp breakerBp haltTicks openTicks auctionPressure"
+    fields = (
+        "referencePrice referencePriceRaw tickSize lotSize lotSizeRaw fixingTicks bandBp breakerBp haltTicks openTicks "
+        "auctionPressure"
+    )
     run = client.ask("{ run(id: 7) { " + asked % fields + " } }")["run"]
     listed = tables.rows("SELECT * FROM instrument_listed WHERE run = 7 AND instrument = 1", {})[0]
     assert run["orders"]["nodes"][0]["instrument"] == {
-        "referencePrice": str(listed["reference_price"]), "fixingTicks": "100", "bandBp": "2000", "breakerBp": "1000",
+        "referencePrice": "1", "referencePriceRaw": str(listed["reference_price"]), "tickSize": "0.0001",
+        "lotSize": "0.01", "lotSizeRaw": "1", "fixingTicks": "100", "bandBp": "2000", "breakerBp": "1000",
         "haltTicks": "50", "openTicks": "20", "auctionPressure": "0",
     }  # fmt: skip
 
@@ -167,8 +170,8 @@ def test_orders_decisions_agents_balances(client: Client, tables: LocalTables) -
         "pageInfo": {"hasNextPage": True},
     }
     cash = {h["agent"]: h["balances"] for h in run["households"]["nodes"]}
-    assert cash == {str(a): [{"account": "cash", "quantity": str((a + 1) * UNIT)}] for a in range(6, 6 + HOUSEHOLDS)}
-    assert [b["quantity"] for b in run["balances"]["nodes"]] == [str(UNIT), str(2 * UNIT), str(3 * UNIT)]
+    assert cash == {str(a): [{"account": "cash", "quantity": str(a + 1)}] for a in range(6, 6 + HOUSEHOLDS)}
+    assert [b["quantity"] for b in run["balances"]["nodes"]] == ["1", "2", "3"]
     assert len(tables.statements) == 1 + 4 + 2  # the lists, then instruments and the balances of all households
     after = run["balances"]["pageInfo"]["endCursor"]
     query = "query ($a: String) { run(id: 7) { balances(window: 1, first: 1, after: $a) { nodes { agentId } } } }"
@@ -177,7 +180,7 @@ def test_orders_decisions_agents_balances(client: Client, tables: LocalTables) -
 
 def test_series_are_columns_in_one_statement(client: Client, tables: LocalTables) -> None:
     query = """{ run(id: 7) { indicators(names: ["closing_price", "gdp_real"]) {
-        measure { name unit } item source windows values } } }"""
+        measure { name unit rawUnit scale } item source windows values valuesRaw } } }"""
     series = client.ask(query)["run"]["indicators"]
     assert [(s["measure"]["name"], s["item"]) for s in series] == [("closing_price", str(j)) for j in range(4)] + [
         ("gdp_real", "0")
@@ -185,7 +188,11 @@ def test_series_are_columns_in_one_statement(client: Client, tables: LocalTables
     known = {(w, name, item): value for w, name, item, value in figures(WINDOWS)}
     for s in series:
         assert s["windows"] == list(range(WINDOWS))
-        assert s["values"] == [str(known[w, s["measure"]["name"], int(s["item"])]) for w in range(WINDOWS)]
+        raw = [known[w, s["measure"]["name"], int(s["item"])] for w in range(WINDOWS)]
+        assert s["valuesRaw"] == list(map(str, raw))
+        assert list(map(Decimal, s["values"])) == [Decimal(value).scaleb(-s["measure"]["scale"]) for value in raw]
+    units = [(s["measure"]["unit"], s["measure"]["rawUnit"], s["measure"]["scale"]) for s in series[-2:]]
+    assert units == [("currency", "1e-4 of the currency", 4), ("currency", "1e-8 of the currency", 8)]
     assert len(tables.statements) == 2
 
 
@@ -193,13 +200,14 @@ def test_book_before_and_after_a_level_is_gone(client: Client) -> None:
     query = """query ($t: BigInt) { run(id: 7) { book(instrument: 1, tick: $t, depth: 3) {
         bids { price quantity } asks { price } } } }"""
     early, late = (client.ask(query, t=t)["run"]["book"] for t in (5, None))
-    assert [b["price"] for b in early["bids"]] == ["10000", "9999", "9998"]
-    assert late["bids"][0] == {"price": "9999", "quantity": "51"}
-    assert [a["price"] for a in late["asks"]] == ["10010", "10011", "10012"]
+    assert [b["price"] for b in early["bids"]] == ["1", "0.9999", "0.9998"]
+    assert late["bids"][0] == {"price": "0.9999", "quantity": "0.51"}
+    assert [a["price"] for a in late["asks"]] == ["1.001", "1.0011", "1.0012"]
 
 
 def test_results_of_jobs(client: Client, tables: LocalTables) -> None:
     run, many = 12, 10**25
+    money = str(many // UNIT)
     lineage = {"run": run, "job_version": 3, "start_offsets": "{}", "end_offsets": "{}", "computed_at": "2026-01-02"}
     places = [(w, i) for w in range(2) for i in range(4)]
     quotes = {"trades": 3, "traded_quantity": 5, "traded_value": many, "quoted_epochs": 1, "best_bid_depth": 2,
@@ -238,25 +246,30 @@ def test_results_of_jobs(client: Client, tables: LocalTables) -> None:
     )["run"]
     assert len(tables.statements) <= 2 + 7 + 2  # the lists, then all instruments and all agents
     page = found["liquidity"]
-    assert [(n["instrumentId"], n["quotedSpread"]) for n in page["nodes"]] == [("0", None), ("1", "1"), ("2", "2")]
+    assert [(n["instrumentId"], n["quotedSpread"]) for n in page["nodes"]] == [
+        ("0", None), ("1", "0.000000001"), ("2", "0.000000002")
+    ]  # fmt: skip
     one = page["nodes"][1]
-    assert (one["instrument"], one["tradedValue"], one["priceImpact"]) == ({"symbol": "food"}, str(many), str(-many))
+    # A price step (1e-4) a lot (1e-2) is 0.01 of the currency a unit.
+    assert (one["instrument"], one["tradedValue"], one["priceImpact"]) == ({"symbol": "food"}, money, f"-{10**14}")
     query = "query ($a: String) { run(id: 12) { liquidity(after: $a, window: 1) { nodes { instrumentId } } } }"
     rest = client.ask(query, a=page["pageInfo"]["endCursor"])["run"]["liquidity"]["nodes"]
     assert rest == [{"instrumentId": "3"}]
     assert found["priceStability"]["nodes"] == [
-        {"window": w, "instrument": {"symbol": "care"}, "inflation": "-9", "maxDrawdown": "7"} for w in range(2)
+        {"window": w, "instrument": {"symbol": "care"}, "inflation": "-0.000000009", "maxDrawdown": "0.000000007"}
+        for w in range(2)
     ]
     assert [(n["netWorth"], n["growth"]) for n in found["agentPerformance"]["nodes"]] == [
-        ("0", None), (str(many), "-1"), (str(2 * many), "-2")
+        ("0", None), (money, "-0.000000001"), (str(2 * many // UNIT), "-0.000000002")
     ]  # fmt: skip
     assert found["rolePerformance"][0] == {
-        "role": "bank", "agents": 3, "netWorth": str(3 * many), "medianNetWorth": str(many), "trades": "6",
-        "sold": str(3 * many),
+        "role": "bank", "agents": 3, "netWorth": str(3 * many // UNIT), "medianNetWorth": money, "trades": "6",
+        "sold": str(3 * many // UNIT),
     }  # fmt: skip
     assert (found["reconciliation"]["figures"], found["reconciliation"]["equal"]) == ("8", "2")
     assert found["reconciliation"]["disagreements"][:3] == [
-        {"window": 0, "item": str(i), "stream": str(many), "batch": str(many + i) if i < 3 else None} for i in (1, 2, 3)
+        {"window": 0, "item": str(i), "stream": money, "batch": f"{money}.0000000{i}" if i < 3 else None}
+        for i in (1, 2, 3)
     ]
     assert {"job": "liquidity", "jobVersion": 3, "windows": 2, "figures": 8} in found["lineage"]
     missing = client.ask("{ run(id: 7) { reconciliation { figures } liquidity { nodes { window } } } }")["run"]

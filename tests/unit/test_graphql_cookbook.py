@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,20 @@ GQL = re.compile(r"```python\n(# The same with gql.*?)```", re.DOTALL)
 
 def test_the_python_client_of_the_page_runs(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     (program,) = PYTHON.findall(PAGE.read_text())
-    exec(compile(program.replace("127.0.0.1:8000", client.address), "cookbook", "exec"), {})
+    page: dict[str, Any] = {}
+    exec(compile(program.replace("127.0.0.1:8000", client.address), "cookbook", "exec"), page)
     (window,) = client.ask("{ run(id: 1) { windows(first: 1) { gdp { real { stream } } } } }")["run"]["windows"]
     total = window["gdp"]["real"]["stream"]
     printed = capsys.readouterr().out
     assert total in printed
     assert "notional" in printed
+    assert page["series"](1, "gdp_real")["gdp_real", "0"].iloc[0] == Decimal(total)
+    assert page["series"](1, "gdp_real", number=float).dtypes.tolist() == [float]
+    trades = page["trades"](1, limit=1, instrument=1, fromNotional="1")
+    assert {type(value) for column in ("price", "quantity", "notional") for value in trades[column]} == {Decimal}
+    assert min(trades.notional) >= 1
+    floats = page["trades"](1, limit=1, number=float, instrument=1, fromNotional="1")
+    assert (floats.notional == trades.notional.astype(float)).all()
 
 
 def test_the_client_with_gql_runs(client: Client, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,9 @@ def literal(draw: Any, kind: Any) -> str:
         return str(draw(st.sampled_from(["true", '"x"', "1", "1.5", "{a: 1}", "[1]", "NAME"])))
     if isinstance(kind, GraphQLEnumType):
         return str(draw(st.sampled_from(sorted(kind.values))))
-    if kind.name in ("Int", "BigInt", "Money"):
+    if kind.name == "Decimal" and draw(st.booleans()):
+        return json.dumps(draw(st.sampled_from(["0.5", "-0.00000001", "1e-9", "12,5", "1e99999", "-0", ""])))
+    if kind.name in ("Int", "BigInt", "Decimal"):
         number = draw(INTEGERS)
         return json.dumps(str(number)) if kind.name != "Int" and draw(st.booleans()) else str(number)
     return json.dumps(draw(TEXTS))

@@ -133,9 +133,14 @@ def test_alerts_from_the_start_of_a_run_to_its_abort(client: Client, tables: Loc
         first = json.loads(socket.recv(PATIENCE))["payload"]["data"]["alerts"]
         assert (first["kind"], first["tick"], first["event"]["kind"]) == ("TradingHalted", "40", "TradingHalted")
         assert first["message"] == "instrument 3: trading is halted (circuit_breaker) until tick 60"
+        tables.fill(
+            {"trading_resumed": [{**place, "instrument": 3, "seq": 91, "tick": 60, "price": 11_000, "quantity": 7}]}
+        )
+        resumed = json.loads(socket.recv(PATIENCE))["payload"]["data"]["alerts"]
+        assert resumed["message"] == "instrument 3: trading goes on at 1.1, 7 units in the auction"
         tables.fill({"policy_changed": [policy]})
         second = json.loads(socket.recv(PATIENCE))["payload"]["data"]["alerts"]
-        assert second["message"] == "agent 1 sets policy_rate to 20000000 of 1e-9"
+        assert second["message"] == "agent 1 sets policy_rate to 0.02"
         end(tables, 31, "aborted")
         (last,) = messages(socket)
     assert last["alerts"] == {"kind": "RunAborted", "tick": None, "message": "the run is aborted", "event": None}
@@ -351,6 +356,42 @@ def test_who_does_not_read_is_dropped_and_holds_up_nobody(impatient: Client, tab
     assert closed.rcvd is None or closed.rcvd.code == SLOW_CLIENT
 
 
+def test_trades_wait_for_the_listing_that_tells_their_decimals(client: Client, tables: LocalTables) -> None:
+    run = synthetic_run(51, 1, state="open")
+    listed = [{**run["instrument_listed"][0], "instrument": 9, "item": 9, "price_scale": 2, "quantity_scale": 1}]
+    query = "trades(run: 51) { trades { seq price priceRaw quantity } }"
+    tables.fill(run)
+    with client.subscribe(query) as socket:
+        until(lambda: any("trade_executed" in statement for statement in tables.statements))
+        number = 5_000
+        while not any("FROM instrument_listed" in statement for statement in tables.statements):
+            tables.fill(trades(51, 9, number))
+            number += 1
+            time.sleep(0.02)
+        tables.fill({"instrument_listed": listed})
+        payload = json.loads(socket.recv(PATIENCE))["payload"]
+    (first, *_) = payload["data"]["trades"]["trades"]
+    assert (first["price"], first["priceRaw"], first["quantity"]) == ("0.01", "1", "0.1")
+
+
+def test_trades_of_what_is_never_listed_end_in_words(client: Client, tables: LocalTables) -> None:
+    tables.fill(synthetic_run(52, 1, state="open"))
+    with client.subscribe("trades(run: 52) { skipped }") as socket:
+        message: dict[str, Any] = {}
+        number = 5_000
+        while not message:
+            tables.fill(trades(52, 9, number))
+            number += 1
+            try:
+                message = json.loads(socket.recv(0.05))
+            except TimeoutError:
+                continue
+    assert message["type"] == "next"
+    (error,) = message["payload"]["errors"]
+    assert "listing" in error["message"]
+    assert error["extensions"]["code"] == "REFUSED"
+
+
 @pytest.mark.parametrize(
     "asked", ["progress(run: 33) { state }", "windows(run: 33) { number }", "alerts(run: 33) { kind }",
               "trades(run: 33) { skipped }"],
@@ -374,7 +415,7 @@ def test_what_a_subscription_holds_is_given_back_as_it_ends(tables: LocalTables,
             tables.statements.clear()
             number = 5_000
             while not first.done():
-                tables.fill(trades(33, 8, number))
+                tables.fill(trades(33, 2, number))
                 number += 1
                 await asyncio.sleep(0.02)
             assert not (await first).errors

@@ -132,7 +132,7 @@ def test_books_are_those_of_the_matching_engine_at_every_cut(tables: LocalTables
 def test_book_of_a_depth(client: Client, tables: LocalTables) -> None:
     query = "{ run(id: 7) { book(instrument: 1, tick: 5, depth: 2) { bids { price } asks { price } } } }"
     assert client.ask(query)["run"]["book"] == {
-        "bids": [{"price": "10000"}, {"price": "9999"}], "asks": [{"price": "10010"}, {"price": "10011"}]
+        "bids": [{"price": "1"}, {"price": "0.9999"}], "asks": [{"price": "1.001"}, {"price": "1.0011"}]
     }  # fmt: skip
     assert "ask for 1 to 200" in client.errors(query.replace("depth: 2", "depth: 201"))[0]["message"]
 
@@ -192,7 +192,9 @@ def test_a_field_asked_alone_is_the_same_as_among_all(client: Client, kind: str)
 
 
 def test_an_order_is_found_by_the_name_that_a_tape_gave_it(client: Client, tables: LocalTables) -> None:
-    query = "{ run(id: 7) { trades(first: 1, instrument: 2) { nodes { takerAgent takerOrder { n order price } } } } }"
+    query = (
+        "{ run(id: 7) { trades(first: 1, instrument: 2) { nodes { takerAgent takerOrder { n order priceRaw } } } } }"
+    )
     [trade] = client.ask(query)["run"]["trades"]["nodes"]
     sent = trade["takerOrder"]
     assert sent["order"] != sent["n"]  # its number is that of another record
@@ -201,7 +203,7 @@ def test_an_order_is_found_by_the_name_that_a_tape_gave_it(client: Client, table
         "AND order = {order:Int64}",
         {"agent": trade["takerAgent"], "order": sent["order"]},
     )
-    assert sent["price"] == row["price"]
+    assert sent["priceRaw"] == row["price"]
 
 
 def test_records_of_any_kind_in_pages(client: Client) -> None:
