@@ -71,9 +71,10 @@ def sinks(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> list[
 
 def _sink(name: str, part: str, settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:
     told = SinkSettings(
-        **_followed(settings, bootstrap), **_logged(settings, name), partitions_of=part, clickhouse_url=tables.address
-    )
-    return Child(name, told.command(), tables.environment)
+        **_followed(settings, bootstrap), data=settings.state_folder / "sink", name=name,
+        **_logged(settings, name), partitions_of=part, clickhouse_url=tables.address,
+    )  # fmt: skip
+    return Child(name, told.command(), tables.environment, health=told)
 
 
 def clickhouse(settings: Settings, port: int) -> Child:

@@ -3,6 +3,7 @@
 `python -m streams.health --data DATA --name NAME` ends with 0 when the worker of that name and folder is well, else
 with 1 and a line that says why: a partition has input and stands still since 15 s, the worker has no place in its group
 since then, or it says nothing any more. A matching worker that stands still for a minute ends, to be started again.
+So does any worker that can no longer be looked at.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from economy.errors import EscapeError, SetupError
 from schemas.files import replacing
-from streams.settings import HealthSettings
+from streams.settings import HealthSettings, WatchedSettings
 
 if TYPE_CHECKING:  # whoever asks needs no client of Kafka
     from schemas.log.reader import LogReader
@@ -58,16 +59,18 @@ class Watch(threading.Thread):
     """Looks at a worker every three seconds until it is told to stop."""
 
     def __init__(
-        self, bootstrap: str, namespace: str, file: Path, positions: Positions,
-        fault: Callable[[], SetupError | None] = lambda: None, end: Callable[[SetupError], None] | None = None,
+        self, options: WatchedSettings, positions: Positions, end: Callable[[BaseException], None],
+        fault: Callable[[], SetupError | None] = lambda: None, patient: bool = False,
     ) -> None:  # fmt: skip
-        """`positions`: the next offset per partition, None without a place in the group. `fault`: why it cannot go on.
+        """`positions`: the next offset per partition, as far as it works on them; None without a place in the group.
 
-        `end` is called for a fault, and for one that stands still for a minute; without it, it is only told.
+        `end` is called for a fault (`fault`: why it cannot go on), for one that stands still for a minute, unless it is
+        `patient`, and when looking itself fails.
         """
         super().__init__(daemon=True, name="health")
-        self._address, self._namespace, self._file = bootstrap, namespace, file
-        self._positions, self._fault, self._end = positions, fault, end
+        self._address, self._namespace = options.bootstrap, options.namespace
+        self._file = file_of(options.data, options.name)
+        self._positions, self._end, self._fault, self._patient = positions, end, fault, patient
         self._last: Mapping[Place, int] = {}
         self._still: dict[Place | None, int] = {}  # looks without progress; None: without a place in the group
         self._stopping = threading.Event()
@@ -77,6 +80,12 @@ class Watch(threading.Thread):
         self._stopping.set()
 
     def run(self) -> None:
+        try:
+            self._look_on()
+        except BaseException as error:  # of any kind: a worker that nobody looks at would be believed to be well
+            self._give_up(error)
+
+    def _look_on(self) -> None:
         from schemas.log.reader import LogReader
 
         with LogReader(self._address, self._namespace, {}) as reader:
@@ -106,12 +115,12 @@ class Watch(threading.Thread):
             why = f"it has had no place in its group {seconds}"
         else:
             why = f"{place[0]}[{place[1]}] has input and stands at offset {self._last[place]} {seconds}"
-        if looks >= _END_LOOKS:
+        if looks >= _END_LOOKS and not self._patient:
             self._give_up(SetupError(why, "it is started again from its snapshot"))
         return why
 
-    def _give_up(self, error: SetupError) -> None:
-        if self._end is not None and not self._stopping.is_set():
+    def _give_up(self, error: BaseException) -> None:
+        if not self._stopping.is_set():
             self._end(error)
 
     def _count(self, reader: LogReader, now: Mapping[Place, int] | None) -> None:

@@ -148,7 +148,9 @@ class MatchingWorker:
 
     # ---- health
     def positions(self) -> dict[Place, int] | None:
-        """Offset to read next by partition, as far as they are restored; None without a place in the group."""
+        """Offset to read next by partition, none while some are being restored; None without a place in the group."""
+        if self.restoring.locked():  # which ends by itself, with an error when it is given nothing to read
+            return {}
         if BATCHES.consumer is not None and not membership.belongs(BATCHES.consumer):
             return None
         return {(ORDERS, number): part.state.next_offset for number, part in list(self.partitions.items())}

@@ -51,17 +51,21 @@ def check() -> None:
 
 
 def fault(consumer: Any, producer: Any) -> SetupError | None:
-    """Why a worker with these clients of aiokafka cannot go on; None when it can. May be asked by any thread."""
+    """Why a worker with these clients of aiokafka cannot go on; None when it can. May be asked by any thread.
+
+    A client that has not finished its start lacks some of what it is made of.
+    """
     if consumer is not None:
-        refused = consumer._coordinator._pending_exception
-        if refused is not None:
-            return told(f"the group {consumer._coordinator.group_id} refuses this worker", refused)
+        group = consumer._coordinator
+        if group is not None and group._pending_exception is not None:
+            return told(f"the group {group.group_id} refuses this worker", group._pending_exception)
         denied = consumer._client.cluster.unauthorized_topics & consumer._subscription.topics
         if denied:
             return told(f"the broker hides {', '.join(sorted(denied))}", TopicAuthorizationFailedError(*denied))
     for client, tasks in ((consumer, _CONSUMER_TASKS), (producer, _PRODUCER_TASKS)):
         for name, (owner, task) in tasks.items():
-            found = getattr(getattr(client, owner), task) if client is not None else None
+            part = getattr(client, owner) if client is not None else None
+            found = getattr(part, task) if part is not None else None
             if found is not None and found.done():
                 why = RuntimeError("cancelled") if found.cancelled() else found.exception()
                 return told(f"the {name} of the client of Kafka has ended", why)
@@ -76,5 +80,5 @@ def told(what: str, why: BaseException | None) -> SetupError:
 
 def belongs(consumer: Any) -> bool:
     """True for a consumer that has a place in the present generation of its group."""
-    subscription = consumer._subscription.subscription
-    return subscription is not None and not consumer._coordinator.need_rejoin(subscription)
+    group, subscription = consumer._coordinator, consumer._subscription.subscription
+    return group is not None and subscription is not None and not group.need_rejoin(subscription)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,8 +11,9 @@ from typing import Any
 import aiokafka
 from aiokafka import TopicPartition
 
-from economy.errors import ProtocolError
+from economy.errors import ProtocolError, SetupError
 from schemas.log import snapshots
+from schemas.log.reader import SILENCE_SECONDS
 from schemas.rows import decode
 from streams.matching import PartitionMatching
 from streams.tail import Tail
@@ -90,10 +92,16 @@ class Readback:
         self._consumer.seek(place, max(begin, start))
         self._consumer.resume(place)
         found: list[Any] = []
-        while await self._consumer.position(place) < end:
+        at, came = await self._consumer.position(place), time.monotonic()
+        while at < end:
             found += (await self._consumer.getmany(place, timeout_ms=200)).get(place, [])
+            before, at = at, await self._consumer.position(place)
+            if at > before:
+                came = time.monotonic()
+            elif time.monotonic() - came > SILENCE_SECONDS:
+                raise SetupError(f"{name}[{partition}] ends at {at}, before offset {end}", "is the broker up?")
         self._consumer.pause(place)
-        return found, await self._consumer.position(place)
+        return found, at
 
     async def restored(self, partition: int) -> Restored:
         """State of a partition, and the output to compare with.

@@ -28,14 +28,18 @@ class NamedSettings(ProcessSettings):
     name: str = Field(default="w0", description="name of the worker in its folder")
 
 
-class FaustSettings(LogSettings, NamedSettings):
+class WatchedSettings(LogSettings, NamedSettings):
+    """A worker that follows the log and tells how it is."""
+
+
+class FaustSettings(WatchedSettings):
     """A Faust worker."""
 
     QUIET: ClassVar[Mapping[str, Level]] = {"faust": "ERROR", "mode": "ERROR", "aiokafka": "ERROR"}
 
 
 class HealthSettings(NamedSettings):
-    """Says whether a Faust worker does its work; exit code 1 and why when it does not."""
+    """Says whether a worker does its work; exit code 1 and why when it does not."""
 
     MODULE: ClassVar[str] = "streams.health"
 
@@ -55,7 +59,7 @@ class ProjectionSettings(FaustSettings):
     SERVICE: ClassVar[str] = "projection"
 
 
-class SinkSettings(LogSettings):
+class SinkSettings(WatchedSettings):
     """Copies the log into ClickHouse."""
 
     MODULE: ClassVar[str] = "streams.sink"
@@ -64,3 +68,4 @@ class SinkSettings(LogSettings):
     QUIET: ClassVar[Mapping[str, Level]] = {"urllib3": "ERROR", "clickhouse_connect": "ERROR"}
     partitions_of: str = Field(default="0/1", description="I/N: store the I-th of N parts of the partitions; I from 0")
     clickhouse_url: str = Field(description="http[s]://user@host:port/database; the password by CLICKHOUSE_PASSWORD")
+    name: str = Field(default="sink", description="name of the worker in its folder")

@@ -35,6 +35,8 @@ from schemas.clickhouse_server import ClickHouseConfig
 from schemas.log import deadletters
 from schemas.log.clocklog import DELETED, ClockLog, read_clocks
 from schemas.log.reader import Chunk, LogReader, Place, read_range
+from streams.health import Watch
+from streams.process import end
 from streams.runkeeper import RunKeeper
 from streams.settings import SinkSettings
 from streams.share import Share
@@ -55,6 +57,7 @@ class Sink:
         self.bootstrap, self.namespace = bootstrap, namespace
         self.tables = tables
         self.position: dict[Place, int] = {}
+        self.reached: Mapping[Place, int] = {}  # read and stored; made anew each time, for another thread that looks
         self.stored = 0
         self._followed = frozenset(followed)
         self._keeper = RunKeeper(bootstrap, namespace, tables) if _CLOCK in self._followed else None
@@ -79,6 +82,8 @@ class Sink:
                     self._store()
                 if time.monotonic() - self._looked >= LOOK_SECONDS:
                     self._complete()
+                held_back = {place: self.position[place] for place in self._gathered}
+                self.reached = {place: reader.position[place] for place in self._followed} | held_back
         self._store()
 
     def _recover(self) -> None:
@@ -249,7 +254,13 @@ def serve(options: SinkSettings) -> None:
     try:
         followed = Share.parse(options.partitions_of).of(options.partitions, options.flow_partitions)
         tables = Tables(config)
-        Sink(options.bootstrap, options.namespace, followed, tables).run(stopping)
+        sink = Sink(options.bootstrap, options.namespace, followed, tables)
+        options.data.mkdir(parents=True, exist_ok=True)
+        # Patient: ClickHouse may be busy for minutes, and one that is away ends the sink by itself.
+        watch = Watch(options, lambda: sink.reached, end, patient=True)
+        watch.start()
+        sink.run(stopping)
+        watch.stop()
         tables.close()
     except KafkaException as error:
         raise SetupError(f"the broker at {options.bootstrap} failed: {error}", "is it up?") from error

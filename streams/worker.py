@@ -15,8 +15,8 @@ import uvloop
 from aiokafka.errors import KafkaError
 
 from economy.errors import InputError
-from streams import health, membership
-from streams.health import Positions, Watch
+from streams import membership
+from streams.health import Watch
 from streams.process import end, stage, wait_for_broker
 from streams.settings import FaustSettings, MatchingSettings, ProjectionSettings
 from telemetry.process import run_process
@@ -45,7 +45,8 @@ async def _run_matching(options: MatchingSettings) -> None:
     gc.freeze()  # what is loaded stays: to find that out again, a full collection would stop matching for 80 ms
     if not await wait_for_broker(options.bootstrap, stopping):
         return
-    watch = _watched(options, worker.positions, worker.fault, end)
+    watch = Watch(options, worker.positions, end, worker.fault)
+    watch.start()
     await worker.app.start()
     timer = asyncio.ensure_future(worker.snapshots_on_time())
     log.info("matching started")
@@ -57,13 +58,6 @@ async def _run_matching(options: MatchingSettings) -> None:
     await worker.app.stop()
 
 
-def _watched(options: FaustSettings, positions: Positions, *ends: Any) -> Watch:
-    file = health.file_of(options.data, options.name)
-    watch = Watch(options.bootstrap, options.namespace, file, positions, *ends)
-    watch.start()
-    return watch
-
-
 async def _run_projection(options: ProjectionSettings) -> None:
     stopping = _stopping()
     from streams.projection import ProjectionWorker
@@ -71,7 +65,8 @@ async def _run_projection(options: ProjectionSettings) -> None:
     worker = ProjectionWorker(options)
     if not await wait_for_broker(options.bootstrap, stopping):
         return
-    watch = _watched(options, worker.positions)  # a fold may take long: it is told, and not ended
+    watch = Watch(options, worker.positions, end, patient=True)  # a fold may take long
+    watch.start()
     await worker.app.start()
     log.info("projection started")
     await _until(stopping, worker.app)

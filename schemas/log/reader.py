@@ -23,7 +23,7 @@ from schemas.rows import DecodedBatch, Defect, decode, decode_values
 
 Place = tuple[str, int]  # (family, partition)
 _BATCH: Final = 10_000
-_SILENCE_SECONDS: Final = 60.0  # of a log that has more to tell
+SILENCE_SECONDS: Final = 60.0  # of a log that has more to tell
 _RUN_BYTES: Final = 8  # that every key begins with
 _SETTINGS: Final = {
     "group.id": "none",  # required by the client; no group is joined since partitions are assigned by hand
@@ -217,11 +217,11 @@ def read_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: 
         while left:
             chunks = reader.poll(0.5)
             if not chunks:
-                check_ends(reader.end_offsets(list(left), _SILENCE_SECONDS), end)
+                check_ends(reader.end_offsets(list(left), SILENCE_SECONDS), end)
             for chunk in chunks:
                 yield trim(chunk, end[chunk.place])
                 came = time.monotonic()
-            if time.monotonic() - came > _SILENCE_SECONDS:
+            if time.monotonic() - came > SILENCE_SECONDS:
                 family, partition = min(left)
                 name = f"{topic(namespace, family)}[{partition}]"
                 raise SetupError(f"{name} ends before offset {end[family, partition]}", "is the broker up?")

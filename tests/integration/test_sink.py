@@ -29,6 +29,7 @@ from schemas.log import topics
 from schemas.log.clocklog import DELETED
 from schemas.log.reader import end_offsets
 from schemas.log.writer import LogWriter
+from streams.health import ailment, file_of
 from streams.settings import SinkSettings
 from tests.integration.gate import Gate
 from tests.processes import PATIENCE, put_away, until
@@ -98,9 +99,10 @@ class Process:
     ) -> None:
         """`url` where the server's address is another for it."""
         tables = ClickHouseConfig(url or server.url, "escape", server.password(), namespace)
+        self.data = log.parent
         told = SinkSettings(
             bootstrap=broker.bootstrap, namespace=namespace, partitions=PARTITIONS, flow_partitions=FLOW_PARTITIONS,
-            clickhouse_url=tables.address, partitions_of=part,
+            clickhouse_url=tables.address, partitions_of=part, data=self.data,
         )  # fmt: skip
         environment = {**os.environ, **tables.environment}
         with open(log, "ab") as output:
@@ -332,6 +334,28 @@ def test_a_record_that_cannot_be_decoded_is_noted_and_the_rest_goes_on(
     followed = store.columns("SELECT DISTINCT family FROM sink_offsets FINAL WHERE next > 0")["family"]
     assert set(followed.tolist()) == {TRADES, CLOCK}
     assert {BALANCES, INDICATORS}.isdisjoint(followed.tolist())
+
+
+def test_a_sink_whose_tables_do_not_answer_is_told_ill(broker: Broker, namespace: str, tmp_path: Path) -> None:
+    topics.create(broker.bootstrap, namespace, PARTITIONS, FLOW_PARTITIONS)
+    with EmbeddedClickHouse(tmp_path / "clickhouse") as own:
+        config = ClickHouseConfig(own.url, "escape", own.password(), namespace)
+        migrate(config)
+        with Store(config) as store:
+            write(broker, namespace, 1, 10)
+            sink = Process(broker, namespace, own, tmp_path / "sink.log")
+            until(lambda: counts(store) == 10)
+        until(lambda: file_of(sink.data, "sink").exists())
+        assert ailment(sink.data, "sink", sink.child.pid) == ""
+        assert own.process is not None
+        own.process.send_signal(signal.SIGSTOP)
+        try:
+            write(broker, namespace, 2, 10)
+            until(lambda: "has input and stands at offset" in ailment(sink.data, "sink", sink.child.pid))
+        finally:
+            own.process.send_signal(signal.SIGCONT)
+        until(lambda: ailment(sink.data, "sink", sink.child.pid) == "")
+        assert sink.end(signal.SIGTERM) == 0
 
 
 def test_without_its_partners_the_sink_says_so_in_one_line(server: EmbeddedClickHouse) -> None:

@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import GroupAuthorizationFailedError, InvalidSessionTimeoutError, KafkaError
 
 from economy.errors import SetupError
@@ -21,6 +22,8 @@ from schemas.catalogue import ORDERS
 from schemas.log.reader import Place
 from streams import membership
 from streams.health import Watch, ailment, file_of
+from streams.matcher import MatchingWorker
+from streams.settings import ProjectionSettings
 
 A, B = (ORDERS, 0), (ORDERS, 1)
 
@@ -45,10 +48,13 @@ class Worker:
         self.fault: SetupError | None = None
         self.ended: list[str] = []
         self.log: Any = Log({A: 10, B: 20})
-        self.watch = Watch(
-            "nowhere", "n", file_of(folder, "w0"), lambda: self.at, lambda: self.fault,
-            lambda error: self.ended.append(str(error)),
-        )  # fmt: skip
+        self.options = ProjectionSettings(bootstrap="127.0.0.1:1", namespace="n", data=folder)
+        self.watch = self.watched()
+
+    def watched(self, patient: bool = False) -> Watch:
+        return Watch(
+            self.options, lambda: self.at, lambda error: self.ended.append(str(error)), lambda: self.fault, patient
+        )
 
     def look(self, times: int) -> str:
         return [self.watch.look(self.log) for _ in range(times)][-1]
@@ -67,6 +73,43 @@ def test_input_without_progress_is_an_ailment_and_then_the_end(worker: Worker) -
     assert worker.ended == [
         f"{ORDERS}[1] has input and stands at offset 10 for 60 s: it is started again from its snapshot"
     ]
+
+
+def test_one_that_may_take_long_is_told_and_not_ended(worker: Worker) -> None:
+    worker.watch = worker.watched(patient=True)
+    assert worker.look(60).endswith("has input and stands at offset 10 for 177 s")
+    assert not worker.ended
+
+
+def test_partitions_that_are_being_restored_do_not_stand_still(worker: Worker) -> None:
+    worker.at = {}
+    assert worker.look(60) == ""
+    worker.at = {A: 10, B: 10}
+    assert worker.look(5) == ""
+    assert not worker.ended
+
+
+def test_a_matching_worker_tells_of_no_partition_while_it_restores() -> None:
+    async def positions() -> list[Any]:
+        part = SimpleNamespace(state=SimpleNamespace(next_offset=5))
+        matching: Any = SimpleNamespace(restoring=asyncio.Lock(), partitions={1: part})
+        async with matching.restoring:
+            told = [MatchingWorker.positions(matching)]
+        return [*told, MatchingWorker.positions(matching)]
+
+    assert asyncio.run(positions()) == [{}, {B: 5}]
+
+
+@pytest.mark.parametrize("error", [AttributeError("it has no group"), KeyError(B), SystemExit(0)])
+def test_a_worker_that_cannot_be_looked_at_ends(worker: Worker, error: BaseException) -> None:
+    def failing() -> NoReturn:
+        raise error
+
+    watch = Watch(worker.options, failing, lambda why: worker.ended.append(repr(why)), patient=True)
+    watch.start()
+    watch.join(20)
+    assert not watch.is_alive()
+    assert worker.ended == [repr(error)]
 
 
 def test_progress_and_an_empty_log_are_well(worker: Worker) -> None:
@@ -177,6 +220,30 @@ def test_aiokafka_is_the_one_that_is_looked_into() -> None:
 def test_a_client_whose_tasks_run_is_well() -> None:
     assert membership.fault(client(), client()) is None
     assert membership.fault(None, None) is None
+
+
+@pytest.mark.parametrize("part", ["_coordinator", "_fetcher"])
+def test_a_client_that_has_not_started_is_not_there_yet(part: str) -> None:
+    starting = client()
+    setattr(starting, part, None)
+    starting._subscription.subscription = SimpleNamespace()
+    if starting._coordinator is not None:
+        starting._coordinator.need_rejoin = lambda subscription: False
+    assert membership.fault(starting, client()) is None
+    assert membership.belongs(starting) is (part != "_coordinator")
+
+
+async def _fresh() -> tuple[SetupError | None, bool]:
+    consumer = AIOKafkaConsumer("orders", bootstrap_servers="127.0.0.1:1", group_id="g")
+    producer = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1")
+    found = membership.fault(consumer, producer), membership.belongs(consumer)
+    await consumer.stop()
+    await producer.stop()
+    return found
+
+
+def test_aiokafkas_own_clients_before_their_start() -> None:
+    assert asyncio.run(_fresh()) == (None, False)
 
 
 @pytest.mark.parametrize("name", ["_coordination_task", "_fetch_task", "_sync_task", "_sender_task"])
