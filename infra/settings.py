@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from telemetry.logs import Format, Level
 from telemetry.process import PREFIX, SEPARATOR, Names, variables
 
 FILE = "escape.toml"
+_PASSWORD = re.compile(r"(://[^:/@]*):[^/]*@")
 
 
 class _File(TomlConfigSettingsSource):
@@ -137,6 +139,27 @@ def load_settings(**flags: Any) -> Settings:
         known_keys = ", ".join(sorted(Settings.model_fields))
         remedy = f"known settings are {known_keys}" if first["type"] == "extra_forbidden" else first["msg"]
         raise InputError(name, first.get("input"), remedy) from error
+
+
+def told(settings: Settings) -> list[dict[str, str]]:
+    """Each setting with its value, where that is from, its variable and what it is; passwords are hidden."""
+    said = settings.environment()
+    return [
+        {
+            "setting": name,
+            "value": _PASSWORD.sub(r"\1:***@", said[PREFIX + name.upper()]),
+            "from": _source(settings, name),
+            "variable": PREFIX + name.upper(),
+            "description": field.description or "",
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _source(settings: Settings, name: str) -> str:
+    if name not in settings.model_fields_set:
+        return "default"
+    return "variable" if PREFIX + name.upper() in os.environ else FILE
 
 
 def _checked(settings: Settings) -> Settings:

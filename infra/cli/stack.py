@@ -1,4 +1,4 @@
-"""escape up, down, status, doctor."""
+"""escape up, down, status, doctor, settings, prepare."""
 
 from __future__ import annotations
 
@@ -90,6 +90,22 @@ def doctor(
 
 
 @guarded
+def show_settings(json_: Json = False) -> None:
+    """List every setting: its value, where that is from, and what it is."""
+    from infra.settings import told
+
+    listed = told(settings())
+    if json_:
+        emit(listed)
+        return
+    table = Table("setting", "value", "from", "what it is")
+    for one in listed:
+        table.add_row(one["setting"], one["value"], one["from"], one["description"])
+    out.print(table)
+    print("Each is given by ESCAPE_ and its name in capitals, or by its name in escape.toml.")
+
+
+@guarded
 def prepare(state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
     """Create the topics and tables that are missing; for deployments whose servers run elsewhere."""
     with using_stack(settings(state, namespace)) as stack:
@@ -105,3 +121,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (up, down, status, doctor, prepare):
         app.command()(command)
+    app.command("settings")(show_settings)

@@ -89,7 +89,7 @@ def read_project(files: Sequence[Path], variables: Mapping[str, str]) -> Project
     filled = interpolate_all({key: value for key, value in merged.items() if not key.startswith("x-")}, variables)
     _only(filled, {"name", "services", "volumes", "secrets"}, "the file")
     secrets = {name: _secret(name, said, variables) for name, said in (filled.get("secrets") or {}).items()}
-    services = {name: _service(name, said) for name, said in filled["services"].items()}
+    services = {name: _service(name, said, variables) for name, said in filled["services"].items()}
     _check(services, set(filled.get("volumes") or {}), set(secrets))
     return Project(filled["name"], services, secrets)
 
@@ -144,13 +144,15 @@ def _long(service: dict[str, Any]) -> dict[str, Any]:
     """A service whose lists that are merged by key are mappings."""
     long = dict(service)
     if isinstance(said := service.get("environment"), list):
-        long["environment"] = {name: value for name, _, value in (one.partition("=") for one in said)}
+        pairs = (one.partition("=") for one in said)
+        long["environment"] = {name: value if equals else None for name, equals, value in pairs}
     if isinstance(said := service.get("depends_on"), list):
         long["depends_on"] = {name: {"condition": STARTED} for name in said}
     return long
 
 
-def _service(name: str, said: dict[str, Any]) -> Service:
+def _service(name: str, said: dict[str, Any], variables: Mapping[str, str]) -> Service:
+    """One service. A variable of its environment without a value is handed over from ours, where it is set."""
     known = {"image", "command", "environment", "depends_on", "healthcheck", "volumes", "secrets", "restart"}
     _only(said, known | {"init", "ports", "shm_size"} | _IMAGE_S_OWN, name)
     restart = said.get("restart", "no")
@@ -160,7 +162,11 @@ def _service(name: str, said: dict[str, Any]) -> Service:
         name=name,
         image=said["image"],
         command=_words(said["command"]) if "command" in said else None,
-        environment={key: _text(name, key, value) for key, value in (said.get("environment") or {}).items()},
+        environment={
+            key: _text(name, key, value)
+            for key, given in (said.get("environment") or {}).items()
+            if (value := variables.get(key) if given is None else given) is not None
+        },
         depends_on={on: how["condition"] for on, how in (said.get("depends_on") or {}).items()},
         health=_health(name, said["healthcheck"]) if "healthcheck" in said else None,
         mounts=tuple(_mount(name, one) for one in said.get("volumes", ())),

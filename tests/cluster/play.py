@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from schemas.log.clocklog import ClockLog, read_clock, read_clocks
 from schemas.log.writer import LogWriter
 from tests.cluster.documented import Shell, commands
 from tests.cluster.engine import Engine, EngineError
-from tests.cluster.sandbox import proportional_bytes
+from tests.cluster.sandbox import memory
 
 SECTIONS: Final = {"one": "One broker", "three": "Three brokers"}
 _SEED: Final = 7
@@ -49,16 +50,16 @@ def need(true: object, what: str) -> None:
 
 
 class Told:
-    """Lines with the seconds since the beginning, and the most memory that was used."""
+    """Lines with the seconds since the beginning, and who held the memory when it was the most."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self.peak = 0
+        self.peak: Counter[str] = Counter()
         threading.Thread(target=self._sample, daemon=True).start()
 
     def _sample(self) -> None:
         while True:
-            self.peak = max(self.peak, proportional_bytes())
+            self.peak = max(self.peak, memory(), key=Counter.total)
             time.sleep(_SAMPLE_SECONDS)
 
     def __call__(self, text: str) -> None:
@@ -279,7 +280,8 @@ def main(form: str, folder: str) -> int:
     except Exception:
         told(f"FAILED: {traceback.format_exc()}")
         return 1
-    told(f"all as it should be; at most {told.peak / 1e9:.1f} GB of memory at once")
+    held = ", ".join(f"{name or 'this program'} {size / 1e6:.0f}" for name, size in told.peak.most_common())
+    told(f"all as it should be; at most {told.peak.total() / 1e9:.1f} GB of memory at once (MB: {held})")
     return 0
 
 

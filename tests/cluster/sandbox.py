@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -260,14 +261,16 @@ class Container:
         ])  # fmt: skip
 
 
-def proportional_bytes() -> int:
-    """Memory of all processes that we see, pages that several share counted once."""
-    total = 0
+def memory() -> Counter[str]:
+    """Bytes that each container holds, and this program ("") beside them; pages that several share are divided."""
+    containers = {entry.stat().st_ino: entry.name for entry in Path("/run/netns").iterdir()}
+    found: Counter[str] = Counter()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                found = re.search(r"^Pss:\s+(\d+) kB", (entry / "smaps_rollup").read_text(), re.MULTILINE)
+                share = re.search(r"^Pss:\s+(\d+) kB", (entry / "smaps_rollup").read_text(), re.MULTILINE)
+                name = containers.get((entry / "ns" / "net").stat().st_ino, "")
             except (OSError, ProcessLookupError):
                 continue
-            total += int(found[1]) << 10 if found else 0
-    return total
+            found[name] += int(share[1]) << 10 if share else 0
+    return found

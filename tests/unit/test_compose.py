@@ -16,8 +16,23 @@ from infra.settings import Settings, load_settings
 from queries.settings import ServerSettings
 from schemas.clickhouse_server import ClickHouseConfig
 from streams.settings import HealthSettings, MatchingSettings, ProjectionSettings, SinkSettings
+from telemetry.process import PREFIX, ProcessSettings, variables
 
 ROOT = Path(__file__).parents[2]
+PROCESSES: tuple[type[ProcessSettings], ...] = (MatchingSettings, ProjectionSettings, SinkSettings, ServerSettings)
+KNOWN = {PREFIX + name.upper() for name in Settings.model_fields} | variables(*PROCESSES)
+API_ONLY = variables(ServerSettings) - variables(MatchingSettings, ProjectionSettings, SinkSettings) | {
+    PREFIX + name for name in ("PRODUCTION", "ALLOW_HOST", "ALLOW_ORIGIN", "TRUST_PROXY")
+}
+# Made for the file: addresses of its services, folders and ports of its containers, one process a container.
+OURS = {
+    PREFIX + name
+    for name in (
+        "BOOTSTRAP", "CLICKHOUSE_URL", "CLICKHOUSE_READER_URL", "RAY_ADDRESS", "SPARK_MASTER", "WORKERS", "SINKS",
+        "PARTITIONS_OF", "STATE", "CACHE", "DATA", "NAME", "LOG_FOLDER", "LOG_NAME", "JAVA_HOME", "BROKER_PORT",
+        "CLICKHOUSE_PORT", "API_PORT", "HOST", "PORT", "DESCRIPTOR", "REPORTS", "COPIES",
+    )
+}  # fmt: skip
 SCHEMA = json.loads((ROOT / "tests" / "data" / "compose-spec.json").read_text())
 
 
@@ -45,11 +60,10 @@ def test_settings_and_entry_points_exist(composed: dict[str, Any]) -> None:
 
     from infra.cli import app
 
-    known = {f"ESCAPE_{name.upper()}" for name in Settings.model_fields}
     commands = get_command(app).commands  # type: ignore[attr-defined]
     for service in composed["services"].values():
         given = service.get("environment", {})
-        assert {name for name in given if name.startswith("ESCAPE_")} <= known
+        assert {name for name in given if name.startswith(PREFIX)} <= KNOWN
         command = service.get("command", [])
         if command[:2] == ["python", "-m"]:
             assert importlib.util.find_spec(command[2]) is not None
@@ -66,7 +80,7 @@ def test_our_processes_are_told_what_their_models_say(
     composed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each command line is read by the model that the process reads, and says what the deployment's settings do."""
-    known = {model.MODULE: model for model in (MatchingSettings, ProjectionSettings, SinkSettings, ServerSettings)}
+    known = {model.MODULE: model for model in PROCESSES}
     found = {}
     for service in composed["services"].values():
         if service.get("command", [])[:2] != ["python", "-m"]:
@@ -75,25 +89,41 @@ def test_our_processes_are_told_what_their_models_say(
         model = known.get(" ".join(words[:2])) or known[words[0]]
         with monkeypatch.context() as patched:
             for name, value in service.get("environment", {}).items():
-                patched.setenv(name, _plain(value))
+                if value is not None:
+                    patched.setenv(name, _plain(value))
             told, settings = model.parse(words[len(model.MODULE.split()) :]), load_settings()
             tables = ClickHouseConfig.from_dsn(settings.clickhouse_url)
         found[model] = told
-        for name in model.model_fields.keys() & Settings.model_fields.keys():
+        own = {"log_level"} if model is ServerSettings else set()  # it tells little unless asked for more
+        for name in model.model_fields.keys() & Settings.model_fields.keys() - own:
             assert getattr(told, name) == getattr(settings, name), name
         assert tables.password
         assert tables.password not in " ".join(words)
-    assert {MatchingSettings, ProjectionSettings, SinkSettings} <= found.keys()
+    assert found.keys() == set(PROCESSES)
 
 
-@pytest.mark.parametrize(("service", "model"), [("matching", MatchingSettings), ("projection", ProjectionSettings)])
+def test_every_setting_is_handed_over_or_made_for_this_file(composed: dict[str, Any]) -> None:
+    """What a process may be told by a variable, it can be told by `.env`."""
+    ours = ["prepare", "matching", "projection", "sink", "ray-head", "ray-worker"]
+    for service, read in [*((name, KNOWN - API_ONLY) for name in ours), ("api", variables(ServerSettings))]:
+        given = composed["services"][service]["environment"]
+        assert {name for name in read if name not in given} <= OURS, service
+        assert {name for name in OURS if given.get(name, "") is None} == set(), service
+
+
+@pytest.mark.parametrize(
+    ("service", "model"),
+    [("matching", MatchingSettings), ("projection", ProjectionSettings), ("sink", SinkSettings)],
+)
 def test_the_health_of_a_worker_is_asked_where_it_tells_it(
-    composed: dict[str, Any], service: str, model: type[MatchingSettings | ProjectionSettings]
+    composed: dict[str, Any], service: str, model: type[MatchingSettings | ProjectionSettings | SinkSettings]
 ) -> None:
     found = composed["services"][service]
     asked = HealthSettings.parse(found["healthcheck"]["test"][4:])
     assert found["healthcheck"]["test"][:4] == ["CMD", "python", "-m", HealthSettings.MODULE]
-    told = model.parse([*found["command"][4:], "--bootstrap", "kafka:9092"])
+    tables = [] if model is not SinkSettings else ["--clickhouse-url", "http://escape@clickhouse:8123/escape"]
+    words = found["command"][2 + len(model.MODULE.split()) :]
+    told = model.parse([*words, "--bootstrap", "kafka:9092", *tables])
     assert (told.data, told.name) == (asked.data, asked.name)
 
 
@@ -110,9 +140,9 @@ def test_no_secret_has_a_default_and_none_stands_in_a_command(composed: dict[str
 
 def test_who_serves_queries_has_no_password_but_the_readers(composed: dict[str, Any]) -> None:
     given = composed["services"]["api"]["environment"]
-    assert "ESCAPE_CLICKHOUSE_URL" not in given
+    assert ClickHouseConfig.from_dsn(given["ESCAPE_CLICKHOUSE_URL"]).user == "reader"
     assert given["CLICKHOUSE_PASSWORD"].startswith("${CLICKHOUSE_READER_PASSWORD:?")
-    assert not [value for value in given.values() if "${CLICKHOUSE_PASSWORD" in value]
+    assert not [value for value in given.values() if value and "${CLICKHOUSE_PASSWORD" in value]
     assert given["ESCAPE_PRODUCTION"] == "${ESCAPE_PRODUCTION:-true}"
 
 
@@ -120,7 +150,7 @@ def test_a_gateway_before_the_api_is_named_by_variables(composed: dict[str, Any]
     """All clients come from its address, so what may be said of hosts and origins is not enough."""
     given = composed["services"]["api"]["environment"]
     names = {"ESCAPE_ALLOW_HOST", "ESCAPE_ALLOW_ORIGIN", "ESCAPE_TRUST_PROXY"}
-    assert {name: given.get(name) for name in names} == {name: f"${{{name}:-}}" for name in names}
+    assert {name: given.get(name, "") for name in names} == dict.fromkeys(names)
     page = (ROOT / "docs" / "deploy.md").read_text()
     assert not [name for name in names if f"`{name}`" not in page]
 

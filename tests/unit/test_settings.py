@@ -10,7 +10,7 @@ import pytest
 from economy.errors import InputError
 from economy.scenario import load_scenario
 from infra.components import tables_of
-from infra.settings import Settings, load_settings
+from infra.settings import FILE, Settings, load_settings, told
 from schemas.log.topics import Replicas
 
 
@@ -138,3 +138,17 @@ def test_a_scenario_that_is_no_regular_file_is_refused_at_once() -> None:
     for name in ("scenario.toml", ".", "/dev/null", "nowhere"):
         with pytest.raises(InputError, match=r"give the path of a TOML file or one of: .*village"):
             load_scenario(name)
+
+
+def test_each_setting_is_listed_with_its_source_and_without_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(FILE).write_text('shards = 3\nallow_host = ["a", "b"]\n')
+    monkeypatch.setenv("ESCAPE_CLICKHOUSE_URL", "https://escape:a:word%40@host:8443/escape")
+    listed = {one.pop("setting"): one for one in told(load_settings())}
+    assert listed.keys() == Settings.model_fields.keys()
+    assert all(one["description"] for one in listed.values())
+    assert {name: (one["value"], one["from"]) for name, one in listed.items() if one["from"] != "default"} == {
+        "clickhouse_url": ("https://escape:***@host:8443/escape", "variable"),
+        "shards": ("3", FILE),
+        "allow_host": ("a,b", FILE),
+    }
+    assert listed["log_level"]["variable"] == "ESCAPE_LOG_LEVEL"
