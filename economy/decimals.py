@@ -15,6 +15,7 @@ from economy.units import MONEY_SCALE
 _DECIMAL: Final = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]+))?")
 _LARGEST: Final = 2**127 - 1
 _DIGITS: Final = 39  # of an integer of 128 bits, at most
+RAW: Final = "_raw"  # behind the name of a decimal: its integer
 
 
 class Fault(IntEnum):
@@ -66,6 +67,11 @@ def grouped(value: int, scale: int = MONEY_SCALE) -> str:
     """As `fixed`, with thousands separated: (-123456789, 4) is -12,345.6789."""
     sign, whole, rest = _split(value, scale)
     return f"{sign}{int(whole):,}.{rest}" if rest else f"{sign}{int(whole):,}"
+
+
+def beside(name: str, value: int, scale: int = MONEY_SCALE) -> dict[str, str]:
+    """A count as documents give it: the exact decimal, and its integer beside it under the name with RAW."""
+    return {name: exact(value, scale), f"{name}{RAW}": str(int(value))}
 
 
 def count(text: str, scale: int = MONEY_SCALE) -> tuple[int, Fault]:

@@ -6,7 +6,7 @@ negative. Rows and columns sum to zero; the rows of real assets sum to the natio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy.accounts import RULES
+from economy.decimals import RAW, exact
 from economy.errors import AccountingError
 from economy.events import InstrumentClass, Role
 from economy.instruments import Instrument
 from economy.ledger import Ledger
+from economy.measures import MONEY
 from economy.units import SHARES, UNIT
 
 Ints = NDArray[np.int64]
@@ -83,12 +85,18 @@ class Matrix:
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """Decimal strings of 1e-8, since JSON's numbers end at 2^53."""
-        rows = [
-            {"row": name, **{column: str(value) for column, value in zip(self.columns, row, strict=True)}}
-            for name, row in self.rows.items()
-        ]
-        return {"title": self.title, "unit": "1e-8 of the currency", "columns": list(self.columns), "rows": rows}
+        """Exact decimals in the currency, and the integers of 1e-8 beside them: JSON's own numbers end at 2^53."""
+
+        def rows(text: Callable[[int], str]) -> list[dict[str, str]]:
+            return [
+                {"row": name, **{column: text(value) for column, value in zip(self.columns, row, strict=True)}}
+                for name, row in self.rows.items()
+            ]
+
+        return {
+            "title": self.title, "unit": "currency", "raw_unit": MONEY, "columns": list(self.columns),
+            "rows": rows(exact), f"rows{RAW}": rows(str),
+        }  # fmt: skip
 
     def render(self) -> str:
         """A table for people in the currency with two decimals (cut, not rounded), a dot for nothing, and sums."""

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from economy.accounts import Approach
 from economy.calendar import QUARTERS
+from economy.decimals import RAW, beside, exact
 from economy.errors import AccountingError
+from economy.scales import RATE_SCALE
 from infra.stack import Attached, Stack
 from jobs.config import JobConfig
 from jobs.main import Figure, figures, run_jobs
@@ -63,9 +65,14 @@ class Year:
     unemployment: int
 
     def to_json(self) -> dict[str, Any]:
-        """Amounts are decimal strings."""
-        gdp = {f"gdp_{name}": str(value) for name, value in self.gdp.items()}
-        return {**self.__dict__, "gdp": gdp}
+        """Exact decimals, with their integers beside them."""
+        gdp = {f"gdp_{name}": value for name, value in self.gdp.items()}
+        ratios = ("gini_income", "gini_wealth", "unemployment")
+        told: dict[str, Any] = {"year": self.year, "gdp": {name: exact(value) for name, value in gdp.items()}}
+        told[f"gdp{RAW}"] = {name: str(value) for name, value in gdp.items()}
+        for name in ratios:
+            told |= beside(name, getattr(self, name), RATE_SCALE)
+        return told
 
 
 def stream_figures(stack: Stack | Attached, run: int) -> dict[Key, int]:

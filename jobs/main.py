@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from economy.decimals import RAW, beside
 from economy.errors import AccountingError, InputError
+from economy.scales import Scales
 from jobs.config import JobConfig
 from jobs.files import FileRecords, file_range
 from jobs.landing import landed_range
@@ -45,11 +47,22 @@ class Outcome:
     rows: int
     published: bool
     shown: list[dict[str, Any]]
+    scales: Scales
 
     def to_json(self) -> dict[str, Any]:
-        """As the command line prints it; whole numbers are decimal strings."""
+        """As the command line prints it: exact decimals, with the integers of the table beside them."""
         return {"job": self.job.name, "table": self.job.table, "rows": self.rows, "published": self.published,
-                "shown": [{k: _plain(v) for k, v in row.items()} for row in self.shown]}  # fmt: skip
+                "shown": [self._row(row) for row in self.shown]}  # fmt: skip
+
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        scales = self.scales.result(self.job.table, row)
+        told: dict[str, Any] = {}
+        for name, value in row.items():
+            if name not in scales:
+                told[name] = _plain(value)
+            else:
+                told |= {name: None, f"{name}{RAW}": None} if value is None else beside(name, int(value), scales[name])
+        return told
 
     @property
     def figures(self) -> list[Figure]:
@@ -130,7 +143,7 @@ def compute(
         count = publish(rows, config.clickhouse, extent.extents, job) if config.clickhouse else rows.count()
         shown = job.shown(rows)
         taken = [row.asDict() for row in shown.orderBy(*shown.columns[: len(job.keys)]).collect()]
-        found.append(Outcome(job, count, bool(config.clickhouse), taken))
+        found.append(Outcome(job, count, bool(config.clickhouse), taken, Scales.of(extent.instruments)))
         rows.unpersist()
     session.catalog.clearCache()
     told("done", len(jobs) + 1, len(jobs) + 1)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import strawberry
 
-from economy.scales import RATE_SCALE, Scales
-from economy.units import MONEY_SCALE
+from economy.scales import NO_LISTINGS, RESULTS, Scales
 from queries.paging import Connection, Info, connect, named, page_of, page_size
 from queries.records import Row
 from queries.types import BigInt, DecimalText, both, resolver
 from queries.types_market import Agent, Instrument, agent_of, instrument_of
 
 
-def _numbers(row: Row, places: Mapping[str, int]) -> dict[str, Any]:
-    """Arguments for decimal fields and their integers, by name and decimals."""
+def _numbers(table: str, row: Row, scales: Scales) -> dict[str, Any]:
+    """Arguments for the decimal fields of a row and their integers."""
+    places = scales.result(table, row)
     return {key: value for name, scale in places.items() for key, value in both(name, row[name], scale).items()}
 
 
@@ -68,22 +67,10 @@ class Liquidity:
     @classmethod
     def of(cls, row: Row, scales: Scales) -> Liquidity:
         """From a row of the table."""
-        instrument = int(row["instrument"])
-        price, lots = scales.price(instrument), scales.quantity(instrument)
-        # A price step per lot is 10^(lots - price) of the currency per unit.
-        places = {
-            "traded_value": MONEY_SCALE, **dict.fromkeys(_LOTS, lots), **dict.fromkeys(_RATIOS, RATE_SCALE),
-            "price_impact": RATE_SCALE + price - lots,
-        }  # fmt: skip
         return cls(
-            window=int(row["window"]), instrument_id=BigInt(instrument), trades=BigInt(int(row["trades"])),
-            quoted_epochs=BigInt(int(row["quoted_epochs"])), run=int(row["run"]), **_numbers(row, places),
+            window=int(row["window"]), instrument_id=BigInt(int(row["instrument"])), trades=BigInt(int(row["trades"])),
+            quoted_epochs=BigInt(int(row["quoted_epochs"])), run=int(row["run"]), **_numbers("liquidity", row, scales),
         )  # fmt: skip
-
-
-_LOTS: Final = ("traded_quantity", "best_bid_depth", "best_ask_depth", "bid_depth", "ask_depth")
-_RATIOS: Final = ("quoted_spread", "illiquidity")
-_WIDE: Final = ("traded_value", "price_impact", *_LOTS, *_RATIOS)
 
 
 @strawberry.type(description="Stability of an instrument's price over a window, by the Spark job.")
@@ -117,15 +104,10 @@ class PriceStability:
     @classmethod
     def of(cls, row: Row, scales: Scales) -> PriceStability:
         """From a row of the table."""
-        instrument = int(row["instrument"])
-        places = {**dict.fromkeys(_PRICES, scales.price(instrument)), **dict.fromkeys(_CHANGES, RATE_SCALE)}
         return cls(
-            window=int(row["window"]), instrument_id=BigInt(instrument), run=int(row["run"]), **_numbers(row, places)
-        )
-
-
-_PRICES: Final = ("opening_price", "closing_price")
-_CHANGES: Final = ("inflation", "realised_volatility", "max_drawdown")
+            window=int(row["window"]), instrument_id=BigInt(int(row["instrument"])), run=int(row["run"]),
+            **_numbers("price_stability", row, scales),
+        )  # fmt: skip
 
 
 @strawberry.type(description="How an agent fared in a window, by the Spark job.")
@@ -162,7 +144,7 @@ class AgentPerformance:
         return cls(
             window=int(row["window"]), agent_id=BigInt(int(row["agent"])), role=row["role"], run=int(row["run"]),
             trades=BigInt(int(row["trades"])),
-            **_numbers(row, {**dict.fromkeys(_AMOUNTS, MONEY_SCALE), "growth": RATE_SCALE}),
+            **_numbers("agent_performance", row, NO_LISTINGS),
         )  # fmt: skip
 
 
@@ -225,7 +207,7 @@ class JobResults:
         instrument: BigInt | None = None,
     ) -> Connection[Liquidity]:  # fmt: skip
         size, keys = page_size(info, first), ("window", "instrument")
-        columns = f"run, window, instrument, trades, quoted_epochs, {_texts(*_WIDE)}"
+        columns = f"run, window, instrument, trades, quoted_epochs, {_texts(*RESULTS['liquidity'])}"
         only = {"window": window, "instrument": instrument}
         rows = await page_of(info, self.id, "liquidity", columns, keys, size, after, only, repeats=False)
         scales = await info.context.loaders.scales(self.id)
@@ -237,7 +219,7 @@ class JobResults:
         instrument: BigInt | None = None,
     ) -> Connection[PriceStability]:  # fmt: skip
         size, keys = page_size(info, first), ("window", "instrument")
-        columns = f"run, window, instrument, {_texts(*_PRICES, *_CHANGES)}"
+        columns = f"run, window, instrument, {_texts(*RESULTS['price_stability'])}"
         only = {"window": window, "instrument": instrument}
         rows = await page_of(info, self.id, "price_stability", columns, keys, size, after, only, repeats=False)
         scales = await info.context.loaders.scales(self.id)
@@ -271,7 +253,7 @@ class JobResults:
             RolePerformance(
                 window=int(row["window"]), role=row["role"], agents=int(row["agents"]),
                 trades=BigInt(int(row["trades"])),
-                **_numbers(row, dict.fromkeys((*_AMOUNTS, "median_net_worth"), MONEY_SCALE)),
+                **_numbers("agent_performance", row, NO_LISTINGS),
             )
             for row in rows
         ]  # fmt: skip

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from economy.accounts import Approach
-from economy.decimals import grouped
+from economy.decimals import beside, grouped
 from economy.errors import InputError, ScenarioError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
+from economy.measures import MEASURE
+from economy.scales import Scales
 from economy.scenario import Scenario, scenario_from_json
 from runs.log import RunInfo, epochs_of
 from schemas.catalogue import FLOWS, TRADES
@@ -62,9 +64,19 @@ def read_accounts(bootstrap: str, namespace: str, info: RunInfo, window: int | N
     return accounts_of(epochs_of(bootstrap, namespace, info, (FLOWS, TRADES)), info, founded, window)
 
 
-def to_json(window: Window) -> dict[str, Any]:
-    """A window as one JSON document; amounts are decimal strings."""
-    figures = [{"indicator": name, "item": item, "value": str(v)} for (name, item), v in window.figures.items()]
+def read_scales(bootstrap: str, namespace: str, info: RunInfo) -> Scales:
+    """The decimals of what a run trades, read from its opening."""
+    eldest = read_history(bootstrap, namespace, info.run)[0]
+    return Scales.of(founding(bootstrap, namespace, eldest.started).instruments)
+
+
+def to_json(window: Window, scales: Scales) -> dict[str, Any]:
+    """A window as one JSON document: exact decimals in the unit of each measure, their integers beside them."""
+    figures = [
+        {"indicator": name, "item": item, "unit": MEASURE[name].decimal_unit,
+         **beside("value", value, scales.figure(name, item))}
+        for (name, item), value in window.figures.items()
+    ]  # fmt: skip
     matrices = {"balance_sheet": window.balance_sheet, "transaction_flows": window.transaction_flows}
     return {
         "window": window.window, "figures": figures, **{name: matrix.to_json() for name, matrix in matrices.items()}

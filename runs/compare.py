@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from agents.registry import OWN_MODELS, Models, model_name
 from economy.calendar import QUARTERS
-from economy.decimals import grouped
+from economy.decimals import beside, grouped
 from economy.errors import InputError
 from economy.events import Events, InstrumentClass, Role
 from economy.indicators import WindowProjection
 from economy.measures import MEASURE
+from economy.scales import Scales
 from economy.scenario import Scenario
 from runs.divergence import ORDER, Sides, first_difference
 from runs.progress import Told
@@ -86,16 +87,18 @@ class Comparison:
         return [(symbol, a[key], b[key]) for symbol, key in keys]
 
     def to_json(self) -> dict[str, Any]:
-        """As the command line prints it; values are decimal strings."""
+        """As the command line prints it: exact decimals with their integers beside them; the event is as recorded."""
         names, roles = self.founded.names, self.founded.roles
+        places = Scales.of(self.founded.instruments).figure
         figures = [
-            {"window": window, "indicator": name, "item": item, "a": str(value),
-             "b": str(self.b.figures[window][name, item])}
+            {"window": window, "indicator": name, "item": item, "unit": MEASURE[name].decimal_unit,
+             **beside("a", value, places(name, item)),
+             **beside("b", self.b.figures[window][name, item], places(name, item))}
             for window in self.windows for (name, item), value in sorted(self.a.figures[window].items())
         ]  # fmt: skip
         agents = [
             {"agent": agent, "name": names[agent], "role": Role(int(roles[agent])).name.lower(),
-             "a": str(self.a.worth[agent]), "b": str(self.b.worth[agent]), "difference": str(change)}
+             **beside("a", self.a.worth[agent]), **beside("b", self.b.worth[agent]), **beside("difference", change)}
             for agent, change in self.gains()
         ]  # fmt: skip
         event = None
@@ -104,7 +107,7 @@ class Comparison:
         return {
             "a": self.a.run, "b": self.b.run, "shared_through_epoch": self.shared if self.shared > -2 else None,
             "identical": event is None, "first_difference": event, "figures": figures, "net_worth": agents,
-            "net_worth_by_role": {name: {"a": str(a), "b": str(b)} for name, (a, b) in self.by_role().items()},
+            "net_worth_by_role": {n: {**beside("a", a), **beside("b", b)} for n, (a, b) in self.by_role().items()},
         }  # fmt: skip
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from agents.registry import OWN_MODELS, Models, model_name
 from economy import events as e
-from economy.decimals import grouped
+from economy.decimals import beside, grouped
 from economy.errors import InputError
 from economy.events import Account, Role
+from economy.scales import Scales
 from economy.world import NOBODY, World
 from runs.protocol import unlike_here
 from schemas.log.founding import Founding
@@ -28,19 +29,25 @@ def check_cuts(segment: Segment) -> None:
 
 
 def world_json(world: World, founded: Founding, run: int, tick: int) -> dict[str, Any]:
-    """Balances, books and contracts of everybody. Money is in 1e-8 of the currency, as decimal strings."""
+    """Balances, books and contracts of everybody, in exact decimals with their integers beside them."""
     b = e.BalanceRecorded
+    scales = Scales.of(world.instruments)
     balances = [
         {"agent": row[b.AGENT], "name": founded.names[row[b.AGENT]], "role": _role(founded, row[b.AGENT]),
-         "account": Account(row[b.ACCOUNT]).name.lower(), "item": row[b.ITEM], "quantity": str(row[b.QUANTITY])}
+         "account": Account(row[b.ACCOUNT]).name.lower(), "item": row[b.ITEM],
+         **beside("quantity", row[b.QUANTITY], scales.stock(Account(row[b.ACCOUNT]), row[b.ITEM]))}
         for row in world.ledger.balances(run, 0).tolist()
     ]  # fmt: skip
     books = []
     for instrument in world.instruments:
-        bids, asks = world.book(instrument.instrument)
+        bids, asks = (
+            [{**beside("price", price, instrument.price_scale), **beside("quantity", rest, instrument.quantity_scale)}
+             for price, rest in side]
+            for side in world.book(instrument.instrument)
+        )  # fmt: skip
         books.append(
             {"instrument": instrument.instrument, "name": instrument.symbol,
-             "price": int(world.prices[instrument.instrument]), "bids": bids, "asks": asks}
+             **beside("price", world.prices[instrument.instrument], instrument.price_scale), "bids": bids, "asks": asks}
         )  # fmt: skip
     contracts = [
         {"kind": "employment", "worker": worker, "name": founded.names[worker], "employer": employer,

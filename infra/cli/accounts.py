@@ -20,13 +20,15 @@ def accounts(
     json_: Json = False,
 ) -> None:
     """Rebuild a window's national accounts from the log and show both matrices."""
-    from runs.accounts import read_accounts, render, to_json
+    from runs.accounts import read_accounts, read_scales, render, to_json
     from runs.log import find_run
 
     with using_stack(settings(state, namespace), store=False) as stack:
-        found = read_accounts(stack.bootstrap, stack.namespace, find_run(stack.bootstrap, stack.namespace, run), window)
+        info = find_run(stack.bootstrap, stack.namespace, run)
+        found = read_accounts(stack.bootstrap, stack.namespace, info, window)
+        scales = read_scales(stack.bootstrap, stack.namespace, info)
     if json_:
-        emit(to_json(found))
+        emit(to_json(found, scales))
     else:
         print(render(found))
 

@@ -10,6 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from economy.decimals import RAW, beside
 from economy.measures import MEASURE
 from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, progress, settings, using_stack
 from infra.cli.data import report_of
@@ -65,8 +66,8 @@ def _last_quarter(stream: dict[tuple[int, str, int], int], batch: list[Figure]) 
     return [
         {
             "indicator": f.indicator,
-            "stream": str(stream[f.window, f.indicator, f.item]),
-            "batch": str(f.value),
+            **beside("stream", stream[f.window, f.indicator, f.item], MEASURE[f.indicator].scale),
+            **beside("batch", f.value, MEASURE[f.indicator].scale),
         }
         for f in batch
         if f.window == last and f.indicator.startswith(("gdp_", "gini_"))
@@ -80,7 +81,7 @@ def _both(figures: Sequence[Mapping[str, str]]) -> Table:
         table.add_column(head, overflow="fold", justify="right")
     table.add_column()
     for row in figures:
-        stream, batch = (MEASURE[row["indicator"]].text(int(row[by])) for by in ("stream", "batch"))
+        stream, batch = (MEASURE[row["indicator"]].text(int(row[f"{by}{RAW}"])) for by in ("stream", "batch"))
         table.add_row(row["indicator"], stream, batch, "equal" if row["stream"] == row["batch"] else "NOT")
     return table
 

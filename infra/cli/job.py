@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from economy.decimals import RAW
 from economy.errors import InputError
-from economy.measures import MEASURE
+from economy.measures import LOTS, MEASURE
 from infra.cli.common import Json, Namespace, State, emit, guarded, out, progress, settings, using_stack
 
 if TYPE_CHECKING:  # Spark is imported by those who need it
@@ -94,9 +95,12 @@ def job(
 
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with the value of a known indicator in the currency, as a share or as it is."""
+    """A row without the integers; thousands are separated in the value of an indicator that is money or a share."""
+    shown = {name: value for name, value in row.items() if not name.endswith(RAW)}
     measure = MEASURE.get(row.get("indicator", ""))
-    return row if measure is None or "value" not in row else row | {"value": measure.text(int(row["value"]))}
+    if measure is None or "value" not in row or measure.unit == LOTS:
+        return shown
+    return shown | {"value": measure.text(int(row[f"value{RAW}"]))}
 
 
 def table_of_rows(rows: Sequence[dict[str, Any]]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,15 @@ def test_what_is_shown(broker: Broker, segments: tuple[Segment, ...], tmp_path: 
     kept = Checkpoints.of(tmp_path, "shown", segments[0].started)
     found, founded = world_at(broker.bootstrap, "shown", segments, 27, kept)
     told = world_json(found, founded, 7, 560)
-    assert sum(int(b["quantity"]) for b in told["balances"] if b["account"] == "cash") == 0
-    assert any(book["asks"] for book in told["books"])
+    assert sum(Decimal(b["quantity"]) for b in told["balances"] if b["account"] == "cash") == 0
+    decimals = {"cash": 8, "bonds": 8, "goods": 2, "capital": 2, "shares": 0}
+    for balance in told["balances"]:
+        assert Decimal(balance["quantity"]) == Decimal(balance["quantity_raw"]).scaleb(-decimals[balance["account"]])
+    offered = next(book for book in told["books"] if book["asks"])
+    assert Decimal(offered["price"]) == Decimal(offered["price_raw"]).scaleb(-4)
+    best = offered["asks"][0]
+    assert Decimal(best["price"]) == Decimal(best["price_raw"]).scaleb(-4)
+    assert Decimal(best["quantity"]) == Decimal(best["quantity_raw"]).scaleb(-2)
     assert {contract["kind"] for contract in told["contracts"]} == {"employment"}
     comes_from = provenance(segments)
     assert (comes_from["seed"], comes_from["parent"], comes_from["computable_here"]) == (4, None, True)

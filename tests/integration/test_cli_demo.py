@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from decimal import Decimal
 from pathlib import Path
 
 import fastavro
@@ -39,7 +40,8 @@ def test_the_demo_and_the_questions_after_it(tmp_path: Path) -> None:
         for name in ("balance_sheet", "transaction_flows"):
             matrix = matrices[name]
             for column in matrix["columns"]:
-                assert sum(int(row[column]) for row in matrix["rows"]) == 0
+                assert sum(Decimal(row[column]) for row in matrix["rows"]) == 0
+                assert sum(int(row[column]) for row in matrix["rows_raw"]) == 0
         _serve(state, str(run), told["run"]["digest"])
         refused(escape("job", "gdp", "--run", "5", state=state), 2, "run = 5", str(run))
         refused(escape("job", "nonsense", "--run", str(run), state=state), 2, "nonsense", "gdp, gini")
@@ -59,7 +61,8 @@ def _check_summary(told: dict[str, object]) -> None:
     assert len(run["digest"]) == 32
     (year,) = years
     assert len(set(year["gdp"].values())) == 1
-    assert int(year["gdp"]["gdp_income"]) > 0
+    assert Decimal(year["gdp"]["gdp_income"]) == Decimal(year["gdp_raw"]["gdp_income"]) / 10**8 > 0
+    assert 0 < Decimal(year["gini_income"]) < 1
     assert isinstance(told["figures_equal"], int)
     assert told["figures_equal"] >= 4 * 15  # four windows of GDP with its components, Gini and Lorenz curves
 

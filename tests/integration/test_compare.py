@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,11 @@ def test_a_change_is_seen_in_figures_worth_and_the_first_event(broker: Broker, n
     assert [change for _, change in gains] == sorted((change for _, change in gains), reverse=True)
     told = found.to_json()
     assert told["first_difference"]["epoch"] == 30
-    assert sum(int(a["difference"]) for a in told["net_worth"]) == int((found.b.worth - found.a.worth).sum())
+    gained = sum(int(a["difference_raw"]) for a in told["net_worth"])
+    assert gained == int((found.b.worth - found.a.worth).sum())
+    assert sum(Decimal(a["difference"]) for a in told["net_worth"]) == Decimal(gained) / 10**8
+    price = next(f for f in told["figures"] if f["indicator"] == "closing_price")
+    assert Decimal(price["a"]) == Decimal(price["a_raw"]) / 10**4
     for text in ("gained most", "first difference: epoch 30", "closing price"):
         assert text in render(found)
     page = write_page(found, tmp_path / "page" / "c.html").read_text()

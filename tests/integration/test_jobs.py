@@ -230,6 +230,8 @@ def test_results_agree_with_each_other(finished: Finished) -> None:
     told = finished.outcomes["agent-performance"].to_json()
     assert len(told["shown"]) < told["rows"] / 20  # by role: what grows with the agents stays in the tables
     json.dumps(told)
+    for row in told["shown"]:
+        assert Decimal(row["net_worth"]) == Decimal(row["net_worth_raw"]) / 10**8
 
 
 def test_a_repeated_task_sends_nothing_twice(finished: Finished) -> None:

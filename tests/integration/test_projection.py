@@ -22,7 +22,7 @@ from economy.events import ChainScope, Events
 from economy.indicators import Window
 from economy.scenario import load_scenario
 from infra.broker import Broker
-from runs.accounts import read_accounts, render, to_json, windows_of
+from runs.accounts import read_accounts, read_scales, render, to_json, windows_of
 from runs.local import run_local
 from runs.log import find_run
 from runs.protocol import RunSpec, open_run
@@ -194,7 +194,9 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
     assert read.figures == expected[-1].figures
     assert read.balance_sheet == expected[-1].balance_sheet
     assert read.transaction_flows == expected[-1].transaction_flows
-    assert to_json(read)["figures"][0]["value"] == str(read.figures["gdp_production", 0])
+    told = to_json(read, read_scales(broker.bootstrap, namespace, info))["figures"][0]
+    assert told["value_raw"] == str(read.figures["gdp_production", 0])
+    assert Decimal(told["value"]) == Decimal(told["value_raw"]) / 10**8
     assert all(matrix.render() in render(read) for matrix in (read.balance_sheet, read.transaction_flows))
     with pytest.raises(InputError, match="give 0 to 3"):
         read_accounts(broker.bootstrap, namespace, info, 4)

@@ -100,7 +100,9 @@ def test_matrix_that_does_not_close_names_row_and_figures() -> None:
 
 def test_matrix_speaks_decimal_strings_and_money() -> None:
     matrix = Matrix("flows", ("a", "b"), {"wage": (2**60, -(2**60)), "tax": (-(2**60), 2**60)})
-    assert matrix.to_json()["rows"][0] == {"row": "wage", "a": "1152921504606846976", "b": "-1152921504606846976"}
+    told = matrix.to_json()
+    assert told["rows"][0] == {"row": "wage", "a": "11529215046.06846976", "b": "-11529215046.06846976"}
+    assert told["rows_raw"][0] == {"row": "wage", "a": "1152921504606846976", "b": "-1152921504606846976"}
     assert "11,529,215,046.06  -11,529,215,046.06    ." in matrix.render()
 
 
