@@ -14,7 +14,6 @@ Clients, server and ClickHouse share the machine, so the figures are those of al
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import json
@@ -29,9 +28,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import psutil
+import typer
 
 from bench.graphql_data import AGENTS, INSTRUMENTS, RUN, TICKS, WINDOWS, fill
 from economy.errors import EscapeError, SetupError
@@ -43,7 +43,6 @@ from schemas.clickhouse_server import ClickHouseConfig
 NEW_SHARE: Final = 0.05  # of the mix: queries that nobody asked before
 NEW_TEXTS: Final = 0.5  # of the queries that nobody asked before: the text is new too, not only its variables
 POOL: Final = 60  # requests that dashboards and notebooks repeat
-_SECONDS: Final = 10.0
 
 _TOTAL: Final = "total { stream batch equal } components { name sign amount { stream } }"
 ACCOUNTS: Final = f"""query Accounts($run: BigInt!, $first: Int!, $after: Int!) {{ run(id: $run) {{ digest
@@ -278,23 +277,25 @@ def run(events: int, seconds: float, folder: Path, tell: Callable[[str], None]) 
     }  # fmt: skip
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; JSON or a table on stdout. Exit code 1 when an answer held an error."""
-    parser = argparse.ArgumentParser("python -m bench.graphql", description=__doc__)
-    parser.add_argument("--events", type=int, default=10_000_000, help="events of the synthetic run")
-    parser.add_argument("--seconds", type=float, default=_SECONDS, help="length of each measurement")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    given = parser.parse_args(argv)
+def main(
+    events: Annotated[int, typer.Option(min=10_000, help="Events of the synthetic run.")] = 10_000_000,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of each measurement.")] = 10.0,
+    json_: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """GraphQL: requests a second and percentiles for a realistic mix and for queries that nobody asked before.
+
+    Exit code 1 when an answer held an error.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="escape-bench-") as folder:
-            found = run(given.events, given.seconds, Path(folder), lambda text: print(text, file=sys.stderr))
+            found = run(events, seconds, Path(folder), lambda text: print(text, file=sys.stderr))
     except EscapeError as error:
         print(f"escape: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    if given.json:
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(130) from error
+    if json_:
         print(json.dumps(found))
     else:
         print(f"{found['events']:,} events, {found['cores']} cores")
@@ -303,8 +304,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{row['scenario']:>4} {row['clients']:>3} clients {row['requests_per_s']:>8} requests/s  "
                 f"p50 {row['p50_ms']} ms  p95 {row['p95_ms']} ms  p99 {row['p99_ms']} ms  errors {row['errors']}"
             )
-    return int(any(row["errors"] for row in found["results"]))
+    if any(row["errors"] for row in found["results"]):
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from bench.market.lab import broker, machine, new_namespace
 from infra.broker import Broker
@@ -33,19 +34,18 @@ def measured(running: Broker, file: Container, compress: bool) -> dict[str, Any]
     }  # fmt: skip
 
 
-def main() -> None:
+def main(
+    file: Annotated[Path, typer.Argument(help="What `escape export RUN FILE.avro` wrote.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Of both, after one that counts for nothing.")] = 3,
+) -> None:
     """Import a file some times, in turn packed and not."""
-    parser = argparse.ArgumentParser(prog="python -m bench.importing", description=__doc__)
-    parser.add_argument("file", type=Path, help="what `escape export RUN FILE.avro` wrote")
-    parser.add_argument("--rounds", type=int, default=3, help="of both, after one that counts for nothing")
-    options = parser.parse_args()
-    file = Container(options.file)
+    held = Container(file)
     with tempfile.TemporaryDirectory(prefix="importing-") as folder, broker(Path(folder)) as running:
-        measured(running, file, True)  # what numba compiles or loads from its cache is no matter of speed
-        found = [measured(running, file, compress) for _ in range(options.rounds) for compress in (True, False)]
+        measured(running, held, True)  # what numba compiles or loads from its cache is no matter of speed
+        found = [measured(running, held, compress) for _ in range(rounds) for compress in (True, False)]
     json.dump({"machine": machine(), "imports": found}, sys.stdout, indent=2)
     print()
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -12,12 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from bench.market import epochs, kernel, lab, live, preloaded, recovery, scale, stages, table
 from bench.market.generator import step_of
 from bench.market.stats import median, spread
-from economy.errors import EscapeError
+from economy.errors import EscapeError, InputError
 from infra.broker import Broker
 
 RATE: Final = 100_000
@@ -124,30 +125,38 @@ def measure(plan: Plan, only: Sequence[str], tell: Callable[[str], None]) -> dic
     return told | {"seconds": round(time.monotonic() - began), "figures": table.figures(found, failed)}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print. Exit code 0 also where a target is missed, 1 where a section could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench.market", description=__doc__)
-    parser.add_argument("--only", action="append", choices=[*SECTIONS], help="measure only this; may be repeated")
-    parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds; 5, quick 1")
-    parser.add_argument("--seconds", type=float, default=0.0, help="length of the live runs; 60, quick 8")
-    parser.add_argument("--quick", action="store_true", help="four minutes instead of twenty")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout")
-    parser.add_argument("--markdown", type=Path, help="write the table into this file as well")
-    given = parser.parse_args(argv)
-    plan = Plan(given.rounds or (1 if given.quick else 5), given.seconds or (8.0 if given.quick else 60.0), given.quick)
+def main(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="SECTION", help=f"One of {', '.join(SECTIONS)}; may be repeated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="Interleaved rounds; 0 = 5, quick 1.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0, help="Length of the live runs; 0 = 60, quick 8.")] = 0.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Four minutes instead of twenty.")] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table into this file as well.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """The market: kernel, stream, epochs, scale and recovery beside their peers, against the targets.
+
+    Exit code 0 also where a target is missed, 1 where a section could not be measured.
+    """
+    plan = Plan(rounds or (1 if quick else 5), seconds or (8.0 if quick else 60.0), quick)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        told = measure(plan, given.only or [*SECTIONS], lambda text: print(text, file=sys.stderr, flush=True))
+        for name in only or ():
+            if name not in SECTIONS:
+                raise InputError("--only", name, f"known are {', '.join(SECTIONS)}")
+        told = measure(plan, only or [*SECTIONS], lambda text: print(text, file=sys.stderr, flush=True))
     except EscapeError as error:
         print(f"escape: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    if given.markdown:
-        table.write_markdown(told, given.markdown)
-    print(json.dumps(told) if given.json else table.markdown(told))
-    return int(bool(told["failed"]))
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(130) from error
+    if markdown is not None:
+        table.write_markdown(told, markdown)
+    print(json.dumps(told) if json_ else table.markdown(told))
+    if told["failed"]:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

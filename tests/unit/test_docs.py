@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from economy import errors
 from infra.cli import app
+from infra.cli.bench import MEASUREMENTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,17 +43,25 @@ def test_commands_exist_with_their_options(page: Path) -> None:
                 _check(command.split())
 
 
-def test_measurements_are_told_all_that_their_programs_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    import bench.faults
+def _program(name: str) -> Any:
+    """The command of a measurement's program, which alone declares what it can be told."""
+    program = typer.Typer(add_completion=False)
+    package = "bench.market.__main__" if name == "market" else f"bench.{name}"
+    program.command()(importlib.import_module(package).main)
+    return typer.main.get_command(program)
 
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_measurements_are_told_all_that_was_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr("infra.cli.bench.measured", lambda name, *arguments: told.extend([name, *arguments]))
-    result = CliRunner().invoke(
-        app, ["bench", "faults", "--only", "sink", "--only", "clock", "--markdown", "x", "--json"]
-    )
+    monkeypatch.setattr("infra.cli.bench.measured", lambda *given: told.extend(given))
+    options = {option for each in _program(name).params for option in each.opts if option.startswith("--")}
+    given = [*sorted(options), "--only=x", "--only", "y", "--help", "-x", "word"]
+    result = CliRunner().invoke(app, ["bench", name, *given])
     assert result.exit_code == 0, result.output
-    assert told == ["faults", "--rounds", "1", "--markdown", "x", "--only", "sink", "--only", "clock", "--json"]
-    assert {"sink", "clock"} <= set(bench.faults._COMPONENTS)
+    assert told == [name, *given]
+    assert "--json" in options
+    assert name in CliRunner().invoke(app, ["bench", "--help"]).output
 
 
 def _check(words: list[str]) -> None:
@@ -59,7 +69,7 @@ def _check(words: list[str]) -> None:
     while groups := getattr(command, "commands", None):
         name = words.pop(0)
         assert name in groups, name
-        command = groups[name]
+        command = _program(name) if command.name == "bench" else groups[name]
     known = {option for parameter in command.params for option in parameter.opts}
     for word in words:
         if word.startswith("--"):
