@@ -24,6 +24,7 @@ Texts = Any  # a pyarrow.StringArray without nulls
 Mask = NDArray[np.bool_]
 BLOCK: Final = 4 << 20  # bytes of CSV per batch
 ROWS: Final = 1 << 16  # rows of Parquet per batch
+CELL: Final = 1 << 10  # bytes of a text in Parquet, so that a batch of them has at most 64 MiB
 MAX_SCALE: Final = 18  # of a decimal that economy.decimal_columns writes
 _PARQUET: Final = b"PAR1"
 _COMPRESSED: Final = {
@@ -129,13 +130,44 @@ def _check_lines(path: Path, rows_before: int, batch: Any) -> None:
 
 
 def _parquet(path: Path, names: Sequence[str]) -> Iterator[list[Texts]]:
-    with open(path, "rb") as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
-        _check(path, file.schema_arrow.names, names)
-        for batch in file.iter_batches(ROWS, columns=list(names)):
-            found = [_texts(batch.column(name)) for name in names]
-            for texts in found:
-                texts.validate(full=True)  # reading does not ask whether texts are UTF-8
-            yield found
+    with open(path, "rb") as source:
+        with _rows_of(source) as file:
+            _check(path, file.schema_arrow.names, names)
+            for name in names:
+                _check_type(path, name, file.schema_arrow.field(name).type)
+        with _rows_of(source, read_dictionary=list(names)) as file:
+            for batch in file.iter_batches(ROWS, columns=list(names)):
+                for name in names:
+                    _check_cells(path, name, batch.column(name))
+        with _rows_of(source) as file:
+            for batch in file.iter_batches(ROWS, columns=list(names)):
+                found = [_texts(batch.column(name)) for name in names]
+                for texts in found:
+                    texts.validate(full=True)  # reading does not ask whether texts are UTF-8
+                yield found
+
+
+def _rows_of(source: Any, **options: Any) -> Any:
+    return pq.ParquetFile(source, page_checksum_verification=True, **options)
+
+
+def _check_type(path: Path, name: str, kind: Any) -> None:
+    """Raises InputError for a column of lists, records or blocks of bytes: a row of it may be of any size."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    other = (pa.types.is_primitive, pa.types.is_decimal, pa.types.is_null)
+    if not any(test(kind) for test in (*texts, *other)):
+        told = f"it is of the type {one_line(kind)}: save it as numbers or texts"
+        raise InputError(f"{path.name} column", name, told)
+
+
+def _check_cells(path: Path, name: str, column: Any) -> None:
+    """Raises InputError for texts that no tape has: a file holds each once, and one may stand for all rows."""
+    if pa.types.is_dictionary(column.type):
+        longest = pc.max(pc.binary_length(column.dictionary.cast(pa.string()))).as_py() or 0
+        if longest > CELL:
+            told = f"a cell holds {longest:,} bytes, more than {CELL:,}: give numbers and short names"
+            raise InputError(f"{path.name} column", name, told)
 
 
 def _texts(column: Any) -> Texts:

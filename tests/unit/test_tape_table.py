@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from economy.market import Market
 from infra.cli.ingest import scales_of
 from runs.export_events import EventTable
 from runs.tapes import columns
+from runs.tapes.columns import read_columns
 from runs.tapes.flow import Batch
 from runs.tapes.table import COLUMNS, Scales, TableTape
 from schemas.catalogue import EVENTS
@@ -118,6 +120,24 @@ def test_every_kind_of_file_gives_the_same_records(tmp_path: Path) -> None:
     for path in (zipped, strange, texts, typed):
         (batch,) = TableTape(path, SCALES).flow().batches
         assert equal(batch, expected), path
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["dictionary", "text"])
+def test_a_text_that_stands_for_all_rows_is_not_written_out(stored: bool, tmp_path: Path) -> None:
+    """A file of two kilobytes, whose column would be 13 GB."""
+    path = tmp_path / "bomb.parquet"
+    cells: Any = pa.DictionaryArray.from_arrays(pa.array([0] * (1 << 16), pa.int32()), pa.array(["x" * 200_000]))
+    pq.write_table(pa.table({"at": cells}), path, compression="zstd", store_schema=stored)
+    assert path.stat().st_size < 3_000
+    with pytest.raises(InputError, match="a cell holds 200,000 bytes"):
+        list(read_columns(path, ["at"]))
+
+
+def test_a_column_that_is_no_text_and_no_number_is_named(tmp_path: Path) -> None:
+    for cells in (pa.array([b"1234"] * 9, pa.binary(4)), pa.array([[1]] * 9), pa.array([{"a": 1}] * 9)):
+        pq.write_table(pa.table({"at": cells}), tmp_path / "tape.parquet")
+        with pytest.raises(InputError, match="column = 'at' is not valid: it is of the type"):
+            list(read_columns(tmp_path / "tape.parquet", ["at"]))
 
 
 def test_a_decimal_of_parquet_is_read_in_full(tmp_path: Path) -> None:
