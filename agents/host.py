@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import psutil
 
-from agents.actor import ShardConfig, start_actor
+from agents.actor import start_actor
 from agents.cluster import start_ray, stop_ray
+from agents.loop import ShardConfig
 from economy.errors import EscapeError
 
 _STATUS_SECONDS: Final = 2.0  # that shards have to answer; one that is being started again does not

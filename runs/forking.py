@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.actor import send_snapshot
+from agents import snapshot
 from agents.model import Intervention, Model
 from agents.pinned import recorded_of
 from agents.registry import OWN_MODELS, Models, model_name
@@ -172,7 +172,6 @@ def _send_shard(writer: LogWriter, spec: RunSpec, shard: int, state: State, offs
     chains = state["chains"]
     mine = np.isin(chains[:, 0], (ChainScope.DECISIONS, ChainScope.FLOWS)) & (chains[:, 1] % spec.shards == shard)
     read = {place: offset for place, offset in offsets.items() if place[0] in (FLOWS, TRADES)}
-    send_snapshot(
-        writer, spec.run, shard, spec.parent_epoch, part_of(state, "shard", shard), chains[mine], read, {},
-        np.zeros(4, np.int64),
-    )  # fmt: skip
+    counts = np.zeros(len(snapshot.COUNTS), np.int64)
+    kept = snapshot.Kept(spec.parent_epoch, counts, chains[mine], {}, read, part_of(state, "shard", shard))
+    snapshot.send(writer, spec.run, shard, kept)

@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.actor import COUNTS, ShardConfig, counts_on_log
+from agents.loop import ShardConfig
 from agents.registry import OWN_MODELS, Models
+from agents.snapshot import COUNTS, counts_on_log
 from economy.errors import EscapeError, InterruptionError, ProtocolError, SetupError
 from runs.local import RunResult
 from runs.protocol import RunSpec, close_run

@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import psutil
 
-from agents.actor import ShardConfig
 from agents.cluster import VITAL, ended, ray_folder
+from agents.loop import ShardConfig
 from economy.errors import InterruptionError, SetupError
 from telemetry.logs import bound
 

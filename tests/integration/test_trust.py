@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from agents.actor import ShardActor, ShardConfig, ShardLoop
+from agents.actor import ShardActor
+from agents.loop import ShardConfig, ShardLoop
 from agents.registry import OWN_MODELS, VILLAGE, Models
 from economy.errors import InputError
 from infra.broker import Broker

@@ -44,7 +44,7 @@ class Written:
         self, bootstrap: str, namespace: str, model: Model, factory: str, alter: Alter = unaltered, shards: int = 2,
         figures: Callable[[int, str, int], int] = lambda window, name, value: value,
         rules_version: int = 0, run: int = 7,
-        changes: Interventions | None = None,
+        changes: Interventions | None = None, incarnation: int = 1,
     ) -> None:  # fmt: skip
         topics.create(bootstrap, namespace, 2, 2)
         self.bootstrap, self.namespace = bootstrap, namespace
@@ -55,6 +55,7 @@ class Written:
         self.writer.send_rows("ClockStarted", np.array([[run, 1]], np.int64), 0)
         self.started = open_run(bootstrap, namespace, self.writer, self.spec, model)
         self.marks: dict[tuple[str, int, int], int] = {}
+        self.incarnation = incarnation  # of the shards
         self.chains = Chains()
         again = execution_of(self.started, changes or {}, Models((factory,)), chained=False)
         again.open()
@@ -86,7 +87,10 @@ class Written:
                 else:
                     for name, rows in part.items():
                         self.writer.send_rows(name, rows, partition)
-                    row = [self.spec.run, epoch, writer, partition, count, digest, self.marks[place], int(last), 1]
+                    row = [
+                        self.spec.run, epoch, writer, partition, count, digest, self.marks[place], int(last),
+                        self.incarnation,
+                    ]  # fmt: skip
                     self.writer.send_rows("EpochClosed", np.array([row], np.int64), partition, family)
         self.writer.flush()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents.actor import ShardConfig
 from agents.cluster import ended
+from agents.loop import ShardConfig
 from economy.errors import SetupError
 from runs import rayhost
 from runs.rayhost import RayHost, RayLostError
