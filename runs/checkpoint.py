@@ -34,7 +34,7 @@ from schemas.files import replacing
 from schemas.log.assembly import OPENING
 from schemas.log.founding import Founding, founding, village_of
 from schemas.log.history import Segment, interventions
-from schemas.log.reader import LogReader, Place
+from schemas.log.reader import Place, read_range
 from schemas.log.snapshots import SnapshotFormatError, checked, stamped
 
 State = dict[str, NDArray[Any]]
@@ -188,12 +188,12 @@ def check_matched(bootstrap: str, namespace: str, segment: Segment, epoch: int, 
     partitions = segment.started["partitions"]
     start, end = segment.extent(bootstrap, namespace, (TRADES,))
     m, found = e.EpochMatched, dict[int, tuple[int, int]]()
-    with LogReader(bootstrap, namespace, start) as reader:
-        while len(found) < partitions and any(reader.position[place] < end[place] for place in start):
-            for chunk in reader.poll():
-                rows = chunk.rows.get(m.name, np.empty((0, m.width), np.int64))
-                for row in rows[(rows[:, m.RUN] == segment.run) & (rows[:, m.EPOCH] == epoch)].tolist():
-                    found[row[m.PARTITION]] = row[m.COUNT], row[m.DIGEST]
+    for chunk in read_range(bootstrap, namespace, start, end):
+        rows = chunk.rows.get(m.name, np.empty((0, m.width), np.int64))
+        for row in rows[(rows[:, m.RUN] == segment.run) & (rows[:, m.EPOCH] == epoch)].tolist():
+            found[row[m.PARTITION]] = row[m.COUNT], row[m.DIGEST]
+        if len(found) == partitions:
+            break
     if len(found) < partitions:
         raise ProtocolError(f"epoch {epoch} of run {segment.run} is not matched on the log", "choose an earlier tick")
     for partition, recorded in found.items():

@@ -117,17 +117,17 @@ def instruments_of(bootstrap: str, namespace: str, segment: Segment) -> dict[int
     start, end = segment.extent(bootstrap, namespace, (ORDERS,))
     found: dict[int, Instrument] = {}
     left: set[Place] = {place for place in start if start[place] < end[place]}
-    with LogReader(bootstrap, namespace, {place: start[place] for place in left}) as reader:
-        while left:
-            for chunk in reader.poll():
-                for _, name, record in chunk.cold:
-                    if name == "InstrumentListed" and record["run"] == segment.run:
-                        found[record["instrument"]] = Instrument.from_record(record)
-                # All of them are listed before the first order or marker.
-                begun = (e.OrderSubmitted.name, e.OrderCancelRequested.name, e.EpochClosed.name, e.RunClosed.name)
-                if any((chunk.rows[name][:, 0] == segment.run).any() for name in begun if name in chunk.rows):
-                    left.discard(chunk.place)
-            left = {place for place in left if reader.position[place] < end[place]}
+    # All of them are listed before the first order or marker.
+    begun = (e.OrderSubmitted.name, e.OrderCancelRequested.name, e.EpochClosed.name, e.RunClosed.name)
+    for chunk in read_range(bootstrap, namespace, start, end):
+        for _, name, record in chunk.cold:
+            if name == "InstrumentListed" and record["run"] == segment.run:
+                found[record["instrument"]] = Instrument.from_record(record)
+        has_begun = any((chunk.rows[name][:, 0] == segment.run).any() for name in begun if name in chunk.rows)
+        if has_begun or chunk.offsets[-1] + 1 >= end[chunk.place]:
+            left.discard(chunk.place)
+        if not left:
+            break
     return found
 
 

@@ -18,7 +18,7 @@ from runs.progress import Told
 from runs.protocol import places
 from schemas.catalogue import CLOCK, locked_ids, versions
 from schemas.log.history import FAMILIES, Segment, by_place, read_history
-from schemas.log.reader import Chunk, LogReader, Place, chunk_of
+from schemas.log.reader import Chunk, LogReader, Place, chunk_of, message_range
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,14 @@ def ended_run(bootstrap: str, namespace: str, run: int) -> tuple[Segment, dict[P
 
 def read_own(bootstrap: str, namespace: str, run: int, place: Place, start: int, end: int) -> Iterator[Own]:
     """The records of one run in [start, end) of one partition, in order, repeats included."""
-    position = start
-    with LogReader(bootstrap, namespace, {place: start}) as reader:
-        while position < end:
-            messages = reader.poll_messages()
-            if not messages:
-                continue
-            position = (messages[-1].offset() or 0) + 1
-            messages = [message for message in messages if (message.offset() or 0) < end]
+    for _, messages in message_range(bootstrap, namespace, {place: start}, {place: end}):
+        chunk = _chunk(place, messages)
+        at = positions(chunk, run)
+        if len(at) < len(messages):
+            messages = [messages[i] for i in at.tolist()]
             chunk = _chunk(place, messages)
-            at = positions(chunk, run)
-            if len(at) < len(messages):
-                messages = [messages[i] for i in at.tolist()]
-                chunk = _chunk(place, messages)
-            if messages:
-                yield Own(chunk, messages)
+        if messages:
+            yield Own(chunk, messages)
 
 
 def _chunk(place: Place, messages: Sequence[Message]) -> Chunk:

@@ -14,7 +14,7 @@ from schemas.catalogue import AGENT_SNAPSHOTS, BALANCES, BOOK_SNAPSHOTS, CLOCK, 
 from schemas.log import snapshots
 from schemas.log.findings import NOBODY, Fault, Finding
 from schemas.log.history import Segment
-from schemas.log.reader import LogReader, Place
+from schemas.log.reader import LogReader, Place, message_range
 from schemas.log.strangers import strangers
 
 _FACTS: Final = (CLOCK, BALANCES, INDICATORS)
@@ -52,16 +52,13 @@ def _snapshots(bootstrap: str, namespace: str, run: int, partitions: int) -> Ite
     """
     places: list[Place] = [(AGENT_SNAPSHOTS, 0), *((BOOK_SNAPSHOTS, p) for p in range(partitions))]
     start, end = _extent(bootstrap, namespace, places)
-    left = {place for place in start if start[place] < end[place]}
     prefix = b"%d." % run
-    with LogReader(bootstrap, namespace, {place: start[place] for place in left}) as reader:
-        while left:
-            for place, message in reader.poll_placed():
-                offset, held = message.offset() or 0, message.key() or b""
-                left -= {place} if offset + 1 >= end[place] else set()
-                if place[0] == AGENT_SNAPSHOTS and held.startswith(prefix):
-                    why = snapshots.fault_of(message.value() or b"", held.removeprefix(prefix))
-                else:
-                    why = "no snapshot has such a key" if held.startswith(key(run)) else ""
-                if why:
-                    yield place, offset, why
+    for place, messages in message_range(bootstrap, namespace, start, end):
+        for message in messages:
+            held = message.key() or b""
+            if place[0] == AGENT_SNAPSHOTS and held.startswith(prefix):
+                why = snapshots.fault_of(message.value() or b"", held.removeprefix(prefix))
+            else:
+                why = "no snapshot has such a key" if held.startswith(key(run)) else ""
+            if why:
+                yield place, message.offset() or 0, why

@@ -16,7 +16,7 @@ from economy.instruments import Instrument
 from economy.scenario import Scenario, scenario_from_json
 from schemas.catalogue import FLOWS, ORDERS
 from schemas.log.clocklog import ClockLog
-from schemas.log.reader import Chunk, LogReader, Place
+from schemas.log.reader import Chunk, Place, end_offsets, read_range
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,23 @@ def founding(bootstrap: str, namespace: str, started: Mapping[str, Any]) -> Foun
     start: dict[Place, int] = {
         (family, p): offset for family in (FLOWS, ORDERS) for p, offset in enumerate(started["start_offsets"][family])
     }
+    # RunStarted follows the opening, so all of it lies before the present end.
+    end = end_offsets(bootstrap, namespace, list(start))
     agents: dict[int, tuple[int, str]] = {}
     listed: dict[int, Instrument] = {}
-    with LogReader(bootstrap, namespace, start) as reader:
-        # RunStarted follows the opening, so all of it lies before the present end.
-        end = reader.end_offsets(list(start))
-        left = {place for place in start if start[place] < end[place]}
-        while left:
-            for chunk in reader.poll():
-                for _, name, record in chunk.cold:
-                    if record["run"] != run:
-                        continue
-                    if name == "AgentFounded":
-                        agents[record["agent"]] = (_role(record), record["name"])
-                    elif name == "InstrumentListed":
-                        listed[record["instrument"]] = Instrument.from_record(record)
-                if _opened(chunk, run):
-                    left.discard(chunk.place)
-            left = {place for place in left if reader.position[place] < end[place]}
+    left = {place for place in start if start[place] < end[place]}
+    for chunk in read_range(bootstrap, namespace, start, end):
+        for _, name, record in chunk.cold:
+            if record["run"] != run:
+                continue
+            if name == "AgentFounded":
+                agents[record["agent"]] = (_role(record), record["name"])
+            elif name == "InstrumentListed":
+                listed[record["instrument"]] = Instrument.from_record(record)
+        if _opened(chunk, run) or chunk.offsets[-1] + 1 >= end[chunk.place]:
+            left.discard(chunk.place)
+        if not left:
+            break
     if sorted(agents) != list(range(len(agents))):
         raise ProtocolError(f"agent ids of run {run} are not 0 to {len(agents) - 1}", "verify the run")
     members = [agents[agent] for agent in range(len(agents))]

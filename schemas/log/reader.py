@@ -141,6 +141,10 @@ class LogReader(Closing):
 
         consume(n, timeout) would wait the whole timeout to fill n, so one poll waits and consume takes what is there.
         """
+        return [_chunk(*place, messages) for place, messages in self.poll_placed(timeout).items()]
+
+    def poll_placed(self, timeout: float = 0.5) -> dict[Place, list[Message]]:
+        """The raw messages of `poll` by their places, for readers of keys and bytes."""
         messages = self.poll_messages(timeout)
         by_place: dict[Place, list[Message]] = {}
         if len(self.position) == 1 and messages:
@@ -150,14 +154,12 @@ class LogReader(Closing):
             for message in messages:
                 by_name[message.topic(), message.partition()].append(message)
             by_place = {(self._families[name or ""], p or 0): part for (name, p), part in by_name.items()}
-        chunks = []
-        for (family, partition), part in by_place.items():
-            chunks.append(_chunk(family, partition, part))
-            self.position[family, partition] = (part[-1].offset() or 0) + 1
-        return chunks
+        for place, part in by_place.items():
+            self.position[place] = (part[-1].offset() or 0) + 1
+        return by_place
 
     def poll_messages(self, timeout: float = 0.5) -> list[Message]:
-        """The raw messages of `poll`, for readers of bytes; positions are not advanced."""
+        """The raw messages of `poll` in the order of their coming; positions are not advanced."""
         first = self._consumer.poll(timeout)
         if first is None:
             return []
@@ -172,11 +174,6 @@ class LogReader(Closing):
             if not error.retriable():
                 raise KafkaException(error)
         return [message for message in messages if message.error() is None] if errors else messages
-
-    def poll_placed(self, timeout: float = 0.5) -> Iterator[tuple[Place, Message]]:
-        """The raw messages of `poll` with their places, for readers of keys and bytes; positions are not advanced."""
-        for message in self.poll_messages(timeout):
-            yield (self._families[message.topic() or ""], message.partition() or 0), message
 
     def end_offsets(self, places: Sequence[Place], timeout: float = 20.0) -> dict[Place, int]:
         """Offset behind the last record of each partition. Raises SetupError when the broker does not answer."""
@@ -208,18 +205,28 @@ def end_offsets(bootstrap: str, namespace: str, places: Sequence[Place]) -> dict
 
 
 def read_range(bootstrap: str, namespace: str, start: Mapping[Place, int], end: Mapping[Place, int]) -> Iterator[Chunk]:
-    """Every record from `start` up to, not including, `end`, partition by partition in offset order.
+    """Every record from `start` up to, not including, `end`, each partition in offset order; see `message_range`."""
+    for place, messages in message_range(bootstrap, namespace, start, end):
+        yield _chunk(*place, messages)
+
+
+def message_range(
+    bootstrap: str, namespace: str, start: Mapping[Place, int], end: Mapping[Place, int]
+) -> Iterator[tuple[Place, list[Message]]]:
+    """The same as consecutive raw messages of a place at a time. Whatever is there is awaited here, and not for ever.
 
     Raises ProtocolError when the log ends before, SetupError when nothing comes any more.
     """
     left, came = {place for place in start if start[place] < end[place]}, time.monotonic()
     with LogReader(bootstrap, namespace, {place: start[place] for place in left}) as reader:
         while left:
-            chunks = reader.poll(0.5)
-            if not chunks:
+            found = reader.poll_placed(0.5)
+            if not found:
                 check_ends(reader.end_offsets(list(left), SILENCE_SECONDS), end)
-            for chunk in chunks:
-                yield trim(chunk, end[chunk.place])
+            for place, messages in found.items():
+                below = [message for message in messages if (message.offset() or 0) < end[place]]
+                if below:
+                    yield place, below
                 came = time.monotonic()
             if time.monotonic() - came > SILENCE_SECONDS:
                 family, partition = min(left)
@@ -243,27 +250,3 @@ def read_all(bootstrap: str, namespace: str, places: Sequence[Place]) -> Iterato
     with LogReader(bootstrap, namespace, {}) as reader:
         start, end = reader.begin_offsets(places), reader.end_offsets(places)
     yield from read_range(bootstrap, namespace, start, end)
-
-
-def trim(chunk: Chunk, end: int) -> Chunk:
-    """The part of a chunk below the offset `end`."""
-    if not len(chunk.offsets) or chunk.offsets[-1] < end:
-        return chunk
-    keep = int(np.searchsorted(chunk.offsets, end))
-    rows, index = {}, {}
-    for name, positions in chunk.index.items():
-        n = int(np.searchsorted(positions, keep))
-        if n:
-            rows[name], index[name] = chunk.rows[name][:n], positions[:n]
-    return Chunk(
-        chunk.family,
-        chunk.partition,
-        chunk.offsets[:keep],
-        rows,
-        index,
-        [c for c in chunk.cold if c[0] < keep],
-        [d for d in chunk.defects if d[0] < keep],
-        chunk.values[:keep],
-        chunk.keys[:keep],
-        None if chunk.runs is None else chunk.runs[:keep],
-    )

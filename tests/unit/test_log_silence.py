@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from economy.errors import ProtocolError, SetupError
-from schemas.catalogue import ORDERS
+from runs import portable, unmarked
+from runs.checkpoint import check_matched
+from runs.export_events import instruments_of
+from schemas.catalogue import FLOWS, ORDERS
 from schemas.log import reader
+from schemas.log.clocklog import ClockLog
+from schemas.log.founding import founding
+from schemas.log.history import Segment
 from streams import restore
 
 PLACE = (ORDERS, 2)
+WHERE = ("127.0.0.1:1", "n")
+STARTED = {"run": 7, "partitions": 1, "flow_partitions": 1, "start_offsets": {FLOWS: [0], ORDERS: [0]}}
 
 
 @pytest.fixture(autouse=True)
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "SILENCE_SECONDS", 0.0)
-    monkeypatch.setattr(reader.LogReader, "poll", lambda *_: [])
+    monkeypatch.setattr(reader.LogReader, "poll_messages", lambda *_: [])
 
 
 def ends_at(monkeypatch: pytest.MonkeyPatch, offset: int) -> None:
@@ -73,3 +82,31 @@ def test_a_partition_of_which_nothing_can_be_read_back(monkeypatch: pytest.Monke
     monkeypatch.setattr(restore, "SILENCE_SECONDS", 0.0)
     with pytest.raises(SetupError, match=r"n\.books\[2\] ends at 4, before offset 9: is the broker up"):
         asyncio.run(read_back())
+
+
+class Extent(Segment):
+    """A run whose records are known to be there."""
+
+    def extent(self, *_: Any) -> Any:
+        return {PLACE: 0}, {PLACE: 9}
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda run: list(portable.read_own(*WHERE, 7, PLACE, 0, 9)),
+        lambda run: list(unmarked._snapshots(*WHERE, 7, 1)),
+        lambda run: founding(*WHERE, STARTED),
+        lambda run: instruments_of(*WHERE, run),
+        lambda run: check_matched(*WHERE, run, 3, {}),
+    ],
+    ids=["a run for a file", "snapshots", "who was founded", "what was listed", "what was matched"],
+)
+def test_whatever_reads_a_range_has_an_end(read: Callable[[Segment], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def nine(_: object, places: Sequence[reader.Place], *__: float) -> Mapping[reader.Place, int]:
+        return dict.fromkeys(places, 9)
+
+    monkeypatch.setattr(reader.LogReader, "end_offsets", nine)
+    monkeypatch.setattr(reader.LogReader, "begin_offsets", lambda _, places: dict.fromkeys(places, 0))
+    with pytest.raises(SetupError, match="ends before offset 9: is the broker up"):
+        read(Extent(ClockLog(7, STARTED), -1, 9, {}, {}))
