@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from economy.errors import InputError, ProtocolError
 from queries.store import Store
-from runs.kafka import mark_deleted
+from runs.control import mark_deleted
 from runs.log import find_run, list_runs
 from schemas.catalogue import topic
 from schemas.clickhouse_server import ClickHouseConfig

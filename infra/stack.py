@@ -253,9 +253,9 @@ class Attached:
 
 
 def _same_version(described: Mapping[str, Any]) -> None:
-    """Raise SetupError for a stack that another version of the program started."""
+    """Raise InterruptionError for a stack that another version of the program started."""
     if described.get("format") != _FORMAT:
-        raise SetupError("the running stack was started by another version", "`escape down`, then `escape up`")
+        raise InterruptionError("the running stack was started by another version", "`escape down`, then `escape up`")
 
 
 def _file(settings: Settings) -> Path:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final
@@ -23,6 +24,7 @@ import numpy as np
 from agents.registry import OWN_MODELS, Models
 from economy import events as e
 from economy.digest import run_digest
+from economy.errors import ProtocolError
 from runs.forking import open_fork
 from runs.protocol import RunSpec, by_family, close_run, open_run, places
 from runs.settings import CREDIT, ClockSettings
@@ -37,6 +39,7 @@ from telemetry.process import run_process
 log = logging.getLogger("escape.clock")
 TICKS_PER_SECOND = 60  # at 1x
 _NAP: Final = 0.008  # seconds between looks at the log
+_ENDING_SECONDS: Final = 300.0  # for the last markers, once all that is there has been read: a shard may catch up
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,42 @@ class ClockConfig:
     credit: int = CREDIT
     pace: int = 0  # speed relative to real time, 0 = as fast as possible
     models: Models = OWN_MODELS
+
+
+class Ending:
+    """What closes a run: the marker of its last epoch from every writer in every partition, and the heads of chains."""
+
+    def __init__(self, run: int, started: Mapping[str, Any]) -> None:
+        self._run = run
+        counts = dict.fromkeys((DECISIONS, FLOWS), started["flow_partitions"]) | {ORDERS: started["partitions"]}
+        self._wanted = {
+            (family, p, shard) for family, count in counts.items() for p in range(count)
+            for shard in range(started["shards"])
+        } | {(TRADES, p, 0) for p in range(started["partitions"])}  # fmt: skip
+        self._chains: dict[tuple[str, int, int], int] = {}
+        self.heads: set[tuple[int, int, int, int]] = set()
+
+    def absent(self) -> set[tuple[str, int, int]]:
+        """(family, partition, writer) of the markers that have not come."""
+        return self._wanted - self._chains.keys()
+
+    def feed(self, chunk: Chunk) -> None:
+        """Take in what a chunk has of them."""
+        c, m, s = e.EpochClosed, e.EpochMatched, e.ChainSealed
+        for row in chunk.rows.get(c.name, np.empty((0, c.width), np.int64)).tolist():
+            if row[c.RUN] == self._run and row[c.LAST]:
+                self._chains[chunk.family, row[c.PARTITION], row[c.SHARD]] = row[c.CHAIN]
+        for row in chunk.rows.get(m.name, np.empty((0, m.width), np.int64)).tolist():
+            if row[m.RUN] == self._run and row[m.LAST]:
+                self._chains[TRADES, row[m.PARTITION], 0] = row[m.CHAIN]
+        for row in chunk.rows.get(s.name, np.empty((0, s.width), np.int64)).tolist():
+            if row[s.RUN] == self._run:
+                self.heads.add((row[s.SCOPE], row[s.ID], row[s.HEAD_1], row[s.HEAD_2]))
+
+    def root(self) -> str:
+        """One hash over the chains of all writers."""
+        told = json.dumps(sorted([*key, chain] for key, chain in self._chains.items()))
+        return blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 class Clock:
@@ -152,41 +191,44 @@ class Clock:
         )
 
     def _finish(self, started: dict[str, Any]) -> None:
-        """RunClosed and RunFinished once every marker of the last epoch is on the log."""
+        """RunClosed and RunFinished once every marker of the last epoch is on the log, unless the run is aborted first.
+
+        Raises ProtocolError when one does not come.
+        """
         partitions, flow_partitions = started["partitions"], started["flow_partitions"]
         start = self.final
         if start is None:  # a successor of the clock that granted the last epoch: search from the run's start
             offsets = started["start_offsets"]
             start = {(family, p): offsets[family][p] for family, p in places(partitions, flow_partitions)}
-        wanted = {
-            (family, p, shard)
-            for family, count in ((DECISIONS, flow_partitions), (FLOWS, flow_partitions), (ORDERS, partitions))
-            for p in range(count)
-            for shard in range(started["shards"])
-        } | {(TRADES, p, 0) for p in range(partitions)}
-        chains: dict[tuple[str, int, int], int] = {}
-        heads: set[tuple[int, int, int, int]] = set()
-        c, m, s = e.EpochClosed, e.EpochMatched, e.ChainSealed
+        ending = Ending(self.spec.run, started)
+        told: Place = (CLOCK, 0)
+        start = start | {told: self.reader.position[told]}
         with LogReader(self.config.bootstrap, self.config.namespace, start) as reader:
-            while wanted - set(chains):
-                for chunk in reader.poll(0.5):
-                    for row in chunk.rows.get(c.name, np.empty((0, c.width), np.int64)).tolist():
-                        if row[c.RUN] == self.spec.run and row[c.LAST]:
-                            chains[chunk.family, row[c.PARTITION], row[c.SHARD]] = row[c.CHAIN]
-                    for row in chunk.rows.get(m.name, np.empty((0, m.width), np.int64)).tolist():
-                        if row[m.RUN] == self.spec.run and row[m.LAST]:
-                            chains[TRADES, row[m.PARTITION], 0] = row[m.CHAIN]
-                    for row in chunk.rows.get(s.name, np.empty((0, s.width), np.int64)).tolist():
-                        if row[s.RUN] == self.spec.run:
-                            heads.add((row[s.SCOPE], row[s.ID], row[s.HEAD_1], row[s.HEAD_2]))
+            there = reader.end_offsets(list(start))
+            limit = time.monotonic() + _ENDING_SECONDS
+            while ending.absent():
+                if self.stopping or self.state.aborted is not None:
+                    return
+                behind = any(reader.position[place] < there[place] for place in start)
+                chunks = reader.poll(0.5)
+                for chunk in chunks:
+                    self.state.feed(chunk)
+                    ending.feed(chunk)
+                if chunks and behind:
+                    limit = time.monotonic() + _ENDING_SECONDS
+                elif time.monotonic() > limit:
+                    raise ProtocolError(
+                        f"run {self.spec.run} cannot be closed: the last epoch of {min(ending.absent())} (topic, "
+                        f"partition, writer) is not there after {_ENDING_SECONDS:.0f} s",
+                        "see the logs of its shards",
+                    )
         close_run(self.writer, self.spec.run, partitions, flow_partitions)
-        root = blake2b(json.dumps(sorted([*key, chain] for key, chain in chains.items())).encode(), digest_size=16)
         finished = {
             "run": self.spec.run,
             "incarnation": self.incarnation,
             "end_offsets": by_family(self._ends(started)),
-            "digest": run_digest(heads),
-            "root": root.hexdigest(),
+            "digest": run_digest(ending.heads),
+            "root": ending.root(),
             "ticks": (self.last + 1) * self.epoch_ticks,
         }
         self.writer.send_record("RunFinished", finished, 0)

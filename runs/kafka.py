@@ -6,23 +6,27 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from agents.loop import ShardConfig
 from agents.registry import OWN_MODELS, Models
 from agents.snapshot import COUNTS, counts_on_log
 from economy.errors import EscapeError, InterruptionError, ProtocolError, SetupError
+from runs.control import INTERRUPTED, abort_run
 from runs.local import RunResult
 from runs.protocol import RunSpec, close_run
 from runs.rayhost import RayHost, RayLostError
 from runs.settings import ClockSettings
-from schemas.log.clocklog import DELETED, read_clock
+from runs.stillness import Movement
+from schemas.log.clocklog import ClockLog, read_clock
 from schemas.log.writer import LogWriter
 from telemetry.logs import bound
 
@@ -45,9 +49,14 @@ class Progress:
 _CLOCK_DEATHS: Final = 10  # without a single grant in between
 _RAY_DEATHS: Final = 5  # without a single cut in between
 _ABSENT_SECONDS: Final = 120.0  # without a word of a shard that Ray should have started again
-_STILL_SECONDS: Final = 300.0  # without a cut, while shards give up and start again every 120 s
+_STILL_SECONDS: Final = 300.0  # without movement, while shards give up and start again every 120 s
+_BUSY_SECONDS: Final = 10.0  # of processor time in as many: a clock that reads the log, and not one that waits
 OnProgress = Callable[[Progress], None]
 Status = dict[str, Any]
+
+
+class LeftOpenError(InterruptionError):
+    """A run was left open on the log, and its processes have ended; the remedy names the command that goes on."""
 
 
 class StreamRun:
@@ -70,16 +79,20 @@ class StreamRun:
         self._shape: tuple[int, int] | None = None  # (last epoch, ticks per epoch), known once the clock has started
         self._clock_deaths, self._granted = 0, -2
         self._ray_deaths, self._generation = 0, 0
-        self._cuts = -1  # of all shards together, when something moved last
-        self.began = self._moved = self._whole = time.monotonic()  # whole: every shard has answered
+        self._closed: dict[str, Any] | None = None  # RunFinished
+        self._ended = False  # by this process, so that nothing of it is started again
+        self._clock_spent = 0.0  # processor seconds, at the last look
+        self.began = self._whole = time.monotonic()  # whole: every shard has answered
+        self._movement = Movement(self.began)
         self.clock = self._start_clock()
-        try:
+        with self._open_for_another():
             try:
                 self._start_shards()
             except RayLostError as error:
                 self._renew_ray(error)
-        except InterruptionError as error:
-            raise self._left_open(error) from error
+            except KeyboardInterrupt:
+                self.abort(INTERRUPTED)
+                raise
 
     # ---- the run's processes
     def _start_clock(self) -> subprocess.Popen[bytes]:
@@ -95,6 +108,7 @@ class StreamRun:
             log_folder=self._folder,
         )
         bound(self._folder / "clock.log")
+        self._clock_spent = 0.0
         with open(self._folder / "clock.log", "ab") as out:
             return subprocess.Popen(
                 told.command(), stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
@@ -117,6 +131,7 @@ class StreamRun:
     def _start_shards(self) -> None:
         self._generation = self.host.generation
         self._whole = time.monotonic()
+        self._movement.renew(self._whole)
         self.host.start_shards(
             [
                 (
@@ -169,10 +184,9 @@ class StreamRun:
 
         `watch` is called at every look and may raise: after InterruptionError the run stays open for `escape resume`,
         after any other error it is aborted with that reason. It also stays open when its clock or Ray cannot be kept
-        running, or when nothing moves any more.
+        running, when the log cannot be read, or when nothing moves any more: LeftOpenError says how to go on.
         """
-        finished = None
-        try:
+        with self._open_for_another():
             while (finished := self._finished()) is None:
                 self._watched(watch)
                 status = self._look()
@@ -181,8 +195,6 @@ class StreamRun:
                 time.sleep(every)
             seconds = time.monotonic() - self.began
             counts = self._final_counts()
-        except InterruptionError as error:
-            raise self._left_open(error, "resume" if finished is None else "runs show") from error
         self._stop_shards()
         decisions, flows, orders = (int(n) for n in counts[:, :3].sum(axis=0))
         return RunResult(
@@ -192,6 +204,8 @@ class StreamRun:
 
     def _finished(self) -> dict[str, Any] | None:
         """RunFinished once it is there. A clock that died has a successor, which goes on from the log."""
+        if self._ended:
+            raise LeftOpenError(f"run {self.spec.run} was left", f"`escape resume {self.spec.run}` goes on with it")
         if self.clock.poll() is None:
             return None
         self._close_pipe()
@@ -203,6 +217,7 @@ class StreamRun:
                 close_run(writer, self.spec.run, self.spec.partitions, self.spec.flow_partitions)
             raise ProtocolError(f"run {self.spec.run} was aborted: {state.aborted}", "start another run")
         if state.finished is not None:
+            self._closed = state.finished
             return state.finished
         self._clock_deaths = self._clock_deaths + 1 if state.granted == self._granted else 1
         self._granted = state.granted
@@ -252,13 +267,13 @@ class StreamRun:
         stopped = [one["doing"] for one in status if one["stopped"]]
         if stopped and not read_clock(self.bootstrap, self.namespace, self.spec.run).ended:
             raise InterruptionError(f"run {self.spec.run} goes on elsewhere: {stopped[0]}", "wait for that one")
-        now, cuts = time.monotonic(), sum(one["cut"] for one in status)
-        if cuts > self._cuts:
-            self._cuts, self._moved, self._ray_deaths = cuts, now, 0
-        elif now - self._moved > _STILL_SECONDS:
+        now = time.monotonic()
+        if self._movement.look(status, now):
+            self._ray_deaths = 0
+        elif self._movement.still(now) > _STILL_SECONDS:
             state = read_clock(self.bootstrap, self.namespace, self.spec.run)
-            if state.paused:
-                self._moved = now
+            if state.paused or self._is_closing(status, state):
+                self._movement.excuse(now)
                 return
             doing = "; ".join(f"shard {one['shard']}: {one['doing']}" for one in status) or "no shard answers"
             raise InterruptionError(
@@ -266,12 +281,24 @@ class StreamRun:
                 f"see {self._folder} and the log of matching",
             )
 
+    def _is_closing(self, status: list[Status], state: ClockLog) -> bool:
+        """Whether every cut is made and the clock reads the log for what closes the run, which may take it minutes."""
+        if state.started is None or self._closed is not None or len(status) < self.spec.shards:
+            return False
+        before = self._clock_spent
+        try:
+            self._clock_spent = sum(psutil.Process(self.clock.pid).cpu_times()[:2])
+        except psutil.NoSuchProcess:  # its successor is started at the next look
+            return False
+        cut = min(one["cut"] for one in status)
+        return bool(cut >= state.started["last_epoch"] and self._clock_spent - before > _BUSY_SECONDS)
+
     def _final_counts(self) -> NDArray[np.int64]:
         """(decisions, flows, orders, trades) of each shard of a run that is finished on the log.
 
         Where another process has taken a shard over, its last snapshot has them.
         """
-        self._moved = time.monotonic()
+        self._movement.excuse(time.monotonic())
         while True:
             status = self._look()
             if len(status) == self.spec.shards and all(one["finished"] for one in status):
@@ -295,55 +322,45 @@ class StreamRun:
 
     # ---- the end
     def abort(self, reason: str) -> None:
-        """Write RunAborted and RunClosed and end the run's processes."""
+        """Write RunAborted and RunClosed and end the run's processes.
+
+        Raises LeftOpenError when the log does not take them: the run is still open.
+        """
         self._end_clock()
-        abort_run(self.bootstrap, self.namespace, self.spec.run, reason)
+        self._ended = True
+        try:
+            abort_run(self.bootstrap, self.namespace, self.spec.run, reason)
+        except EscapeError as error:
+            self.leave()
+            raise LeftOpenError(
+                f"run {self.spec.run} cannot be aborted ({reason}): {error.message}",
+                _then(error.remedy, f"`escape stop {self.spec.run}` or `escape resume {self.spec.run}`"),
+            ) from error
         self._stop_shards()
 
     def leave(self) -> None:
-        """End the run's processes and write nothing: the log may not take anything now."""
+        """End the run's processes and write nothing: the log may not take anything now. A `wait` beside it ends too."""
+        self._ended = True
         self.clock.kill()
         self.clock.wait()
         self._close_pipe()
         self._stop_shards()
 
-    def _left_open(self, error: InterruptionError, then: str = "resume") -> InterruptionError:
-        """End the run's processes; returns the error that also says how to go on."""
-        self.leave()
-        return InterruptionError(error.message, f"{error.remedy}, then `escape {then} {self.spec.run}`")
+    @contextmanager
+    def _open_for_another(self) -> Iterator[None]:
+        """Where the block lacks something, end the run's processes. Raises LeftOpenError."""
+        try:
+            yield
+        except SetupError as error:
+            if self._ended:  # by abort or leave, whose word is the last
+                raise
+            self.leave()
+            command = "resume" if self._closed is None else "runs show"
+            raise LeftOpenError(error.message, _then(error.remedy, f"`escape {command} {self.spec.run}`")) from error
 
     def _stop_shards(self) -> None:
         self.host.stop_shards(self.spec.run)
 
 
-def abort_run(bootstrap: str, namespace: str, run: int, reason: str) -> None:
-    """Write RunAborted on the clock topic and RunClosed everywhere; does nothing to a run that has ended."""
-    state = read_clock(bootstrap, namespace, run)
-    if state.ended:
-        return
-    writer = LogWriter(bootstrap, namespace)
-    record = {"run": run, "incarnation": state.incarnation, "epoch": state.granted, "reason": reason}
-    writer.send_record("RunAborted", record, 0)
-    writer.flush()
-    if state.started is not None:
-        close_run(writer, run, state.started["partitions"], state.started["flow_partitions"])
-
-
-def mark_deleted(bootstrap: str, namespace: str, run: int) -> None:
-    """Write that a run was deleted: it is listed no more. Its clock has ended, so nobody else writes for it."""
-    state = read_clock(bootstrap, namespace, run)
-    writer = LogWriter(bootstrap, namespace)
-    record = {"run": run, "incarnation": state.incarnation, "epoch": state.granted, "reason": DELETED}
-    writer.send_record("RunAborted", record, 0)
-    writer.flush()
-
-
-def control(bootstrap: str, namespace: str, run: int, pause: bool) -> None:
-    """Write RunPaused or RunResumed, which the clock obeys. Raises ProtocolError when the run is not going on."""
-    state = read_clock(bootstrap, namespace, run)
-    if state.started is None or state.ended:
-        raise ProtocolError(f"run {run} is not going on", "`escape runs list` shows the runs")
-    writer = LogWriter(bootstrap, namespace)
-    name = "RunPaused" if pause else "RunResumed"
-    writer.send_rows(name, np.array([[run, state.incarnation]], np.int64), 0)
-    writer.flush()
+def _then(remedy: str, commands: str) -> str:
+    return f"{remedy}{'' if remedy.endswith('?') else ','} then {commands}" if remedy else f"give {commands}"

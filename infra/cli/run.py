@@ -45,6 +45,7 @@ def run_on_stream(
 ) -> RunResult:
     """Run on the stream with a progress bar, or go on with a run; Ctrl-C leaves RunAborted on the log."""
     from infra.supervisor import Registry, descendants
+    from runs.control import INTERRUPTED
     from runs.kafka import StreamRun
     from runs.rayhost import RayHost
 
@@ -72,7 +73,7 @@ def run_on_stream(
                 return stream.wait(show, watch=stack.check)
             except KeyboardInterrupt:
                 bar.update(task, detail="stopping")
-                stream.abort("interrupted by Ctrl-C")
+                stream.abort(INTERRUPTED)
                 raise
 
 

@@ -95,7 +95,7 @@ def watch(run: RunId, state: State = None, namespace: Namespace = None, json_: J
 @guarded
 def pause(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
     """Let a run stand still after the epochs that are granted."""
-    from runs.kafka import control
+    from runs.control import control
 
     with using_stack(settings(state, namespace), store=False) as stack:
         _going_on(stack, run, "paused")
@@ -126,7 +126,7 @@ def resume(
     from infra.cli.run import run_on_stream
     from infra.stack import Stack
     from infra.stored import wait_until_stored
-    from runs.kafka import control
+    from runs.control import control
     from runs.protocol import RunSpec
 
     chosen = settings(state, namespace)
@@ -155,7 +155,7 @@ def resume(
 @guarded
 def stop(run: RunId, state: State = None, namespace: Namespace = None, json_: Json = False) -> None:
     """End a run before its time: RunAborted on the log."""
-    from runs.kafka import abort_run
+    from runs.control import abort_run
 
     with using_stack(settings(state, namespace), store=False) as stack:
         _going_on(stack, run, "stopped")

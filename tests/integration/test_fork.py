@@ -16,9 +16,10 @@ from economy.errors import InputError
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from infra.removal import delete_run
+from runs.control import control
 from runs.export import export_run
 from runs.forking import changes_of, prepare_fork
-from runs.kafka import StreamRun, control
+from runs.kafka import StreamRun
 from runs.local import RunResult, run_local
 from runs.log import epochs_of, find_run
 from runs.protocol import RunSpec

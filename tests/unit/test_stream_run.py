@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 from agents.registry import Models
-from economy.errors import InterruptionError, SetupError
+from economy.errors import InterruptionError, ProtocolError, SetupError
 from runs import kafka
-from runs.kafka import StreamRun
+from runs.control import INTERRUPTED
+from runs.kafka import LeftOpenError, StreamRun
 from runs.protocol import RunSpec
 from runs.rayhost import RayLostError
 from schemas.log.clocklog import ClockLog
@@ -25,8 +27,8 @@ FINISHED = {"digest": "d", "ticks": 10}
 
 def shard(number: int, cut: int = 3, **told: Any) -> dict[str, Any]:
     counts = {"decisions": 1, "flows": 2, "orders": 3, "trades": 4}
-    return {"shard": number, "cut": cut, "doing": "wait for the cut of 4", "finished": False, "stopped": False,
-            **counts, **told}  # fmt: skip
+    return {"shard": number, "pid": 100 + number, "cut": cut, "doing": "wait for the cut of 4", "finished": False,
+            "stopped": False, **counts, **told}  # fmt: skip
 
 
 class Host:
@@ -235,3 +237,126 @@ def test_a_clock_that_cannot_be_kept_leaves_the_run_open(run: StreamRun, monkeyp
     run.clock.kill()
     with pytest.raises(InterruptionError, match=r"clock of run 7 ends again and again.*`escape resume 7`"):
         run.wait(every=0)
+
+
+def away(*_: object) -> ClockLog:
+    raise SetupError("topic n.sim.clock.v1 cannot be read", "is the broker up?")
+
+
+def test_a_log_that_cannot_be_read_when_the_clock_has_died_leaves_the_run_open(
+    run: StreamRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "read_clock", away)
+    run.clock.kill()
+    with pytest.raises(InterruptionError, match=r"cannot be read: is the broker up\? then `escape resume 7`"):
+        run.wait(every=0)
+    left(run)
+
+
+def test_counts_that_cannot_be_read_leave_a_run_that_is_finished(
+    run: StreamRun, clock: ClockLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.finished = FINISHED
+    run.clock.kill()
+    run.clock.wait()
+    host: Any = run.host
+    host.says = lambda: [shard(0, finished=True), shard(1, stopped=True, doing="another process runs shard 1")]
+    monkeypatch.setattr(kafka, "counts_on_log", away)
+    with pytest.raises(InterruptionError, match=r"then `escape runs show 7`"):
+        run.wait(every=0)
+
+
+def test_what_is_missing_as_a_run_begins_leaves_it_open(
+    run: StreamRun, tmp_path: Path, clock: ClockLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise SetupError("no such actor", "start it")
+
+    host: Any = Host(list)
+    host.starts = refused
+    with pytest.raises(InterruptionError, match=r"no such actor: start it, then `escape resume 7`"):
+        StreamRun("nowhere", "n", SPEC, tmp_path, host, models=Models((SPEC.model,)))
+    assert host.stopped == 1
+
+
+def test_ctrl_c_while_the_shards_start_aborts_the_run(
+    run: StreamRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed() -> None:
+        raise KeyboardInterrupt
+
+    host: Any = Host(list)
+    host.starts = pressed
+    said: list[str] = []
+    monkeypatch.setattr(kafka, "abort_run", lambda *told: said.append(told[-1]))
+    with pytest.raises(KeyboardInterrupt):
+        StreamRun("nowhere", "n", SPEC, tmp_path, host, models=Models((SPEC.model,)))
+    assert said == [INTERRUPTED]
+    assert host.stopped == 1
+
+
+def test_a_run_that_cannot_be_aborted_says_that_it_is_open(run: StreamRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "abort_run", away)
+
+    def watch() -> None:
+        raise ProtocolError("a foreign record", "see there")
+
+    with pytest.raises(LeftOpenError, match=r"cannot be aborted \(a foreign record\).*`escape stop 7` or `escape res"):
+        run.wait(every=0, watch=watch)
+    left(run)
+
+
+def told_at(run: StreamRun, monkeypatch: pytest.MonkeyPatch, looks: list[list[dict[str, Any]]], seconds: float) -> int:
+    """How many looks are made before the run is left open, one every so many seconds."""
+    host: Any = run.host
+    made = 0
+    monkeypatch.setattr(kafka.time, "monotonic", lambda: run.began + made * seconds)
+
+    def says() -> list[dict[str, Any]]:
+        nonlocal made
+        made += 1
+        return looks[made - 1]
+
+    host.says = says
+    with suppress(InterruptionError):
+        for _ in looks:
+            run._look()
+    return made
+
+
+def test_a_shard_that_computes_from_its_snapshot_again_moves(run: StreamRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs of three minutes: what was cut before the shard died is there again after half an hour."""
+    looks = [[shard(0, 9), shard(1, 9)]]
+    looks += [[shard(0, 9), shard(1, cut, pid=201)] for cut in range(10)]
+    looks += [[shard(0, 10), shard(1, 10, pid=201)]]
+    assert told_at(run, monkeypatch, looks, 180.0) == len(looks)
+
+
+def test_shards_of_a_new_ray_compute_again_however_often_it_died(
+    run: StreamRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [[shard(0, 9), shard(1, 9)]]
+    made = told_at(run, monkeypatch, looks, 180.0)
+    for start in range(1, 5):
+        run._start_shards()
+        looks = [[shard(0, cut, pid=10 * start), shard(1, cut, pid=10 * start + 1)] for cut in range(10)]
+        made += told_at(run, monkeypatch, looks, 180.0)
+    assert made == 1 + 4 * 10
+
+
+def test_a_shard_that_dies_again_and_again_before_a_new_cut_stands_still(
+    run: StreamRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [[shard(0, 9), shard(1, 9)]]
+    looks += [[shard(0, 9), shard(1, cut, pid=200 + start)] for start in range(50) for cut in range(10)]
+    assert told_at(run, monkeypatch, looks, 60.0) < 60
+
+
+@pytest.mark.parametrize(("per_look", "made"), [(30, 20), (0.1, 3)])
+def test_a_clock_is_waited_for_as_long_as_it_reads_the_log_to_close_the_run(
+    run: StreamRun, clock: ClockLog, per_look: float, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every cut is made; `per_look` is the processor time of the clock, which a clock that only waits has little of."""
+    spent = iter(1 + per_look * look for look in range(1, 100))
+    monkeypatch.setattr(kafka.psutil.Process, "cpu_times", lambda _: (next(spent), 0.0, 0.0, 0.0))
+    assert told_at(run, monkeypatch, [[shard(0, 9), shard(1, 9)] for _ in range(20)], 180.0) == made
