@@ -130,11 +130,6 @@ def stop_ray() -> None:
     ray.shutdown()
 
 
-def vital_processes() -> list[psutil.Process]:
-    """The processes, started by this one, without which Ray does nothing; none where a cluster was joined."""
-    return [child for child in psutil.Process().children() if not ended(child) and child.name() in VITAL]
-
-
 def ended(process: psutil.Process) -> bool:
     """True for a process that runs no more, a zombie included."""
     try:

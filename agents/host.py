@@ -85,24 +85,22 @@ def begin(address: str, folder: str, cpus: int) -> Answer:
     return family()
 
 
-def main() -> None:
-    """Answer until the input ends."""
+def serve(tasks: Mapping[str, Callable[..., Answer]]) -> None:
+    """Answer by the tasks, and `family`, until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where Ray prints
     chosen = json.loads(sys.stdin.readline())
-    shards = Shards()
-    tasks: dict[str, Callable[..., Answer]] = {
-        "start": shards.start, "status": shards.status, "stop": shards.stop, "family": family,
-    }  # fmt: skip
+    known = {**tasks, "family": family}
     try:
         print(_answered(dict(chosen), begin), file=answers)
         for line in sys.stdin:
             asked = json.loads(line)
-            print(_answered(asked, tasks[asked.pop("task")]), file=answers)
+            print(_answered(asked, known[asked.pop("task")]), file=answers)
     finally:
         stop_ray()
         shutil.rmtree(chosen["folder"], ignore_errors=True)  # whoever made it may have been killed
 
 
 if __name__ == "__main__":
-    main()
+    shards = Shards()
+    serve({"start": shards.start, "status": shards.status, "stop": shards.stop})

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import queue
+import select
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from economy.errors import InterruptionError, SetupError
 from telemetry.logs import bound
 
 log = logging.getLogger("escape.ray")
-_DRIVER: Final = ("-m", "agents.host")
+_DRIVER: Final = ("-m", "agents.host")  # of shards
 _START_SECONDS: Final = 150.0  # of Ray's two attempts at its node
 _ANSWER_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 15.0
@@ -41,9 +42,13 @@ class RayLostError(InterruptionError):
 class RayHost:
     """The process that drives Ray, and Ray's node where it is ours. Use as a context manager; threads may share it."""
 
-    def __init__(self, address: str, logs: Path, cpus: int = 2) -> None:
-        """Start Ray on loopback, or join the cluster at `address`; output goes to ray.log. Raises SetupError."""
+    def __init__(self, address: str, logs: Path, cpus: int = 2, driver: Sequence[str] = ()) -> None:
+        """Start Ray on loopback, or join the cluster at `address`; output goes to ray.log. Raises SetupError.
+
+        `driver` are the arguments of Python for another driver than that of shards.
+        """
         self._address, self._cpus, self._log = address, cpus, logs / "ray.log"
+        self._driver = driver or _DRIVER
         self._lock = threading.RLock()
         self._numbers = itertools.count()
         self.generation = 0  # rises with every start that succeeds
@@ -66,21 +71,22 @@ class RayHost:
         self._processes: dict[int, psutil.Process] = {}  # all that Ray has started, as far as it is known
         self._vital: list[tuple[str, psutil.Process]] = []
         self._folder: tempfile.TemporaryDirectory[str] = ray_folder()
-        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         bound(self._log)
         with open(self._log, "ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, *_DRIVER],
+                [sys.executable, *self._driver],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                text=True,
                 start_new_session=True,  # Ctrl-C is for the command line, which then stops things in order
             )
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
         threading.Thread(target=self._listen, args=(self._process, self._answers), daemon=True).start()
         chosen = {"address": self._address, "folder": self._folder.name, "cpus": self._cpus}
         try:
-            self._know(self._ask(chosen, _START_SECONDS)["processes"])
+            self.ask(chosen, _START_SECONDS)
             if not self._address and {name for name, _ in self._vital} != set(VITAL):
                 raise SetupError("Ray's processes have changed their names", "install the locked version of ray")
         except BaseException:
@@ -103,12 +109,12 @@ class RayHost:
                 self._vital += [(name, process)] if name in VITAL else []
 
     @staticmethod
-    def _listen(process: subprocess.Popen[str], answers: queue.SimpleQueue[str]) -> None:
+    def _listen(process: subprocess.Popen[bytes], answers: queue.SimpleQueue[bytes]) -> None:
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
                 answers.put(line)
-        answers.put("")
+        answers.put(b"")
 
     def restart(self, generation: int) -> None:
         """End what is left of Ray and start it anew, unless that was done since `generation`.
@@ -126,7 +132,7 @@ class RayHost:
             assert self._process.stdin is not None
             try:
                 if not self._lost:
-                    self._know(self._ask({"task": "family"})["processes"])
+                    self.ask({"task": "family"})
                     self._process.stdin.close()
                     self._process.wait(_STOP_SECONDS)
             except (InterruptionError, OSError, subprocess.TimeoutExpired):
@@ -154,25 +160,38 @@ class RayHost:
             return []
 
     # ---- talking
-    def _ask(self, asked: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+    def ask(self, asked: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+        """What the driver answers. Raises RayLostError, SetupError for what it refuses."""
         patience = _ANSWER_SECONDS if patience is None else patience
         with self._lock:
             self._look()
-            assert self._process.stdin is not None
-            number = next(self._numbers)
-            try:
-                self._process.stdin.write(json.dumps({"n": number, **asked}) + "\n")
-                self._process.stdin.flush()
-            except BrokenPipeError:
-                raise self._losing(self._last_words()) from None
+            number, limit = next(self._numbers), time.monotonic() + patience
+            self._tell(json.dumps({"n": number, **asked}).encode() + b"\n", limit)
             answer: dict[str, Any] = {}
             while answer.get("n") != number:  # what was asked before Ctrl-C came is answered as well
-                answer = json.loads(self._awaited(time.monotonic() + patience))
+                answer = json.loads(self._awaited(limit))
+            self._know(answer.get("processes", ()))
         if "error" in answer:
             raise SetupError(answer["error"], answer["remedy"])
         return answer
 
-    def _awaited(self, limit: float) -> str:
+    def _tell(self, line: bytes, limit: float) -> None:
+        """Write to the driver, which may hang and read nothing."""
+        assert self._process.stdin is not None
+        pipe, poller = self._process.stdin.fileno(), select.poll()
+        poller.register(pipe, select.POLLOUT)
+        while line:
+            if not poller.poll(1000 * _LOOK_SECONDS):
+                self._look()
+                if time.monotonic() > limit:
+                    raise self._losing("it takes no orders")
+                continue
+            try:
+                line = line[os.write(pipe, line[: select.PIPE_BUF]) :]  # as much as never blocks
+            except BrokenPipeError:
+                raise self._losing(self._last_words()) from None
+
+    def _awaited(self, limit: float) -> bytes:
         while True:
             try:
                 line = self._answers.get(timeout=_LOOK_SECONDS)
@@ -206,25 +225,29 @@ class RayHost:
 
     def _last_words(self) -> str:
         lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines()[-20:] if line.strip()]
-        return f"its driver ended with {self._process.wait(_STOP_SECONDS)} ({lines[-1][:200] if lines else 'no word'})"
+        try:
+            how = f"ended with {self._process.wait(_STOP_SECONDS)}"
+        except subprocess.TimeoutExpired:  # it aborts, and hangs in that
+            how = "says nothing any more"
+        return f"its driver {how} ({lines[-1][:200] if lines else 'no word'})"
 
     # ---- shards
     def start_shards(self, shards: Sequence[tuple[ShardConfig, Path]]) -> None:
         """Start the shards of a run, each with its log. Raises RayLostError."""
         told = [(asdict(config), os.fspath(path)) for config, path in shards]
-        self._ask({"task": "start", "run": shards[0][0].run, "shards": told})
+        self.ask({"task": "start", "run": shards[0][0].run, "shards": told})
 
     def status(self, run: int) -> list[dict[str, Any]]:
         """Progress of the shards that answer; one that is being started again is left out. Raises RayLostError."""
         with self._lock:
-            found: list[dict[str, Any]] = self._ask({"task": "status", "run": run})["shards"]
+            found: list[dict[str, Any]] = self.ask({"task": "status", "run": run})["shards"]
             if self._vital and not {one["pid"] for one in found} <= self._processes.keys():
-                self._know(self._ask({"task": "family"})["processes"])
+                self.ask({"task": "family"})
         return found
 
     def stop_shards(self, run: int) -> None:
         """End the processes of a run's shards; does nothing when Ray is lost, as they are ended with it."""
         try:
-            self._ask({"task": "stop", "run": run})
+            self.ask({"task": "stop", "run": run})
         except RayLostError as error:
             log.info("the shards of run %d were not told to stop: %s", run, error)

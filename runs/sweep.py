@@ -9,12 +9,12 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from scipy import stats
 
-from agents.cluster import ended, ray_folder, start_ray, stop_ray, vital_processes
 from agents.village import VillageModel
 from economy import canonical
 from economy.calendar import QUARTERS
@@ -25,9 +25,11 @@ from economy.scenario import load_scenario, scenario_from_json
 from economy.units import RATE, UNIT
 from runs.execution import Execution
 from runs.progress import Told
+from runs.rayhost import RayHost, RayLostError
 
 CONFIDENCE: Final = 0.95
-_AGAIN: Final = "give the command again; is the machine short of memory?"
+AGAIN: Final = "give the command again; is the machine short of memory?"
+_DRIVER: Final = ("-m", "runs.sweephost")
 Outcome = dict[str, float]
 # Outcome -> (indicator, unit, mean over the last year rather than the whole run)
 OUTCOMES: Final[Mapping[str, tuple[str, int, bool]]] = {
@@ -96,45 +98,32 @@ def outcome_of(scenario: str, seed: int) -> Outcome:
 
 
 def sweep(
-    scenario: str, settings: Mapping[str, Sequence[str]], seeds: Sequence[int], address: str = "", cpus: int = 2,
-    told: Told | None = None,
+    scenario: str, settings: Mapping[str, Sequence[str]], seeds: Sequence[int], logs: Path, address: str = "",
+    cpus: int = 2, told: Told | None = None,
 ) -> list[Cell]:  # fmt: skip
-    """Run every cell with every seed. Raises ScenarioError for a key or value before anything is started."""
-    import ray
+    """Run every cell with every seed. Raises ScenarioError for a key or value before anything is started.
 
+    Ray's output goes to ray.log in `logs`. Raises SetupError when Ray ends or cannot be started.
+    """
     if not seeds:
         raise InputError("seeds", 0, "use at least one")
     cells = grid(settings)
     models = [VillageModel(load_scenario(scenario, dict(cell)), seeds[0]) for cell in cells]
     for model in models:
         model.instruments()
-    with ray_folder() as folder:
-        start_ray(address, folder, cpus)
-        vital = vital_processes()
+    jobs = [(model.scenario_json(), seed) for model in models for seed in seeds]
+    found: dict[int, Outcome] = {}
+    with RayHost(address, logs, cpus, _DRIVER) as host:
         try:
-            task = ray.remote(num_cpus=1, max_retries=3)(outcome_of)
-            jobs = {
-                task.remote(model.scenario_json(), seed): (c, s)
-                for c, model in enumerate(models)
-                for s, seed in enumerate(seeds)
-            }
-            found: dict[tuple[int, int], Outcome] = {}
-            waiting = list(jobs)
-            while waiting:
-                done, waiting = ray.wait(waiting, timeout=0.5)
-                for job in done:
-                    found[jobs[job]] = ray.get(job)
-                if any(map(ended, vital)):  # Ray itself would wait for ever
-                    raise SetupError(f"Ray ended when {len(found)} of {len(jobs)} runs were done", _AGAIN)
+            host.ask({"task": "begin", "jobs": jobs})
+            while len(found) < len(jobs):
+                found |= dict(host.ask({"task": "done"})["done"])
                 if told is not None:
                     told(len(found), len(jobs))
-        except ray.exceptions.RayTaskError:
-            raise  # what a run raised
-        except ray.exceptions.RayError as error:
-            raise SetupError(f"Ray lost runs of the sweep: {str(error).partition(chr(10))[0]}", _AGAIN) from error
-        finally:
-            stop_ray()
-    return [Cell(cell, [found[c, s] for s in range(len(seeds))]) for c, cell in enumerate(cells)]
+        except RayLostError as error:
+            said = f"Ray ended when {len(found)} of {len(jobs)} runs were done ({error.message})"
+            raise SetupError(said, AGAIN) from error
+    return [Cell(cell, [found[c * len(seeds) + s] for s in range(len(seeds))]) for c, cell in enumerate(cells)]
 
 
 def to_json(cells: Sequence[Cell], seeds: Sequence[int]) -> dict[str, Any]:

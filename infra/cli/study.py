@@ -71,6 +71,7 @@ def sweep(
     json_: Json = False,
 ) -> None:
     """Run a scenario for many values and seeds on Ray, in memory; means with 95 % confidence intervals."""
+    from infra.stack import prepare
     from runs.sweep import CONFIDENCE, to_json
     from runs.sweep import sweep as swept
 
@@ -79,9 +80,11 @@ def sweep(
     if any(not value for found in values.values() for value in found):
         raise InputError("--set", set_, "write key=a,b,c without empty values")
     numbers = list(range(1, seeds + 1))
+    logs = prepare(chosen) / "logs" / "sweep"  # beside that of a run which may go on meanwhile
+    logs.mkdir(exist_ok=True)
     with tracked("runs") as advance:
         cells = swept(
-            scenario, values, numbers, chosen.ray_address, os.cpu_count() or 2,
+            scenario, values, numbers, logs, chosen.ray_address, os.cpu_count() or 2,
             advance,
         )  # fmt: skip
     if json_:

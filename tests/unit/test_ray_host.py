@@ -23,7 +23,7 @@ import psutil
 
 folder = os.environ["STAND_IN"]
 def sleeping(name):
-    process = subprocess.Popen([os.path.join(folder, name), "600"])
+    process = subprocess.Popen([os.path.join(folder, name), "600"], stdout=sys.stderr)
     return process.pid, psutil.Process(process.pid).create_time(), name
 
 chosen = json.loads(sys.stdin.readline())
@@ -43,6 +43,10 @@ for line in sys.stdin:
         print("it has run out of luck", file=sys.stderr)
         sys.exit(7)
     elif asked["task"] == "status" and asked["run"] == 14:
+        time.sleep(600)
+    elif asked["task"] == "status" and asked["run"] == 15:
+        print("it aborts", file=sys.stderr, flush=True)
+        os.close(sys.stdout.fileno())
         time.sleep(600)
     elif asked["task"] == "status":
         answer["shards"] = [{"shard": i, "pid": pid} for i, (pid, _, _) in enumerate(shards)]
@@ -173,3 +177,19 @@ def test_a_command_that_is_killed_leaves_no_driver(stand_in: Path) -> None:
     host.give_up("nobody is there")
     host.stop()
     assert not running(stand_in)
+
+
+def test_a_driver_that_closes_its_output_and_does_not_end(host: RayHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rayhost, "_STOP_SECONDS", 0.1)
+    with pytest.raises(RayLostError, match=r"its driver says nothing any more \(it aborts\)"):
+        host.status(15)
+
+
+def test_a_driver_that_reads_nothing_any_more(host: RayHost, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rayhost, "_ANSWER_SECONDS", 0.0)
+    with pytest.raises(RayLostError, match="it does not answer"):
+        host.status(14)
+    monkeypatch.setattr(host, "_lost", "")
+    many = [(ShardConfig("nowhere", "n", 1, shard), stand_in / "log") for shard in range(1000)]  # more than a pipe has
+    with pytest.raises(RayLostError, match="it takes no orders"):
+        host.start_shards(many)
