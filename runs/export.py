@@ -63,6 +63,8 @@ def export_run(bootstrap: str, namespace: str, info: RunInfo, folder: Path) -> d
     counts = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise SetupError(f"{folder} cannot be written: it is no folder", "choose another folder") from error
     except OSError as error:
         raise SetupError(f"{folder} cannot be written: {error.strerror}", "choose another folder") from error
     for family in families:

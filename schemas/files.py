@@ -153,6 +153,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to what can be written into only, whatever its name: a device, a pipe, our own output."""
+    try:
+        return _replaced(path) is None
+    except OSError:  # told by who opens it
+        return False
+
+
 def is_stdout(path: Path) -> bool:
     """Whether what is written to a path comes out of this process's standard output."""
     return path == STDOUT or _own_output(path) == 1

@@ -27,6 +27,7 @@ from infra.cli.common import (
     using_stack,
 )
 from infra.settings import Settings
+from schemas.files import is_stream
 
 if TYPE_CHECKING:
     from infra.stack import Attached, Stack
@@ -104,13 +105,14 @@ def export(
     """Write a run's records into files.
 
     With FILE, the whole run as one Avro file that `escape import` brings into another log, where it is the same run
-    with the same digest. With --events, all events of one kind as a table (CSV, Parquet or Avro), in order, without
-    repeats, prices and quantities as decimals. Otherwise a folder with an Avro file per topic and run.json.
+    with the same digest. Its name ends in .avro; what is no file (a device, a pipe, -) is written into. With
+    --events, all events of one kind as a table (CSV, Parquet or Avro), in order, without repeats, prices and quantities
+    as decimals. Otherwise a folder with an Avro file per topic and run.json.
     """
     chosen = settings(state, namespace)
     to = telling(file or out)
     if file is not None:
-        if file.suffix != ".avro" and to is sys.stdout:
+        if file.suffix != ".avro" and not is_stream(file):
             raise InputError("file", str(file), "end its name in .avro; for a table give --events and --out")
         for option, value in (("--events", events), ("--format", format), ("--out", out)):
             if value is not None:

@@ -171,6 +171,10 @@ def test_what_is_no_file_is_written_into_and_never_read(state: str, told: dict[s
         assert (code, out) == (0, table.read_text())
         assert f'"file": "{name}"' in err
     refused(escape("export", run, "--out", "-", **settings(state)), 2, "--out", "--events")
+    assert answer("export", run, "/dev/null", "--json", **settings(state))["digest"] == told["digest"]
+    for where in (["/dev/full"], ["--events", "TradeExecuted", "--out", "/dev/full"]):
+        refused(escape("export", run, *where, **settings(state)), 3, "/dev/full cannot be written", "make room")
+    refused(escape("export", run, "--out", "/dev/full", **settings(state)), 3, "it is no folder")
     os.mkfifo(fifo)
     for command in (
         ("ingest", "tape", str(fifo)),

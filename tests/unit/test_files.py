@@ -32,7 +32,7 @@ from runs.formats import write_table
 from runs.tapes.lobster import read_tape
 from runs.tapes.table import TableTape
 from schemas import drafts
-from schemas.files import beside, head, replacing, writing
+from schemas.files import beside, head, is_stream, replacing, writing
 from tests.processes import PATIENCE
 
 READERS: list[Callable[[Path], object]] = [TableTape, read_tape, Container, lambda path: head(path, 1)]
@@ -175,6 +175,15 @@ def test_what_cannot_be_written_is_one_error(write: Callable[[Path], object], tm
         with pytest.raises(SetupError, match=f"cannot be written: .*{word}"):
             write(path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
+
+
+def test_what_is_no_file_is_told_by_what_it_is_and_not_by_its_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.avro")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "device").symlink_to("/dev/null")
+    streams = [tmp_path / "fifo.avro", tmp_path / "device", Path("-"), Path("/dev/null")]
+    files = [tmp_path / "file", tmp_path / "not yet", tmp_path, tmp_path / "file" / "below"]
+    assert [is_stream(path) for path in (*streams, *files)] == [True] * 4 + [False] * 4
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "avro"])
