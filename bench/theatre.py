@@ -77,11 +77,13 @@ class Theatre:
         for process in self._commands.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
-        answer("down", "--json", **self.where)
-        left = [found for pid, began in self._seen.items() if (found := same_process(pid, began))]
-        for process in self._commands.values():
-            process.kill()  # does nothing to one that has ended
-            process.wait()
+        try:
+            answer("down", "--json", **self.where)
+        finally:
+            left = [found for pid, began in self._seen.items() if (found := same_process(pid, began))]
+            for process in self._commands.values():
+                process.kill()  # does nothing to one that has ended
+                process.wait()
         if left:
             raise StageError(f"left behind: {left}")
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,7 @@ from runs.local import run_local
 from runs.settings import CREDIT
 from schemas.log.clocklog import read_clock
 from tests.integration.commands import ESCAPE, answer, environment, refused
+from tests.processes import kill, put_away
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(900)]
 SCENARIO = {"calendar.rounds": "2", "targets.debt_ratio": "3.0", "calendar.epoch_ticks": "60"}
@@ -31,7 +31,7 @@ VICTIMS = (
 
 
 class Run:
-    """`escape run village` in a process of its own, on the broker of the tests."""
+    """`escape run village` in a process of its own, on the broker of the tests; a context that leaves nothing of it."""
 
     def __init__(self, broker: Broker, namespace: str, folder: Path, years: int) -> None:
         self.broker, self.namespace, self.folder = broker, namespace, folder
@@ -47,8 +47,23 @@ class Run:
                  *(f"--set={key}={value}" for key, value in self.scenario.items())],
                 env=environment(**self.where), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             )  # fmt: skip
-        logs = folder / "state" / "logs"
-        self.run = int(until(lambda: next(logs.glob("run-*"), None), self.trouble).name.removeprefix("run-"))
+
+    def __enter__(self) -> Run:
+        logs = self.folder / "state" / "logs"
+        try:
+            self.run = int(until(lambda: next(logs.glob("run-*"), None), self.trouble).name.removeprefix("run-"))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:  # a test failed: what is below outlives a command that is killed
+            self.find("")
+            put_away(self.process)
+        for process in self.left():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def expected(self) -> str:
         return run_local(VillageModel(load_scenario("village", self.scenario), 7)).digest
@@ -77,38 +92,36 @@ class Run:
         return found
 
     def kill(self, words: str) -> None:
-        os.kill(until(lambda: self.find(words), self.trouble), signal.SIGKILL)
+        kill(until(lambda: self.find(words), self.trouble))
 
     def left(self) -> list[psutil.Process]:
         return [found for pid, began in self.seen.items() if (found := same_process(pid, began))]
 
 
 def test_each_process_of_ray_killed_once(broker: Broker, namespace: str, tmp_path: Path) -> None:
-    run = Run(broker, namespace, tmp_path, years=8)
-    run.go_on()
-    for victim in VICTIMS:
-        run.kill(victim)
+    with Run(broker, namespace, tmp_path, years=8) as run:
         run.go_on()
-    run.find("")  # notes the last ones as well
-    set_pace(broker.bootstrap, namespace, run.run, 0)
-    assert run.process.wait(300) == 0, run.said()
-    assert json.loads((tmp_path / "out").read_text())["digest"] == run.expected()
-    told = [line for line in run.said().splitlines() if "Ray is lost" in line]
-    assert len(told) == len(VICTIMS) - 1, run.said()  # a line for each, but for the log monitor
-    until(lambda: not run.left())
+        for victim in VICTIMS:
+            run.kill(victim)
+            run.go_on()
+        run.find("")  # notes the last ones as well
+        set_pace(broker.bootstrap, namespace, run.run, 0)
+        assert run.process.wait(300) == 0, run.said()
+        assert json.loads((tmp_path / "out").read_text())["digest"] == run.expected()
+        told = [line for line in run.said().splitlines() if "Ray is lost" in line]
+        assert len(told) == len(VICTIMS) - 1, run.said()  # a line for each, but for the log monitor
+        until(lambda: not run.left())
 
 
 def test_ray_that_cannot_be_kept_leaves_the_run_open(broker: Broker, namespace: str, tmp_path: Path) -> None:
-    run = Run(broker, namespace, tmp_path, years=2)
-    run.go_on()
-    while run.process.poll() is None:  # every new node as well, before a shard of it has made a cut
-        if raylet := run.find("raylet/raylet"):
-            try:
-                os.kill(raylet, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-    told = run.said().splitlines()[-1]
-    refused((run.process.wait(), "", told), 3, "Ray ", f"`escape resume {run.run}`")
-    until(lambda: not run.left())
-    assert not read_clock(broker.bootstrap, namespace, run.run).ended
-    assert answer("resume", str(run.run), "--json", **run.where)["digest"] == run.expected()
+    with Run(broker, namespace, tmp_path, years=2) as run:
+        run.go_on()
+        while run.process.poll() is None:  # every new node as well, before a shard of it has made a cut
+            if raylet := run.find("raylet/raylet"):
+                with suppress(ProcessLookupError):
+                    kill(raylet)
+        told = run.said().splitlines()[-1]
+        refused((run.process.wait(), "", told), 3, "Ray ", f"`escape resume {run.run}`")
+        until(lambda: not run.left())
+        assert not read_clock(broker.bootstrap, namespace, run.run).ended
+        assert answer("resume", str(run.run), "--json", **run.where)["digest"] == run.expected()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,11 +13,12 @@ from agents.model import Model
 from agents.registry import Models
 from infra.broker import Broker
 from runs.kafka import StreamRun
+from runs.local import RunResult
 from runs.protocol import RunSpec
 from runs.rayhost import RayHost
 from schemas.log import topics
 from tests.integration import commands, toy
-from tests.processes import PATIENCE, put_away, until
+from tests.processes import PATIENCE, kill, put_away, until
 
 TOY = "tests.toy_model:make"
 TRUSTED = Models((TOY,))
@@ -33,6 +34,8 @@ class Lab:
         topics.create(broker.bootstrap, namespace, partitions, flow_partitions)
         self.broker, self.namespace, self.folder = broker, namespace, folder
         self.partitions, self.flow_partitions = partitions, flow_partitions
+        self._runs: list[StreamRun] = []
+        self._beside = ThreadPoolExecutor(thread_name_prefix="run")
         self.stopping = threading.Event()
         self.worker = toy.start_worker(broker.bootstrap, namespace, partitions, folder)
         self.thread = threading.Thread(target=self._supervise, daemon=True)
@@ -49,9 +52,15 @@ class Lab:
             next(_RUN), factory, model.scenario_json(), model.seed, shards, self.partitions, self.flow_partitions
         )
         where = self.broker.bootstrap, self.namespace
-        return StreamRun(
+        run = StreamRun(
             *where, spec, self.folder, self.host, snapshot_every=10, pace=pace, models=TRUSTED, compress=compress
         )
+        self._runs.append(run)
+        return run
+
+    def wait_beside(self, run: StreamRun) -> Future[RunResult]:
+        """Wait for a run in a thread, while its processes are killed."""
+        return self._beside.submit(run.wait)
 
     def wait_epoch(self, run: StreamRun, epoch: int) -> None:
         until(lambda: min((s["cut"] for s in run.status()), default=-9) >= epoch)
@@ -61,9 +70,13 @@ class Lab:
 
     def kill_shard(self, run: StreamRun, shard: int) -> None:
         pid = until(lambda: next((s["pid"] for s in run.status() if s["shard"] == shard), 0))
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
 
     def close(self) -> None:
+        """End the worker, and what a test that failed has left of its runs."""
+        for run in self._runs:
+            run.leave()
+        self._beside.shutdown()
         self.stopping.set()
         self.thread.join()
         self.worker.send_signal(signal.SIGTERM)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 
 from economy.errors import SetupError
 from infra.broker import Broker
-from runs.kafka import control
+from runs.control import control
 from runs.local import run_local
 from runs.replay import replay
 from schemas.catalogue import ORDERS
@@ -94,9 +93,7 @@ def test_kill_9_of_shard_worker_and_clock(broker: Broker, namespace: str, tmp_pa
     lab = Lab(broker, namespace, 2, 2, tmp_path)
     try:
         run = lab.start(2, make(SCENARIO, SEED), pace=1)
-        waiting = threading.Thread(target=lambda: results.append(run.wait()), daemon=True)
-        results: list[object] = []
-        waiting.start()
+        result = lab.wait_beside(run)
         lab.wait_epoch(run, 12)  # behind a snapshot
         lab.kill_shard(run, 1)
         lab.wait_epoch(run, 16)
@@ -106,8 +103,7 @@ def test_kill_9_of_shard_worker_and_clock(broker: Broker, namespace: str, tmp_pa
         run.clock.kill()
         lab.wait_epoch(run, 24)
         lab.hurry(run)
-        waiting.join(PATIENCE)
-        assert [r.digest for r in results] == [expected]  # type: ignore[attr-defined]
+        assert result.result(PATIENCE).digest == expected
     finally:
         lab.close()
 

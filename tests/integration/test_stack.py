@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from infra.settings import load_settings
 from infra.stack import Attached
 from tests.integration.commands import alive, answer, escape, listening, refused
 from tests.loglines import check_lines
-from tests.processes import until
+from tests.processes import kill, until
 
 pytestmark = pytest.mark.integration
 
@@ -65,7 +65,7 @@ def _keeps_secrets(state: Path, tree: list[psutil.Process]) -> None:
 def _restarts(state: str, described: dict[str, Any]) -> None:
     before = _pids(described)
     for pid in before.values():
-        os.kill(pid, 9)
+        kill(pid)
 
     def again() -> bool:
         code, _, _ = escape("status", state=state)
@@ -92,8 +92,14 @@ def _refuses_a_stack_of_another_version(state: str) -> None:
 def test_what_a_killed_stack_left_is_ended_by_the_next_start(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     described = answer("up", "--json", state=state)
-    pids = _pids(described)
-    os.kill(described["pid"], 9)
-    assert any(map(alive, pids.values()))
-    assert answer("runs", "list", "--json", state=state) == []
-    assert not any(map(alive, pids.values()))
+    tree = psutil.Process(described["pid"]).children(recursive=True)
+    try:
+        pids = _pids(described)
+        kill(described["pid"])
+        assert any(map(alive, pids.values()))
+        assert answer("runs", "list", "--json", state=state) == []
+        assert not any(map(alive, pids.values()))
+    finally:
+        for process in tree:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from pathlib import Path
 
 import pytest
@@ -57,9 +56,7 @@ def test_random_kills_do_not_show(broker: Broker, namespace: str, tmp_path: Path
     lab = Lab(broker, namespace, 2, 2, tmp_path)
     try:
         run = lab.start(2, village(seed, years=3), VILLAGE, pace=5)  # the last kill too finds it on its way
-        results: list[RunResult] = []
-        waiting = threading.Thread(target=lambda: results.append(run.wait()), daemon=True)
-        waiting.start()
+        result = lab.wait_beside(run)
         for epoch in sorted(dice.sample(range(20, 400), 8)):
             lab.wait_epoch(run, epoch)
             for victim in dice.sample(["shard", "worker", "clock"], dice.choice([1, 1, 2])):
@@ -70,7 +67,6 @@ def test_random_kills_do_not_show(broker: Broker, namespace: str, tmp_path: Path
                 else:
                     run.clock.kill()
         lab.hurry(run)
-        waiting.join(PATIENCE)
-        assert [r.digest for r in results] == [plain]
+        assert result.result(PATIENCE).digest == plain
     finally:
         lab.close()
