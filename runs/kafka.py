@@ -87,9 +87,7 @@ class StreamRun:
         self.clock = self._start_clock()
         with self._open_for_another():
             try:
-                self._start_shards()
-            except RayLostError as error:
-                self._renew_ray(error)
+                self._begin()
             except KeyboardInterrupt:
                 self.abort(INTERRUPTED)
                 raise
@@ -127,6 +125,12 @@ class StreamRun:
     def _close_pipe(self) -> None:
         if self.clock.stdin is not None:
             self.clock.stdin.close()
+
+    def _begin(self) -> None:
+        try:
+            self._start_shards()
+        except RayLostError as error:
+            self._renew_ray(error)
 
     def _start_shards(self) -> None:
         self._generation = self.host.generation
@@ -214,7 +218,10 @@ class StreamRun:
             self._stop_shards()
             if state.started is not None:  # whoever gave it up has closed it in his own partition at most
                 writer = LogWriter(self.bootstrap, self.namespace)
-                close_run(writer, self.spec.run, self.spec.partitions, self.spec.flow_partitions)
+                try:
+                    close_run(writer, self.spec.run, self.spec.partitions, self.spec.flow_partitions)
+                except EscapeError as error:  # why it was aborted is what has to be told
+                    log.warning("run %d was aborted and is not closed everywhere: %s", self.spec.run, error)
             raise ProtocolError(f"run {self.spec.run} was aborted: {state.aborted}", "start another run")
         if state.finished is not None:
             self._closed = state.finished
@@ -354,9 +361,15 @@ class StreamRun:
         except SetupError as error:
             if self._ended:  # by abort or leave, whose word is the last
                 raise
-            self.leave()
-            command = "resume" if self._closed is None else "runs show"
-            raise LeftOpenError(error.message, _then(error.remedy, f"`escape {command} {self.spec.run}`")) from error
+            raise self._left_open(error.message, error.remedy) from error
+        except OSError as error:  # of files and processes on this machine
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise self._left_open(what, "make room, or see what is wrong there") from error
+
+    def _left_open(self, what: str, remedy: str) -> LeftOpenError:
+        self.leave()
+        command = "resume" if self._closed is None else "runs show"
+        return LeftOpenError(what, _then(remedy, f"`escape {command} {self.spec.run}`"))
 
     def _stop_shards(self) -> None:
         self.host.stop_shards(self.spec.run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -279,13 +280,17 @@ def test_what_is_missing_as_a_run_begins_leaves_it_open(
     assert host.stopped == 1
 
 
+@pytest.mark.parametrize("renewed", [False, True])
 def test_ctrl_c_while_the_shards_start_aborts_the_run(
-    run: StreamRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: StreamRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renewed: bool
 ) -> None:
+    host: Any = Host(list)
+
     def pressed() -> None:
+        if renewed and host.generation == 1:
+            raise RayLostError("Ray is lost: its raylet ended", "see ray.log")
         raise KeyboardInterrupt
 
-    host: Any = Host(list)
     host.starts = pressed
     said: list[str] = []
     monkeypatch.setattr(kafka, "abort_run", lambda *told: said.append(told[-1]))
@@ -360,3 +365,30 @@ def test_a_clock_is_waited_for_as_long_as_it_reads_the_log_to_close_the_run(
     spent = iter(1 + per_look * look for look in range(1, 100))
     monkeypatch.setattr(kafka.psutil.Process, "cpu_times", lambda _: (next(spent), 0.0, 0.0, 0.0))
     assert told_at(run, monkeypatch, [[shard(0, 9), shard(1, 9)] for _ in range(20)], 180.0) == made
+
+
+def test_a_full_disk_under_whoever_watches_leaves_the_run_open(run: StreamRun) -> None:
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/state/processes.json")
+
+    with pytest.raises(LeftOpenError, match=r"processes.json: No space left .*make room.*`escape resume 7`"):
+        run.wait(full, every=0)
+    left(run)
+
+
+def test_a_run_that_was_left_meanwhile_starts_nothing_again(run: StreamRun) -> None:
+    run.leave()
+    with pytest.raises(LeftOpenError, match=r"`escape resume 7`"):
+        run.wait(every=0)
+    left(run)
+
+
+def test_why_a_run_was_aborted_is_told_when_it_cannot_be_closed(
+    run: StreamRun, clock: ClockLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.aborted = "by somebody"
+    monkeypatch.setattr(kafka, "LogWriter", lambda *_: None)
+    monkeypatch.setattr(kafka, "close_run", away)
+    run.clock.kill()
+    with pytest.raises(ProtocolError, match="run 7 was aborted: by somebody"):
+        run.wait(every=0)
