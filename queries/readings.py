@@ -12,9 +12,8 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from economy.errors import ScenarioError, UnknownRunError
+from economy.errors import UnknownRunError
 from economy.measures import LAST_MEASURED
-from economy.scenario import scenario_from_json
 from queries.feeds import Look
 from queries.loaders import Loaders
 from queries.measured import figures_of
@@ -23,6 +22,7 @@ from queries.types import WINDOW_FIGURES, Window
 from queries.types_events import columns_of
 from queries.types_market import Trade
 from schemas.clickhouse import STORED, TABLES
+from schemas.windows import own_windows
 
 KEPT: Final = 1_000  # newest trades of a look, or of several that are put together
 PAGE: Final = 500  # records of the past that are read at once
@@ -34,9 +34,11 @@ Span = tuple[int, int | None, int]  # key, counter of the newest record that is 
 
 
 async def state_of(loaders: Loaders, run: int) -> Row:
-    """State, ticks and scenario of a run. Raises UnknownRunError."""
+    """State, length, beginning and scenario of a run. Raises UnknownRunError."""
     rows = await loaders.rows(
-        "SELECT toString(state) AS state, digest, ticks, config FROM runs FINAL WHERE run = {run:Int64}", run=run
+        "SELECT toString(state) AS state, digest, ticks, epoch_ticks, parent_epoch, config FROM runs FINAL "
+        "WHERE run = {run:Int64}",
+        run=run,
     )
     if not rows:
         raise UnknownRunError("run", run, "choose one from runs { nodes { id } }")
@@ -245,9 +247,9 @@ class WindowReading:
         if before is not None:
             async for page in self.past(before.position, newest):
                 found += page
-        final = row["state"] == STORED
+        final, own = row["state"] == STORED, own_windows(row)
         return Look(
-            position=newest, found=tuple(found), state=row["state"], complete=final and newest >= last_window(row),
+            position=newest, found=tuple(found), state=row["state"], complete=final and newest >= max(own, default=-1),
             unsure=final or row["state"] == ABORTED,
         )  # fmt: skip
 
@@ -270,15 +272,6 @@ async def newest_window(loaders: Loaders, run: int) -> int:
     return int(rows[0]["window"]) if rows else -1
 
 
-def last_window(row: Row) -> int:
-    """Number of the last window of a finished run, -1 for one that has no village to keep accounts of."""
-    try:
-        scenario = scenario_from_json(row["config"])
-    except (ScenarioError, ValueError, TypeError):
-        return -1
-    return int(row["ticks"]) // scenario.time.window_ticks - 1
-
-
 class ProgressReading:
     """How far a run is; its position is what it says."""
 
@@ -299,6 +292,6 @@ class ProgressReading:
         number = {name: int(counted[name] or 0) for name in ("tick", "trades", "windows")}
         now = {"state": row["state"], "digest": row["digest"], "ticks": int(row["ticks"]), **number}
         return Look(
-            position=now, found=(), state=row["state"], complete=final and number["windows"] > last_window(row),
+            position=now, found=(), state=row["state"], complete=final and number["windows"] >= len(own_windows(row)),
             unsure=final or row["state"] == ABORTED,
         )  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any, Final
 from schemas.catalogue import BALANCES
 from schemas.clickhouse import STORED
 from schemas.log.reader import Chunk, Place, end_offsets
-from streams.runrows import Row, apply, last_window, reached
+from schemas.windows import own_windows
+from streams.runrows import Row, apply, reached
 from streams.tables import Tables
 
 _PAUSES: Final = ("RunPaused", "RunResumed")
@@ -65,9 +66,9 @@ class RunKeeper:
         The projection writes behind the run, so RunFinished cannot tell how far. When the figure that it sends last is
         there, the balances are all on the log, below its present end.
         """
-        run, window = row["run"], last_window(row)
-        if window < 0:
+        run, windows = row["run"], own_windows(row)
+        if not windows:
             return True
-        if run not in self._balances and self._tables.measured(run, window):
+        if run not in self._balances and self._tables.measured(run, windows[-1]):
             self._balances[run] = end_offsets(self._bootstrap, self._namespace, [_BALANCES])[_BALANCES]
         return run in self._balances and position.get(_BALANCES, 0) >= self._balances[run]

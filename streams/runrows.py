@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from economy.errors import ScenarioError
-from economy.scenario import scenario_from_json
 from schemas.clickhouse import STORED
 
 Row = dict[str, Any]
@@ -61,17 +59,3 @@ def reached(position: Mapping[tuple[str, int], int], row: Row) -> bool:
     """True when the tables hold every record of a finished run."""
     ends: dict[str, list[int]] = json.loads(row["end_offsets"])
     return all(position.get((f, p), 0) >= end for f, found in ends.items() for p, end in enumerate(found))
-
-
-def last_window(row: Row) -> int:
-    """The newest window whose figures a finished run has, -1 for none: a tape or a model without accounts.
-
-    Windows that closed before the cut of a fork are its parent's.
-    """
-    try:
-        time = scenario_from_json(row["config"]).time
-    except (ScenarioError, ValueError, TypeError):
-        return -1
-    window: int = row["ticks"] // time.window_ticks - 1
-    begins = (row["parent_epoch"] + 1) * row["epoch_ticks"]
-    return window if (window + 1) * time.window_ticks > begins else -1

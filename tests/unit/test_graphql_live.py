@@ -24,10 +24,12 @@ from queries.engine import Engine, EngineConfig
 from queries.guard import SLOW_CLIENT
 from queries.live import Live, LiveSettings, follow_alerts
 from queries.loaders import Loaders
-from queries.readings import KEPT, PAGE, TradeReading, WindowReading, last_window
+from queries.readings import KEPT, PAGE, ProgressReading, TradeReading, WindowReading
 from queries.records import Row
 from queries.server import ApiConfig, create_app
 from queries.types import WINDOW_FIGURES
+from schemas.clickhouse import STORED
+from schemas.windows import own_windows
 from tests.processes import PATIENCE, until
 from tests.serving import Client, serving
 from tests.synthetic import synthetic_run
@@ -284,11 +286,42 @@ def test_a_window_is_told_when_all_its_figures_are_there(tables: LocalTables) ->
     asyncio.run(follow())
 
 
-def test_the_last_window_follows_from_the_scenario() -> None:
-    village = load_scenario("village", {"years": "2"})
-    row = {"config": village.canonical_json(), "ticks": village.time.ticks}
-    assert last_window(row) == 4 * 2 - 1
-    assert last_window({"config": "{}", "ticks": 99}) == -1  # a tape has no windows
+def test_a_run_has_the_windows_that_close_behind_its_beginning() -> None:
+    time = load_scenario("village", {"years": "2"}).time
+    row = {"config": load_scenario("village", {"years": "2"}).canonical_json(), "ticks": time.ticks, "epoch_ticks": 1}
+    for begins in (
+        0,
+        1,
+        time.window_ticks - 1,
+        time.window_ticks,
+        3 * time.window_ticks + 5,
+        time.ticks - 1,
+        time.ticks,
+    ):
+        closed_later = [w for w in range(8) if (w + 1) * time.window_ticks > begins]
+        assert list(own_windows({**row, "parent_epoch": begins - 1})) == closed_later
+    assert not own_windows({"config": "{}", "ticks": 99, "epoch_ticks": 1, "parent_epoch": -1})  # a tape has none
+
+
+@pytest.mark.parametrize(("run", "reading"), [(137, WindowReading), (138, ProgressReading)])
+def test_what_is_told_of_a_fork_ends(
+    tables: LocalTables, run: int, reading: type[WindowReading | ProgressReading]
+) -> None:
+    """Of its last windows it has figures, of those before its cut its parent has."""
+    village = load_scenario("village", {"years": "1"})
+    (row,) = synthetic_run(run, 4)["runs"]
+    cut = 2 * village.time.window_ticks // row["epoch_ticks"] - 1
+    fork = {**row, "config": village.canonical_json(), "ticks": village.time.ticks, "parent": 1, "parent_epoch": cut}
+    figures = synthetic_run(run, 4)["stream_indicators"]
+    tables.fill({"runs": [{**fork, "state": STORED}]})
+
+    async def complete() -> bool:
+        return (await reading(Loaders(tables), run)(None)).complete
+
+    tables.fill({"stream_indicators": [f for f in figures if f["window"] == 2]})
+    assert not asyncio.run(complete())
+    tables.fill({"stream_indicators": [f for f in figures if f["window"] == 3]})
+    assert asyncio.run(complete())
 
 
 def test_late_records_of_a_finished_run_arrive_and_an_aborted_one_ends_in_quiet(
