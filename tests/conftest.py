@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from infra.broker import Broker
 from infra.jars import broker_classpath
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No test is about time; the first call of a compiled kernel alone may take longer than a deadline.
-settings.register_profile("untimed", deadline=None)
+# No test is about time; the first call of a compiled kernel alone may take longer than a deadline, and on a loaded
+# machine examples may be as slow to make as hypothesis suspects only of bad strategies.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

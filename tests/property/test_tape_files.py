@@ -90,7 +90,9 @@ def damage(draw: st.DrawFn, sound: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", TAPES)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_a_damaged_tape_is_read_or_refused_in_one_line(kind: str, tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "tape"
@@ -98,7 +100,9 @@ def test_a_damaged_tape_is_read_or_refused_in_one_line(kind: str, tmp_path: Path
     refused(lambda: records(path))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(damage(LOBSTER))
 def test_a_damaged_message_file_is_read_or_refused_in_one_line(tmp_path: Path, damaged: bytes) -> None:
     path = tmp_path / "AAPL"
@@ -107,7 +111,9 @@ def test_a_damaged_message_file_is_read_or_refused_in_one_line(tmp_path: Path, d
 
 
 @pytest.mark.parametrize("kind", ["gzip", "bz2"])
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_what_is_compressed_is_read_as_it_was_or_refused(kind: str, tmp_path: Path, data: st.DataObject) -> None:
     """Both formats end with a checksum: whatever is changed, cut off or put in, the rows are those or none."""

@@ -103,7 +103,9 @@ def queries(draw: Any) -> str:
 
 
 @given(queries())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @example("{ run(id: 7) { windows(first: 400, after: 2147483647) { number } } }")
 @example("{ run(id: 7) { balances(window: -2147483648) { nodes { quantity } } } }")
 @example('{ run(id: 7) { book(instrument: "9223372036854775807", tick: "-9223372036854775808") { bids { price } } } }')
@@ -147,7 +149,9 @@ BODIES = st.one_of(
 
 
 @given(st.one_of(st.binary(max_size=60), BODIES.map(lambda body: json.dumps(body).encode())))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_no_body_is_an_error_of_the_server(client: Client, body: bytes) -> None:
     answer = client.http.post("/graphql", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (200, 400), (answer.status_code, answer.text)
