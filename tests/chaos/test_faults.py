@@ -59,7 +59,7 @@ def disturbed(folder: Path, dice: random.Random, years: int, singles: int, pairs
 
 
 def test_each_component_killed_once(tmp_path: Path) -> None:
-    disturbed(tmp_path, random.Random(1), years=6, singles=len(COMPONENTS), pairs=0, pause=1.0)
+    disturbed(tmp_path, random.Random(1), years=10, singles=len(COMPONENTS), pairs=0, pause=1.0)
 
 
 @pytest.mark.soak
