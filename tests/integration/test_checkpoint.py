@@ -93,10 +93,10 @@ def test_the_world_is_what_agents_markets_and_the_projection_hold(
     (fresh, told), (short, heard) = (execution_at(segments, 45, each) for each in (bare, kept))
     assert told.keys() == heard.keys()
     assert all(np.array_equal(told[name], heard[name]) for name in told)
-    ours, theirs = fresh.dump(), short.dump()
-    named = [name for name in ours if not name.startswith("market/")]  # a book's tree has luck of its own
-    assert ours.keys() == theirs.keys()
-    assert all(np.array_equal(ours[name], theirs[name]) for name in named)
+    whole, resumed = fresh.dump(), short.dump()
+    named = [name for name in whole if not name.startswith("market/")]  # a book's tree has luck of its own
+    assert whole.keys() == resumed.keys()
+    assert all(np.array_equal(whole[name], resumed[name]) for name in named)
 
 
 def test_what_is_shown(broker: Broker, segments: tuple[Segment, ...], tmp_path: Path) -> None:

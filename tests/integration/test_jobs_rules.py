@@ -360,10 +360,10 @@ def _liquidity(x: Invented) -> dict[tuple[int, int], Row]:
                     spread[1] += Fraction(min(asks) + max(bids), 2)
             made = [t for t in x.rows["TradeExecuted"] if (t["instrument"], t["tick"] // WINDOW) == (i.instrument, w)]
             flows, moves, ratios = [], [], []
-            for r in range(w * WINDOW // ROUND, (w + 1) * WINDOW // ROUND):
-                now = [t for t in made if t["tick"] // ROUND == r]
-                price, value = x.price(i.instrument, r), sum(t["notional"] for t in now)
-                moves.append(x.price(i.instrument, r + 1) - price)
+            for n in range(w * WINDOW // ROUND, (w + 1) * WINDOW // ROUND):
+                now = [t for t in made if t["tick"] // ROUND == n]
+                price, value = x.price(i.instrument, n), sum(t["notional"] for t in now)
+                moves.append(x.price(i.instrument, n + 1) - price)
                 flows.append(sum(t["quantity"] * (1 if t["taker_side"] == "buy" else -1) for t in now))
                 if value:
                     ratios.append(_floor(Fraction(abs(moves[-1]), price) * 10**14 / value))
@@ -467,8 +467,10 @@ def test_what_stream_and_batch_do_not_share_is_told(spark: Any) -> None:
     figure = "window int, indicator string, item bigint, value decimal(38,0)"
     stream = [(0, "a", 0, 1), (0, "b", 0, 2), (0, "b", 0, 3), (0, "c", 1, 10**30), (1, "a", 0, 7), (2, "a", 0, 9)]
     batch = [(0, "a", 0, 1), (0, "b", 0, 2), (0, "c", 1, 10**30 + 1), (1, "a", 0, 7), (1, "z", 0, 5)]
-    frames = [spark.createDataFrame([(*row[:3], Decimal(row[3])) for row in rows], figure) for rows in (stream, batch)]
-    rows = compared(*frames, 2)
+    one, other = (
+        spark.createDataFrame([(*row[:3], Decimal(row[3])) for row in rows], figure) for rows in (stream, batch)
+    )
+    rows = compared(one, other, 2)
     assert rows.count() == 5  # the stream is a window ahead
     wrong = {(r.window, r.indicator, r.item): (r.stream, r.batch) for r in disagreements(rows).collect()}
     assert wrong == {(0, "b", 0): (3, 2), (0, "c", 1): (10**30, 10**30 + 1), (1, "z", 0): (None, 5)}

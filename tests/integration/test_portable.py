@@ -16,7 +16,8 @@ from economy.digest import digest_of
 from economy.errors import InputError
 from infra.broker import Broker
 from runs import checked, importing
-from runs.container import Container, Logged, write_container
+from runs.blocks import Logged
+from runs.container import Container, write_container
 from runs.forking import prepare_fork
 from runs.importing import import_file
 from runs.kafka import StreamRun

@@ -12,10 +12,10 @@ from agents.village import VillageModel
 from economy import events as e
 from economy.errors import InputError, UnknownRunError
 from economy.events import Events
-from economy.scenario import load_scenario
+from economy.scenario import RULES_VERSION, load_scenario
 from infra.broker import Broker
 from runs.local import run_local
-from runs.protocol import RULES_VERSION, places
+from runs.protocol import places
 from runs.replay import Replay, Status, replay
 from schemas.catalogue import BALANCES, CLOCK, INDICATORS, ORDERS
 from schemas.codec import decode_record, encode_record

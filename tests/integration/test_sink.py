@@ -299,8 +299,9 @@ def buried(broker: Broker, namespace: str, family: str) -> list[tuple[bytes, str
     consumer.assign([dead])
     found = []
     while not (message := consumer.consume(1, 20)[0]).error():
-        told = {name: value.decode() for name, value in message.headers()}
-        found.append((message.value(), f"{told['topic']} {told['partition']} {told['offset']} {told['error']}"))
+        headers: Any = message.headers()
+        told = {name: value.decode() for name, value in headers}
+        found.append((message.value() or b"", f"{told['topic']} {told['partition']} {told['offset']} {told['error']}"))
     consumer.close()
     return found
 

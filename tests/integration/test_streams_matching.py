@@ -10,6 +10,7 @@ import pytest
 
 from economy import events as e
 from economy.events import RunMode, TradeExecuted
+from economy.market import Market
 from infra.broker import Broker
 from schemas.catalogue import EVENTS, ORDERS, dead_letter, topic
 from schemas.codec import encode_record
@@ -104,7 +105,7 @@ def test_free_mode_matches_in_strict_offset_order(broker: Broker, namespace: str
                 for chunk in reader.poll(1):
                     for name, part in chunk.rows.items():
                         got[name] = np.concatenate([got[name], part]) if name in got else part
-        market = toy.Market(9, toy.SEED, toy.L, toy.INSTRUMENTS)
+        market = Market(9, toy.SEED, toy.L, toy.INSTRUMENTS)
         direct = market.match_free(rows, np.empty((0, 7), np.int64), np.arange(len(rows)))
         marker = got.pop("EpochMatched")
         assert marker[0, 3] == sum(map(len, direct.values()))

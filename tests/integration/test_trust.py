@@ -22,10 +22,11 @@ from agents.registry import OWN_MODELS, VILLAGE, Models
 from economy.errors import InputError
 from infra.broker import Broker
 from infra.cli import app
+from runs.blocks import Logged
 from runs.checkpoint import Checkpoints, execution_at, world_at
 from runs.clock import Clock, ClockConfig
 from runs.compare import compare_runs
-from runs.container import Container, Logged, write_container
+from runs.container import Container, write_container
 from runs.forking import prepare_fork
 from runs.importing import import_file
 from runs.kafka import StreamRun

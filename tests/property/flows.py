@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -50,7 +52,7 @@ steps = st.lists(st.tuples(st.integers(0, 2), action), min_size=30, max_size=60)
 
 
 def rows_of(
-    actions: list[tuple[int, tuple]], naive: NaiveBook | None = None
+    actions: list[tuple[int, tuple[Any, ...]]], naive: NaiveBook | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, NaiveBook]:
     """Order rows, cancel rows, arrival, and the naive book after the same actions."""
     naive, tick = naive or NaiveBook(), 0

@@ -92,15 +92,15 @@ class NaiveBook:
         most = max((volume for volume, _ in left.values()), default=0)
         if not most:
             return None
-        left = {limit: surplus for limit, (volume, surplus) in left.items() if volume == most}
-        least = min(map(abs, left.values()))
-        left = {limit: surplus for limit, surplus in left.items() if abs(surplus) == least}
-        if all(surplus > 0 for surplus in left.values()):
-            return max(left), most
-        if all(surplus < 0 for surplus in left.values()):
-            return min(left), most
-        low = max((limit for limit, surplus in left.items() if surplus > 0), default=min(left))
-        high = min((limit for limit, surplus in left.items() if surplus < 0), default=max(left))
+        fair = {limit: surplus for limit, (volume, surplus) in left.items() if volume == most}
+        least = min(map(abs, fair.values()))
+        fair = {limit: surplus for limit, surplus in fair.items() if abs(surplus) == least}
+        if all(surplus > 0 for surplus in fair.values()):
+            return max(fair), most
+        if all(surplus < 0 for surplus in fair.values()):
+            return min(fair), most
+        low = max((limit for limit, surplus in fair.items() if surplus > 0), default=min(fair))
+        high = min((limit for limit, surplus in fair.items() if surplus < 0), default=max(fair))
         return min((abs(price - self.reference), price) for price in grid if low <= price <= high)[1], most
 
     def end_call(self) -> None:

@@ -23,9 +23,11 @@ def test_the_price_is_the_best_of_all_prices(found, reference, tick_size, pressu
     naive = NaiveBook(reference=reference, pressure=pressure)
     for n, (side, price, quantity) in enumerate(found):
         naive.orders.append(Resting(n, n, side, price * tick_size, quantity, 0, 0, 0))
-    sides = [np.array([(o.price, o.left) for o in naive.best_first(side)], np.int64).reshape(-1, 2) for side in (0, 1)]
+    buys, sells = (
+        np.array([(o.price, o.left) for o in naive.best_first(side)], np.int64).reshape(-1, 2) for side in (0, 1)
+    )
     expected = naive.clearing([price * tick_size for price in range(1, 42)])
-    cleared = clearing(*sides, reference, tick_size, pressure)
+    cleared = clearing(buys, sells, reference, tick_size, pressure)
     assert (None if cleared is None else (cleared.price, cleared.volume)) == expected
     if cleared is not None:
         demand = sum(o.left for o in naive.orders if o.side == 0 and o.price >= cleared.price)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import doctest
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -57,7 +58,7 @@ class BookMachine(RuleBasedStateMachine):
         self.traded += sum(t.quantity for t in outcome.trades)
         self.gone += sum(c.quantity for c in outcome.closed)
 
-    def dense(self, outputs: list, rejected: bool) -> None:
+    def dense(self, outputs: list[Any], rejected: bool) -> None:
         """Numbers of what came out: each one more than the last; a rejection has one too, but does not show it."""
         seqs = sorted(x.seq for x in outputs)
         assert seqs == list(range(self.seq, self.seq + len(seqs)))

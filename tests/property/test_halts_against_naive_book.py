@@ -112,8 +112,8 @@ def test_epochs_halt_and_resume_as_the_naive_book_in_canonical_order(listed, act
                 )  # fmt: skip
         naive.advance((epoch + 1) * L)
         cuts.append(levels_of(naive))
-    shuffled = [rows[random.sample(range(len(rows)), len(rows))] for rows in (orders, cancels)]
-    parts, market = by_epochs([listed], *shuffled, restore=random.random() < 0.5, last=last)
+    shuffled, others = (rows[random.sample(range(len(rows)), len(rows))] for rows in (orders, cancels))
+    parts, market = by_epochs([listed], shuffled, others, restore=random.random() < 0.5, last=last)
     book: dict[tuple[int, int], int] = {}
     for part, cut in zip(parts, cuts, strict=True):
         for row in part.pop(BookUpdated.name, NOTHING).tolist():

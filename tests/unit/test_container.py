@@ -17,7 +17,8 @@ import pytest
 
 from economy.errors import InputError, SetupError
 from runs import container
-from runs.container import Container, Logged, Manifest, write_container
+from runs.blocks import Logged
+from runs.container import Container, Manifest, write_container
 
 RECORDS = [
     Logged(

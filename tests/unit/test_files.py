@@ -27,7 +27,8 @@ from bench.market.table import write_markdown
 from economy.errors import InputError, SetupError
 from infra.cli import ingest
 from runs import compare_page, report
-from runs.container import Container, Logged, Manifest, write_container
+from runs.blocks import Logged
+from runs.container import Container, Manifest, write_container
 from runs.formats import write_table
 from runs.tapes.lobster import read_tape
 from runs.tapes.table import TableTape

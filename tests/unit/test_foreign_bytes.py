@@ -31,7 +31,7 @@ from schemas.log.requests import Fetch, Produce
 from schemas.log.writer import LogWriter, WriteError
 
 PLACE = ("t", 0)
-REQUESTS = [
+REQUESTS: list[Any] = [
     Fetch({PLACE: 0}, 1, 1, 1, 1),
     Produce({PLACE: b""}, 1),
     wire.Rare(MetadataRequest_v4(["t"], False)),

@@ -57,7 +57,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTables]:
 # ---- the pure part
 @st.composite
 def kept(draw: st.DrawFn) -> tuple[Copy, list[tuple[int, int]]]:
-    kind = draw(st.sampled_from([np.uint8, np.int16, np.int64]))
+    kind: Any = draw(st.sampled_from([np.uint8, np.int16, np.int64]))
     low, high = np.iinfo(kind).min, np.iinfo(kind).max
     near = st.integers(max(low, -4), 4) | st.sampled_from([int(low), int(high)])
     keys = sorted(draw(st.sets(st.tuples(near, near), max_size=40)))

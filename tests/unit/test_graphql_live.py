@@ -157,7 +157,7 @@ def test_a_trade_that_is_stored_between_two_statements_is_told_once(tables: Loca
         def __init__(self) -> None:
             self.stored = 0
 
-        def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
             tables.fill(trades(32, self.stored % 3, 1_000 + self.stored))
             self.stored += 1
             return tables.rows(sql, parameters)
@@ -438,7 +438,7 @@ def test_what_a_subscription_holds_is_given_back_as_it_ends(tables: LocalTables,
     left: list[str] = []
 
     async def follow() -> None:
-        sys.set_asyncgen_hooks(finalizer=lambda generator: left.append(generator.__qualname__))
+        sys.set_asyncgen_hooks(finalizer=lambda generator: left.append(repr(generator)))
         engine = Engine(EngineConfig(), tables)
         with closing(Live(tables, LiveSettings(poll_seconds=0.02))) as live:
             messages = await engine.schema.subscribe(

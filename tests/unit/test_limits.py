@@ -156,8 +156,8 @@ def test_only_json_over_post_from_known_hosts_and_origins(client: Client) -> Non
     assert status(origin="https://desk.example") == 200
     assert client.http.get("/graphql", params={"query": "{ measures { name } }"}).status_code == 405
     wrong = ("[", "[]", '{"query": 1}', '{"query": "{a}", "variables": []}', "[" * 50_000, "x" * (BODY_BYTES + 1))
-    kind = {"content-type": "application/json"}
-    answers = [client.http.post("/graphql", content=content, headers=kind).status_code for content in wrong]
+    json_ = {"content-type": "application/json"}
+    answers = [client.http.post("/graphql", content=content, headers=json_).status_code for content in wrong]
     assert answers == [400] * 5 + [413]
 
 

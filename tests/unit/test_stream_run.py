@@ -108,7 +108,7 @@ def test_a_paused_run_may_stand_still(run: StreamRun, clock: ClockLog, monkeypat
 
 
 def test_ray_that_is_lost_is_started_again_with_the_shards(run: StreamRun, clock: ClockLog) -> None:
-    answers = iter([RayLostError("Ray is lost: its raylet ended", "see ray.log"), [shard(0), shard(1)]])
+    answers: Iterator[Any] = iter([RayLostError("Ray is lost: its raylet ended", "see ray.log"), [shard(0), shard(1)]])
 
     def says() -> list[dict[str, Any]]:
         answer = next(answers, None)

@@ -104,9 +104,10 @@ def test_a_failed_firm_is_refounded_and_its_shares_replaced() -> None:
             founding = int((m[:, e.MoneyTransferred.KIND] == TransferKind.FOUNDING).sum())
             seen["founding"] = seen.get("founding", 0) + founding
         for kind, sign in ((e.SharesCancelled, -1), (e.SharesIssued, 1)):
-            rows = events.get(kind.name)
-            if rows is not None and epoch >= 0:
-                np.add.at(shares, (rows[:, kind.AGENT] - first, rows[:, kind.HOLDER]), sign * rows[:, kind.QUANTITY])
+            moved = events.get(kind.name)
+            if moved is not None and epoch >= 0:
+                where = moved[:, kind.AGENT] - first, moved[:, kind.HOLDER]
+                np.add.at(shares, where, sign * moved[:, kind.QUANTITY])
         assert (shares.sum(1) == SHARES).all()
 
     run_local(model, on_epoch=watch)
