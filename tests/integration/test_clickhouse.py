@@ -271,9 +271,12 @@ def test_a_body_that_breaks_off_leaves_nothing(client: Any, server: EmbeddedClic
                         % (host.encode(), port.encode(), token, head) + sent)  # fmt: skip
             raw.shutdown(socket.SHUT_WR)
             answer = b"".join(iter(lambda: raw.recv(65536), b""))
-        assert answer.startswith(b"HTTP/1.1 500")
+        assert not answer.startswith(b"HTTP/1.1 200")
     assert client.command(f"SELECT count() FROM {name}") == 0
-    assert list((server.folder / "spool").iterdir()) == []
+    limit = time.monotonic() + 60  # who has gone awaits no answer: the body may be there a little longer
+    while list((server.folder / "spool").iterdir()):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
     assert request(server, frames, Content_Encoding="lz4")[0] == 200
     assert client.query(f"SELECT count(), sum(x) FROM {name}").result_rows == [(ROWS, ROWS * (ROWS - 1) // 2)]
 
