@@ -41,7 +41,8 @@ _FAMILIES: Final = (
     (FLOWS, ChainScope.FLOWS, canonical.FLOW_TYPES, canonical.AGENT),
     (ORDERS, ChainScope.ORDERS, canonical.ORDER_TYPES, e.OrderSubmitted.INSTRUMENT),
 )
-_LOT_BITS: Final = 20  # of an incarnation, drawn by lot: of two processes that start at the same time one ends
+_LOT_BITS: Final = 8  # of an incarnation: drawn by lot
+_BEGAN_BITS: Final = 32  # above them: the second in which the command began
 _FIRST: Final = 1 << 41  # above the milliseconds of 1970 that incarnations of earlier versions were
 
 
@@ -57,6 +58,7 @@ class ShardConfig:
     patience: float = 120.0  # seconds that a cut may take before the shard ends with what is missing
     trusted: tuple[str, ...] = ()  # further models that the run may name
     compress: bool = False  # what the shard writes
+    began: int = 0  # second since 1970 in which whoever runs the run began
 
 
 class StoppedError(ProtocolError):
@@ -111,7 +113,8 @@ class ShardLoop:
         self.writer = BatchWriter(config.bootstrap, config.namespace, config.compress)
         self._read_to_end(self.trades)
         self._read_to_end(self.flows)  # its own markers among them, which say who came before
-        self.incarnation = next_incarnation(max(before, self.assembler.incarnations.get(config.shard, 0)))
+        newest = max(before, self.assembler.incarnations.get(config.shard, 0))
+        self.incarnation = next_incarnation(newest, config.began)
 
     def _started(self) -> dict[str, Any]:
         """RunStarted, which the clock may be about to write."""
@@ -283,12 +286,16 @@ class ShardLoop:
         }  # fmt: skip
 
 
-def next_incarnation(newest: int) -> int:
+def next_incarnation(newest: int, began: int) -> int:
     """An incarnation above the newest one of a shard on the log.
 
-    Clocks of two nodes differ, and nobody may be taken for the older because its node's is behind.
+    Clocks of two nodes differ, and nobody may be taken for the older because its node's is behind. Only among processes
+    that start behind the same log the later command's is the newer, in all shards alike: else each of two commands
+    could lose one of its shards to the other.
     """
-    return ((max(newest, _FIRST) >> _LOT_BITS) + 1 << _LOT_BITS) + secrets.randbelow(1 << _LOT_BITS)
+    bits = _BEGAN_BITS + _LOT_BITS
+    generation = (max(newest, _FIRST) >> bits) + 1
+    return generation << bits | began % (1 << _BEGAN_BITS) << _LOT_BITS | secrets.randbelow(1 << _LOT_BITS)
 
 
 def split(events: Events, column: int, partition: int, partitions: int) -> Events:

@@ -76,6 +76,7 @@ class StreamRun:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._pace, self._tell, self._models = pace, tell, models
         self._snapshot_every, self._compress = snapshot_every, compress
+        self._began = int(time.time())
         self._shape: tuple[int, int] | None = None  # (last epoch, ticks per epoch), known once the clock has started
         self._clock_deaths, self._granted = 0, -2
         self._ray_deaths, self._generation = 0, 0
@@ -147,6 +148,7 @@ class StreamRun:
                         self._snapshot_every,
                         trusted=self._models.trusted,
                         compress=self._compress,
+                        began=self._began,
                     ),
                     self._folder / f"shard-{shard}.jsonl",
                 )

@@ -117,6 +117,7 @@ class LogReader(Closing):
         self.namespace = namespace
         self.position: dict[Place, int] = dict(start)
         self._held: set[Place] = set()
+        self._stepped: dict[Place, int] = {}  # ends that were reached over what is no record: `enable.partition.eof`
         self._families = {topic(namespace, family): family for family, _ in start}
         self._consumer = Consumer({"bootstrap.servers": bootstrap, **_SETTINGS, **options})
         self._consumer.assign([TopicPartition(topic(namespace, f), p, o) for (f, p), o in start.items()])
@@ -156,6 +157,9 @@ class LogReader(Closing):
             by_place = {(self._families[name or ""], p or 0): part for (name, p), part in by_name.items()}
         for place, part in by_place.items():
             self.position[place] = (part[-1].offset() or 0) + 1
+        for place, offset in self._stepped.items():
+            self.position[place] = max(self.position[place], offset)
+        self._stepped.clear()
         return by_place
 
     def poll_messages(self, timeout: float = 0.5) -> list[Message]:
@@ -164,16 +168,24 @@ class LogReader(Closing):
         if first is None:
             return []
         messages = [first, *self._consumer.consume(_BATCH, 0)]
-        errors = [error for message in messages if (error := message.error()) is not None]
-        for error in errors:
-            if error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise ProtocolError(
-                    f"records were deleted before they were read: {error.str()}", "restore the topic, or read it anew"
-                )
-            refusal.check("the log cannot be read", error)
-            if not error.retriable():
-                raise KafkaException(error)
-        return [message for message in messages if message.error() is None] if errors else messages
+        for message in (told := [message for message in messages if message.error() is not None]):
+            self._heed(message)
+        return [message for message in messages if message.error() is None] if told else messages
+
+    def _heed(self, told: Message) -> None:
+        """Take in what the client tells in place of a record: the end of a partition, or an error."""
+        error = told.error()
+        assert error is not None
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._stepped[self._families[told.topic() or ""], told.partition() or 0] = told.offset() or 0
+            return
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise ProtocolError(
+                f"records were deleted before they were read: {error.str()}", "restore the topic, or read it anew"
+            )
+        refusal.check("the log cannot be read", error)
+        if not error.retriable():
+            raise KafkaException(error)
 
     def end_offsets(self, places: Sequence[Place], timeout: float = 20.0) -> dict[Place, int]:
         """Offset behind the last record of each partition. Raises SetupError when the broker does not answer."""
@@ -218,7 +230,9 @@ def message_range(
     Raises ProtocolError when the log ends before, SetupError when nothing comes any more.
     """
     left, came = {place for place in start if start[place] < end[place]}, time.monotonic()
-    with LogReader(bootstrap, namespace, {place: start[place] for place in left}) as reader:
+    # What ends a transaction, or was aborted in one, has an offset and is no record: the client tells when it is past.
+    told: dict[str, Any] = {"enable.partition.eof": True}
+    with LogReader(bootstrap, namespace, {place: start[place] for place in left}, **told) as reader:
         while left:
             found = reader.poll_placed(0.5)
             if not found:

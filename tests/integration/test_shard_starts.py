@@ -31,7 +31,8 @@ def test_a_shard_that_starts_behind_one_of_a_faster_clock_goes_on(broker: Broker
     assert AHEAD < starts[0] < starts[1]
 
 
-def test_two_that_start_at_the_same_time_are_told_apart() -> None:
-    assert len({next_incarnation(5) for _ in range(9)}) > 1
-    newest = next_incarnation(AHEAD)
-    assert newest < next_incarnation(newest)
+@pytest.mark.parametrize("newest", [0, 1000 * int(time.time()), AHEAD, next_incarnation(AHEAD, 5)])
+def test_every_start_is_above_what_is_on_the_log(newest: int) -> None:
+    """Earlier versions took the milliseconds of their clocks."""
+    assert newest < next_incarnation(newest, 0) < next_incarnation(newest, int(time.time()))  # the later command's
+    assert len({next_incarnation(newest, 5) for _ in range(20)}) > 1  # two of one command
