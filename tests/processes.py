@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.outside import PATIENCE, until
 
-__all__ = ["PATIENCE", "child", "kill", "put_away", "until"]
+__all__ = ["PATIENCE", "child", "kill", "put_away", "stopped", "until"]
 
 
 def kill(pid: int) -> None:
@@ -27,6 +27,15 @@ def put_away(process: subprocess.Popen[Any]) -> None:
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
+
+
+def stopped(process: subprocess.Popen[Any]) -> int:
+    """Exit code of a process that ends when it is told to; one that does not is put away."""
+    process.terminate()
+    try:
+        return process.wait(PATIENCE)
+    finally:
+        put_away(process)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter
 from schemas.rows import encode
 from tests.integration import toy
-from tests.processes import PATIENCE, put_away
+from tests.processes import PATIENCE, put_away, stopped
 
 SEED, LISTED = 11, 12
 Identity = tuple[int, ...]
@@ -211,5 +211,4 @@ class Crew:
 
     def stop(self, name: str) -> None:
         member = self.members.pop(name)
-        member.send_signal(signal.SIGTERM)
-        assert member.wait(PATIENCE) == 0, self.log(name)[-2000:]
+        assert stopped(member) == 0, self.log(name)[-2000:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ from runs.protocol import RunSpec
 from runs.rayhost import RayHost
 from schemas.log import topics
 from tests.integration import commands, toy
-from tests.processes import PATIENCE, kill, put_away, until
+from tests.processes import kill, stopped, until
 
 TOY = "tests.toy_model:make"
 TRUSTED = Models((TOY,))
@@ -79,8 +78,4 @@ class Lab:
         self._beside.shutdown()
         self.stopping.set()
         self.thread.join()
-        self.worker.send_signal(signal.SIGTERM)
-        try:
-            self.worker.wait(PATIENCE)
-        finally:
-            put_away(self.worker)
+        stopped(self.worker)

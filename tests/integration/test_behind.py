@@ -35,7 +35,7 @@ from streams.matching import PartitionMatching
 from streams.restore import pass_deleted
 from tests.integration import test_projection, test_sink, toy
 from tests.integration.test_sink import rows_of
-from tests.processes import PATIENCE, put_away, until
+from tests.processes import PATIENCE, put_away, stopped, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 SMALL, LARGE = 300_000, int(os.environ.get("SOAK_RECORDS") or 10_000_000)
@@ -159,8 +159,7 @@ def test_the_projection(
             capsys,
         )
     finally:
-        worker.terminate()
-        assert worker.wait(PATIENCE) == 0
+        assert stopped(worker) == 0
 
 
 def _ends(broker: Broker, namespace: str, spec: RunSpec) -> int:

@@ -33,7 +33,7 @@ from schemas.log.topics import create
 from schemas.log.writer import LogWriter
 from streams.settings import ProjectionSettings
 from tests import toy_model
-from tests.processes import PATIENCE
+from tests.processes import PATIENCE, stopped
 
 pytestmark = pytest.mark.integration
 PARTITIONS, FLOW_PARTITIONS, SHARDS, SEED = 2, 2, 2, 5
@@ -176,8 +176,7 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
         wait_for(broker, namespace, GOOD, 3, tmp_path)
         wait_logged(tmp_path, f"run {STOPPED}: projected up to window 0", f"run {GONE} has been deleted")
     finally:
-        worker.terminate()
-        assert worker.wait(PATIENCE) == 0
+        assert stopped(worker) == 0
 
     found = figures(broker, namespace, GOOD)
     assert max(Counter(f[:3] for f in found).values()) == 1
@@ -186,8 +185,8 @@ def test_output_survives_kill_9_without_gap_or_double(broker: Broker, namespace:
     assert sorted(rows) == sorted(tuple(row[1:]) for w in expected for row in w.balances.tolist())
     assert len(figures(broker, namespace, FALSE)) == len(some), "output that differs was written over"
     assert balances(broker, namespace, FALSE) == []
-    stopped = figures(broker, namespace, STOPPED)
-    assert sorted(stopped) == sorted((0, name, item, value) for (name, item), value in expected[0].figures.items())
+    found = figures(broker, namespace, STOPPED)
+    assert sorted(found) == sorted((0, name, item, value) for (name, item), value in expected[0].figures.items())
     assert figures(broker, namespace, TOY) + figures(broker, namespace, GONE) == []
 
     read = read_accounts(broker.bootstrap, namespace, info)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from schemas.log.clocklog import read_clock
 from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter
 from tests.integration import toy
-from tests.processes import PATIENCE
+from tests.processes import stopped
 
 pytestmark = pytest.mark.integration
 
@@ -55,8 +54,7 @@ def test_two_runs_at_once_equal_the_market_also_after_kill_9(broker: Broker, nam
         assert buried[0].value() == b"no record"
         assert dict(buried[0].headers() or [])["error"] == b"BAD_MAGIC"
     finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(PATIENCE) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+        assert stopped(worker) == 0, (tmp_path / "w0.log").read_text()[-3000:]
 
 
 def test_a_run_that_contradicts_itself_is_aborted_alone(broker: Broker, namespace: str, tmp_path: Path) -> None:
@@ -82,8 +80,7 @@ def test_a_run_that_contradicts_itself_is_aborted_alone(broker: Broker, namespac
         assert "share the identity" in reason
         assert read_clock(broker.bootstrap, namespace, 8).aborted is None
     finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(PATIENCE) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+        assert stopped(worker) == 0, (tmp_path / "w0.log").read_text()[-3000:]
 
 
 def test_free_mode_matches_in_strict_offset_order(broker: Broker, namespace: str, tmp_path: Path) -> None:
@@ -111,8 +108,7 @@ def test_free_mode_matches_in_strict_offset_order(broker: Broker, namespace: str
         assert marker[0, 3] == sum(map(len, direct.values()))
         assert toy.equal(got, direct)
     finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(PATIENCE) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+        assert stopped(worker) == 0, (tmp_path / "w0.log").read_text()[-3000:]
 
 
 def test_bad_records_go_to_the_dead_letters_or_are_rejected_and_the_stream_goes_on(
@@ -172,5 +168,4 @@ def test_bad_records_go_to_the_dead_letters_or_are_rejected_and_the_stream_goes_
                 found += [m.value() for m in reader.poll_messages(5)]
         assert found == list(poison)
     finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(PATIENCE) == 0, (tmp_path / "w0.log").read_text()[-3000:]
+        assert stopped(worker) == 0, (tmp_path / "w0.log").read_text()[-3000:]

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter
 from schemas.rows import encode
 from tests.integration.flow import Crew, Flow, collect
-from tests.processes import PATIENCE
+from tests.processes import PATIENCE, stopped
 
 pytestmark = pytest.mark.integration
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -171,7 +170,6 @@ def test_versions_of_several_writers_in_one_topic(broker: Broker, namespace: str
         flow.close(writer)
         got = collect(bootstrap, namespace, flow)
     finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(PATIENCE) == 0, (tmp_path / "w.log").read_text()[-3000:]
+        assert stopped(worker) == 0, (tmp_path / "w.log").read_text()[-3000:]
     assert got.records == flow.expected()
     assert "dead letters" not in (tmp_path / "w.log").read_text()
