@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from agents.registry import Models
@@ -315,7 +317,7 @@ def told_at(run: StreamRun, monkeypatch: pytest.MonkeyPatch, looks: list[list[di
     """How many looks are made before the run is left open, one every so many seconds."""
     host: Any = run.host
     made = 0
-    monkeypatch.setattr(kafka.time, "monotonic", lambda: run.began + made * seconds)
+    monkeypatch.setattr(time, "monotonic", lambda: run.began + made * seconds)
 
     def says() -> list[dict[str, Any]]:
         nonlocal made
@@ -363,7 +365,7 @@ def test_a_clock_is_waited_for_as_long_as_it_reads_the_log_to_close_the_run(
 ) -> None:
     """Every cut is made; `per_look` is the processor time of the clock, which a clock that only waits has little of."""
     spent = iter(1 + per_look * look for look in range(1, 100))
-    monkeypatch.setattr(kafka.psutil.Process, "cpu_times", lambda _: (next(spent), 0.0, 0.0, 0.0))
+    monkeypatch.setattr(psutil.Process, "cpu_times", lambda _: (next(spent), 0.0, 0.0, 0.0))
     assert told_at(run, monkeypatch, [[shard(0, 9), shard(1, 9)] for _ in range(20)], 180.0) == made
 
 
