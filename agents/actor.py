@@ -12,7 +12,7 @@ from typing import Any
 
 from agents.loop import ShardConfig, ShardLoop, StoppedError
 from economy.errors import InputError
-from telemetry.logs import DailyFile, JsonLines
+from telemetry.logs import LEVELS, DailyFile, JsonLines
 
 log = logging.getLogger("escape.shard")
 
@@ -34,9 +34,10 @@ class ShardActor:
     """What Ray runs: the loop in a thread, so that calls are answered meanwhile. Wrapped by `start_actor`."""
 
     def __init__(self, config: Mapping[str, Any], log_file: str) -> None:
-        logging.basicConfig(handlers=[_handler(log_file, config["run"])], level=logging.INFO)
-        log.info("shard %d starts", config["shard"])  # each start: a run's log tells how often it was started again
-        self.loop = ShardLoop(ShardConfig(**config))
+        told = ShardConfig(**config)
+        logging.basicConfig(handlers=[_handler(log_file, told.run)], level=LEVELS[told.log_level])
+        log.info("shard %d starts", told.shard)  # each start: a run's log tells how often it was started again
+        self.loop = ShardLoop(told)
         threading.Thread(target=self._guarded, daemon=True).start()
 
     def _guarded(self) -> None:

@@ -34,6 +34,7 @@ from schemas.log.follower import Follower
 from schemas.log.reader import Place, end_offsets
 from schemas.log.recordbatch import HEAD
 from schemas.log.writer import LogWriter
+from telemetry.logs import Level
 
 log = logging.getLogger("escape.shard")
 _FAMILIES: Final = (
@@ -58,6 +59,7 @@ class ShardConfig:
     patience: float = 120.0  # seconds that a cut may take before the shard ends with what is missing
     trusted: tuple[str, ...] = ()  # further models that the run may name
     compress: bool = False  # what the shard writes
+    log_level: Level = "INFO"  # least level that it logs
     began: int = 0  # second since 1970 in which whoever runs the run began
 
 

@@ -28,7 +28,7 @@ from runs.settings import ClockSettings
 from runs.stillness import Movement
 from schemas.log.clocklog import ClockLog, read_clock
 from schemas.log.writer import LogWriter
-from telemetry.logs import bound
+from telemetry.logs import LogOptions, bound
 
 log = logging.getLogger("escape.run")
 
@@ -46,6 +46,7 @@ class Progress:
     seconds: float
 
 
+_LOGGED: Final = LogOptions("run")
 _CLOCK_DEATHS: Final = 10  # without a single grant in between
 _RAY_DEATHS: Final = 5  # without a single cut in between
 _ABSENT_SECONDS: Final = 120.0  # without a word of a shard that Ray should have started again
@@ -65,8 +66,9 @@ class StreamRun:
     def __init__(
         self, bootstrap: str, namespace: str, spec: RunSpec, folder: Path, host: RayHost, snapshot_every: int = 100,
         pace: int = 0, tell: Callable[[str], None] = log.warning, models: Models = OWN_MODELS, compress: bool = False,
+        logged: LogOptions = _LOGGED,
     ) -> None:  # fmt: skip
-        """`tell` is given the line of what was mended, for whoever watches.
+        """`tell` is given the line of what was mended, for whoever watches; `logged` has the level of clock and shards.
 
         Raises InputError for a model that is not among those that may be made.
         """
@@ -75,7 +77,7 @@ class StreamRun:
         self._folder = folder / f"run-{spec.run}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._pace, self._tell, self._models = pace, tell, models
-        self._snapshot_every, self._compress = snapshot_every, compress
+        self._snapshot_every, self._compress, self._logged = snapshot_every, compress, logged
         self._began = int(time.time())
         self._shape: tuple[int, int] | None = None  # (last epoch, ticks per epoch), known once the clock has started
         self._clock_deaths, self._granted = 0, -2
@@ -105,6 +107,8 @@ class StreamRun:
             follow_parent=True,
             models=self._models.trusted,
             log_folder=self._folder,
+            log_format=self._logged.format,
+            log_level=self._logged.level,
         )
         bound(self._folder / "clock.log")
         self._clock_spent = 0.0
@@ -148,6 +152,7 @@ class StreamRun:
                         self._snapshot_every,
                         trusted=self._models.trusted,
                         compress=self._compress,
+                        log_level=self._logged.level,
                         began=self._began,
                     ),
                     self._folder / f"shard-{shard}.jsonl",

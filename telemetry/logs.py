@@ -31,7 +31,7 @@ FILE_BYTES: Final = 256 << 20  # of one file
 KEPT_BYTES: Final = 1 << 30  # of all closed files of one name
 KEPT_DAYS: Final = 90
 CRASH_BYTES: Final = 16 << 20  # of what a process writes past its log, mostly when it crashes
-_LEVELS: Final[Mapping[str, int]] = {
+LEVELS: Final[Mapping[str, int]] = {
     "DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR,
     "FATAL": logging.CRITICAL,
 }  # fmt: skip
@@ -43,7 +43,7 @@ _DAY: Final = 86_400
 def level_name(level: int) -> Level:
     """The highest of the five names that is not above a level of Python's."""
     found: Level = "DEBUG"
-    for name, number in _LEVELS.items():
+    for name, number in LEVELS.items():
         if level >= number:
             found = name  # type: ignore[assignment]  # the keys are these names
     return found
@@ -259,9 +259,9 @@ def start(options: LogOptions, quiet: Mapping[str, Level] | None = None) -> None
         file.setFormatter(lines)
         errors.setLevel(logging.CRITICAL)  # where whoever started the process finds its last words
         handlers.append(file)
-    logging.basicConfig(handlers=handlers, level=_LEVELS[options.level], force=True)
+    logging.basicConfig(handlers=handlers, level=LEVELS[options.level], force=True)
     for name, level in (quiet or {}).items():
-        logging.getLogger(name).setLevel(_LEVELS[level])
+        logging.getLogger(name).setLevel(LEVELS[level])
     sys.excepthook = _uncaught
 
 

@@ -48,6 +48,7 @@ def run_on_stream(
     from runs.control import INTERRUPTED
     from runs.kafka import StreamRun
     from runs.rayhost import RayHost
+    from telemetry.logs import LogOptions
 
     with progress() as bar:
         task = bar.add_task(name, total=None, detail="starting the agents")
@@ -56,6 +57,7 @@ def run_on_stream(
             stream = StreamRun(
                 stack.bootstrap, stack.namespace, spec, stack.logs, host, pace=pace, tell=notice,
                 models=models or models_of(chosen), compress=chosen.compress,
+                logged=LogOptions("run", format=chosen.log_format, level=chosen.log_level),
             )  # fmt: skip
 
             def show(p: Progress) -> None:

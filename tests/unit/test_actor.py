@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from agents import actor
 from agents.cluster import start_ray
+from agents.loop import ShardConfig, ShardLoop
 from economy.errors import SetupError
 from infra.broker import free_port
+from telemetry.logs import LEVELS, Level
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "nowhere", "127.0.0.1:99999999"])
@@ -21,6 +24,20 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(address: str) -> None:
     address = address.format(port=free_port())
     with pytest.raises(SetupError, match=f"no Ray cluster answers at {address}"):
         start_ray(address, "")
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "WARN"])
+def test_a_shard_logs_from_the_level_that_it_is_told(
+    level: Level, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(logging, "basicConfig", lambda **given: asked.update(given))
+    monkeypatch.setattr(ShardLoop, "run", lambda _: None)
+    config = ShardConfig("nowhere", "n", 7, 0, log_level=level)
+    actor.ShardActor(asdict(config), os.fspath(tmp_path / "shard-0.jsonl"))
+    assert asked["level"] == LEVELS[level]
+    (handler,) = asked["handlers"]
+    handler.close()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from agents.loop import ShardConfig
 from agents.registry import Models
 from economy.errors import InterruptionError, ProtocolError, SetupError
 from runs import kafka
@@ -22,7 +23,9 @@ from runs.control import INTERRUPTED
 from runs.kafka import LeftOpenError, StreamRun
 from runs.protocol import RunSpec
 from runs.rayhost import RayLostError
+from runs.settings import ClockSettings
 from schemas.log.clocklog import ClockLog
+from telemetry.logs import LogOptions
 
 SPEC = RunSpec(7, "tests.toy_model:make", "{}", 1, 2, 1, 1)
 FINISHED = {"digest": "d", "ticks": 10}
@@ -78,6 +81,19 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: ClockLog) -> Ite
     made.clock.kill()
     made.clock.wait()
     made._close_pipe()
+
+
+def test_clock_and_shards_log_as_the_settings_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
+    host: Any = Host(lambda: [])
+    shards: list[tuple[ShardConfig, Path]] = []
+    monkeypatch.setattr(host, "start_shards", shards.extend)
+    logged = LogOptions("run", format="json", level="DEBUG")
+    StreamRun("nowhere", "n", SPEC, tmp_path, host, models=Models((SPEC.model,)), logged=logged)
+    clock = ClockSettings.parse(commands[0][3:])
+    assert (clock.log_level, clock.log_format) == ("DEBUG", "json")
+    assert {config.log_level for config, _ in shards} == {"DEBUG"}
 
 
 def left(run: StreamRun) -> None:
