@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from economy.decimals import beside
 from infra.cli.demo import _both
 from infra.cli.job import _for_people, table_of_rows
 
@@ -14,8 +15,11 @@ def cells(table: Table) -> list[list[str]]:
 
 def test_the_demo_compares_figures_in_their_units() -> None:
     rows = [
-        {"indicator": "gdp_income", "stream": "123456789012", "batch": "123456789012"},
-        {"indicator": "gini_wealth", "stream": "512345678", "batch": "512345679"},
+        {"indicator": name} | beside("stream", stream, scale) | beside("batch", batch, scale)
+        for name, scale, stream, batch in (
+            ("gdp_income", 8, 123_456_789_012, 123_456_789_012),
+            ("gini_wealth", 9, 512_345_678, 512_345_679),
+        )
     ]
     names, stream, batch, verdict = cells(_both(rows))
     assert names == ["gdp_income", "gini_wealth"]
@@ -26,7 +30,8 @@ def test_the_demo_compares_figures_in_their_units() -> None:
 
 def test_a_jobs_figures_are_shown_in_their_units() -> None:
     rows = [
-        {"window": 3, "indicator": name, "item": 0, "value": 123_456_789_012} for name in ("wages", "trades", "new")
+        {"window": 3, "indicator": name, "item": 0} | beside("value", 123_456_789_012, scale)
+        for name, scale in (("wages", 8), ("trades", 0), ("new", 0))
     ]
     table = table_of_rows([_for_people(row) for row in rows])
     assert cells(table)[3] == ["1,234.56789012", "123,456,789,012", "123456789012"]
