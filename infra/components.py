@@ -52,21 +52,29 @@ def matching(settings: Settings, bootstrap: str) -> Child:
     return Child("matching", told.command(), health=told)
 
 
-def projection(settings: Settings, bootstrap: str) -> Child:
-    """The Faust worker that computes balances and indicators."""
-    data = settings.state_folder / "faust"
+def _parts(name: str, count: int) -> dict[str, str]:
+    """Name -> part i/n of each of the processes that divide some work."""
+    return {name if count == 1 else f"{name}-{i}": f"{i}/{count}" for i in range(count)}
+
+
+def projections(settings: Settings, bootstrap: str) -> list[Child]:
+    """The Faust workers that compute balances and indicators, each of its part of the runs."""
+    parts = _parts("projection", settings.projections)
+    return [_projection(name, part, settings, bootstrap) for name, part in parts.items()]
+
+
+def _projection(name: str, part: str, settings: Settings, bootstrap: str) -> Child:
     told = ProjectionSettings(
-        **_followed(settings, bootstrap), data=data, name="projection", **_logged(settings, "projection")
-    )
-    return Child("projection", told.command(), health=told)
+        **_followed(settings, bootstrap), data=settings.state_folder / "faust", name=name,
+        **_logged(settings, name), runs_of=part,
+    )  # fmt: skip
+    return Child(name, told.command(), health=told)
 
 
 def sinks(settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> list[Child]:
     """The processes that copy the log into ClickHouse, each its part of the partitions."""
-    if settings.sinks == 1:
-        return [_sink("sink", "0/1", settings, bootstrap, tables)]
-    parts = [f"{i}/{settings.sinks}" for i in range(settings.sinks)]
-    return [_sink(f"sink-{i}", part, settings, bootstrap, tables) for i, part in enumerate(parts)]
+    parts = _parts("sink", settings.sinks)
+    return [_sink(name, part, settings, bootstrap, tables) for name, part in parts.items()]
 
 
 def _sink(name: str, part: str, settings: Settings, bootstrap: str, tables: ClickHouseConfig) -> Child:

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
         0, ge=0, le=32, description="replicas that must have what counts as written; 0 = the broker's default"
     )
     sinks: int = Field(1, ge=1, description="processes that copy the log into ClickHouse, each some of its partitions")
+    projections: int = Field(
+        1, ge=1, le=64, description="processes that compute balances and indicators, each those of some runs"
+    )
     shards: int = Field(2, ge=1, le=64, description="agent shards (Ray actors) of a run")
     checkpoint_every: int = Field(
         100, ge=1, description="epochs between the checkpoints of a run that `show` and `fork` keep"

@@ -142,7 +142,8 @@ class Stack:
             return
         migrate(self.tables)
         if self.settings.workers:
-            self._spawn(components.projection(self.settings, self.bootstrap))
+            for projection in components.projections(self.settings, self.bootstrap):
+                self._spawn(projection)
             for sink in components.sinks(self.settings, self.bootstrap, self.tables):
                 self._spawn(sink)
 

@@ -40,7 +40,7 @@ def wait_until_stored(stack: Stack | Attached, run: int) -> None:
             if now - moved > PATIENCE:
                 raise SetupError(
                     f"run {run} is not complete in ClickHouse, and nothing of it has come for {PATIENCE:.0f} s",
-                    f"see sink*.jsonl and projection.jsonl in {stack.logs}",
+                    f"see sink*.jsonl and projection*.jsonl in {stack.logs}",
                 )
             time.sleep(_LOOK_SECONDS)
 

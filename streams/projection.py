@@ -4,6 +4,9 @@ Recovery: a run is folded again from its start offsets. What the log already hol
 written again; the figure that is sent last tells that a window is whole. A run whose books do not close, or whose
 output differs from what an earlier process wrote, is given up with an error in the worker's log; the other runs go on.
 Failures of the log itself end the process: the supervisor restarts it.
+
+Several projections divide the runs (streams/share.py). They need not know of each other: output is each run's own, and
+a run's history, its ancestors' records included, is read by whoever has the run.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from schemas.log.reader import Chunk, LogReader, Place, end_offsets, read_range
 from schemas.log.writer import LogWriter, WriteError
 from streams.process import end
 from streams.settings import ProjectionSettings
+from streams.share import RunShare
 
 log = logging.getLogger("escape.projection")
 _POLL_SECONDS: Final = 0.2
@@ -166,12 +170,12 @@ class RunProjection:
 
 
 class ProjectionService(Service):
-    """Follows the clock for runs, and each run until it ends."""
+    """Follows the clock for runs, and each run of its share until it ends."""
 
-    def __init__(self, bootstrap: str, namespace: str, **options: Any) -> None:
+    def __init__(self, bootstrap: str, namespace: str, share: RunShare, **options: Any) -> None:
         super().__init__(**options)
-        self.bootstrap, self.namespace = bootstrap, namespace
-        self.clocks: dict[int, ClockLog] = {}
+        self.bootstrap, self.namespace, self.share = bootstrap, namespace, share
+        self.clocks: dict[int, ClockLog] = {}  # of all runs: one of the share may be a fork of any other
         self.position: dict[Place, int] = {}  # on the clock topic
         self._seen: set[int] = set()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="projection")
@@ -196,7 +200,7 @@ class ProjectionService(Service):
                 self.position = reader.position
                 while reader.position[place] < end:
                     self._take(await self._call(reader.poll, _POLL_SECONDS))
-                found = {run: village_of(clock) for run, clock in self.clocks.items()}
+                found = {run: village_of(clock) for run, clock in self.clocks.items() if self.share.has(run)}
                 last = {
                     run: scenario.time.ticks // scenario.time.window_ticks - 1
                     for run, scenario in found.items()
@@ -206,11 +210,10 @@ class ProjectionService(Service):
                 log.info("%d runs on the log, %d to project", len(found), len(tails))
                 for run, tail in tails.items():
                     self._begin(run, tail)
-                self._seen.update(run for run, clock in self.clocks.items() if clock.started is not None)
+                self.new_runs()  # of which none is new
                 while not self.should_stop:
                     self._take(await self._call(reader.poll, _POLL_SECONDS))
-                    for run in [run for run, clock in self.clocks.items() if clock.started and run not in self._seen]:
-                        self._seen.add(run)
+                    for run in self.new_runs():
                         self._begin(run, Tail())
         except Exception as error:
             end(error)
@@ -218,6 +221,13 @@ class ProjectionService(Service):
     def _take(self, chunks: list[Chunk]) -> None:
         for name, record in (found for chunk in chunks for found in clock_records(chunk)):
             self.clocks.setdefault(record["run"], ClockLog(record["run"])).apply(name, record)
+
+    def new_runs(self) -> list[int]:
+        """Runs of the share that have started since the last call."""
+        started = {run for run, clock in self.clocks.items() if clock.started is not None and self.share.has(run)}
+        new = sorted(started - self._seen)
+        self._seen |= started
+        return new
 
     def _begin(self, run: int, tail: Tail) -> None:
         scenario = village_of(self.clocks[run])
@@ -289,7 +299,8 @@ class ProjectionWorker:
             datadir=os.path.join(options.data, f"faust-{options.name}"),
         )
         self.app.producer_only = True
-        service: Any = ProjectionService(options.bootstrap, options.namespace)
+        share = RunShare.parse(options.runs_of)
+        service: Any = ProjectionService(options.bootstrap, options.namespace, share)
         self._service = service
         self.app.service(service)
         self.app.in_worker = True

@@ -57,6 +57,7 @@ class ProjectionSettings(FaustSettings):
 
     MODULE: ClassVar[str] = "streams.worker projection"
     SERVICE: ClassVar[str] = "projection"
+    runs_of: str = Field(default="0/1", description="I/N: project the I-th of N parts of the runs; I from 0")
 
 
 class SinkSettings(WatchedSettings):

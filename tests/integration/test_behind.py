@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import time
@@ -128,38 +129,46 @@ def test_the_matching_worker(
         put_away(worker)
 
 
+@pytest.mark.parametrize("projections", [1, 2])
 @pytest.mark.parametrize("records", SIZES)
 def test_the_projection(
-    broker: Broker, namespace: str, tmp_path: Path, records: int, capsys: pytest.CaptureFixture[str]
+    broker: Broker, namespace: str, tmp_path: Path, records: int, projections: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    years = max(3, round(records / 110_000))  # records of a year's flows and trades with their repeats
+    runs = (8, 9)
+    years = math.ceil(records / len(runs) / 50_000)  # a year has some more flows and trades, repeats included
     small = {"years": str(years), "calendar.rounds": "2", "targets.debt_ratio": "3.0"}
     village = VillageModel(load_scenario("village", small), 5)
     topics.create(broker.bootstrap, namespace, test_projection.PARTITIONS, test_projection.FLOW_PARTITIONS)
     writer = LogWriter(broker.bootstrap, namespace, **BULK)
-    spec = RunSpec(9, "agents.village:make", village.scenario_json(), 5, test_projection.SHARDS,
-                   test_projection.PARTITIONS, test_projection.FLOW_PARTITIONS)  # fmt: skip
-    open_run(broker.bootstrap, namespace, writer, spec, village)
+    for run in runs:
+        spec = RunSpec(run, "agents.village:make", village.scenario_json(), 5, test_projection.SHARDS,
+                       test_projection.PARTITIONS, test_projection.FLOW_PARTITIONS)  # fmt: skip
+        open_run(broker.bootstrap, namespace, writer, spec, village)
     last = village.last_epoch
 
     def keep(epoch: int, events: Events) -> None:
-        if epoch >= 0:
-            test_projection.send_epoch(writer, 9, epoch, events, last)
+        for run in runs if epoch >= 0 else ():
+            test_projection.send_epoch(writer, run, epoch, events, last)
 
     run_local(village, 9, on_epoch=keep)
     ends = _ends(broker, namespace, spec)
-    worker = test_projection.start_worker(broker, namespace, tmp_path)
+    assert ends >= records
+    workers = [
+        test_projection.start_worker(broker, namespace, tmp_path, f"{i}/{projections}") for i in range(projections)
+    ]
     try:
         said = tmp_path / "projection.log"
         caught_up(
             "projection",
             ends,
-            [worker.pid],
-            lambda: f"projected up to window {4 * years - 1}" in said.read_text(),
+            [worker.pid for worker in workers],
+            lambda: all(f"run {run}: projected up to window {4 * years - 1}" in said.read_text() for run in runs),
             capsys,
         )
+        assert [stopped(worker) for worker in workers] == [0] * projections
     finally:
-        assert stopped(worker) == 0
+        for worker in workers:
+            put_away(worker)
 
 
 def _ends(broker: Broker, namespace: str, spec: RunSpec) -> int:

@@ -72,10 +72,10 @@ def send_epoch(writer: LogWriter, run: int, epoch: int, events: Events, last: in
     writer.flush()
 
 
-def start_worker(broker: Broker, namespace: str, folder: Path) -> subprocess.Popen[bytes]:
+def start_worker(broker: Broker, namespace: str, folder: Path, runs_of: str = "0/1") -> subprocess.Popen[bytes]:
     told = ProjectionSettings(
         bootstrap=broker.bootstrap, namespace=namespace, partitions=PARTITIONS, flow_partitions=FLOW_PARTITIONS,
-        data=folder,
+        data=folder, name=f"w{runs_of[0]}", runs_of=runs_of,
     )  # fmt: skip
     with open(folder / "projection.log", "ab") as log:
         return subprocess.Popen(told.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)

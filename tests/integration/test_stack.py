@@ -28,11 +28,12 @@ def _pids(described: dict[str, Any]) -> dict[str, int]:
 
 def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
     state = str(tmp_path / "state")
-    described = answer("up", "--json", state=state, sinks="2")
+    described = answer("up", "--json", state=state, sinks="2", projections="2")
     tree = [psutil.Process(described["pid"]), *psutil.Process(described["pid"]).children(recursive=True)]
     try:
         assert answer("up", "--json", state=state)["pid"] == described["pid"]  # a second `up` starts nothing
-        assert set(described["processes"]) >= {"matching", "sink-0", "sink-1", "clickhouse"}
+        divided = {"projection-0", "projection-1", "sink-0", "sink-1"}
+        assert set(described["processes"]) >= {"matching", "clickhouse"} | divided
         assert listening(tree) == {"127.0.0.1"}
         _keeps_secrets(Path(state), tree)
         _restarts(state, described)

@@ -29,8 +29,8 @@ OURS = {
     PREFIX + name
     for name in (
         "BOOTSTRAP", "CLICKHOUSE_URL", "CLICKHOUSE_READER_URL", "RAY_ADDRESS", "SPARK_MASTER", "WORKERS", "SINKS",
-        "PARTITIONS_OF", "STATE", "CACHE", "DATA", "NAME", "LOG_FOLDER", "LOG_NAME", "JAVA_HOME", "BROKER_PORT",
-        "CLICKHOUSE_PORT", "API_PORT", "HOST", "PORT", "DESCRIPTOR", "REPORTS", "COPIES",
+        "PARTITIONS_OF", "PROJECTIONS", "RUNS_OF", "STATE", "CACHE", "DATA", "NAME", "LOG_FOLDER", "LOG_NAME",
+        "JAVA_HOME", "BROKER_PORT", "CLICKHOUSE_PORT", "API_PORT", "HOST", "PORT", "DESCRIPTOR", "REPORTS", "COPIES",
     )
 }  # fmt: skip
 SCHEMA = json.loads((ROOT / "tests" / "data" / "compose-spec.json").read_text())

@@ -85,7 +85,7 @@ def test_children_of_the_stack_get_passwords_by_environment_alone(
     assert isinstance(settings, Settings)
     children = [
         components.matching(settings, "b:1"),
-        components.projection(settings, "b:1"),
+        *components.projections(settings, "b:1"),
         *components.sinks(settings, "b:1", TABLES),
         components.api(settings, TABLES, 3, True, ["h"], [], 2),
         components.clickhouse(settings, 1),

@@ -13,6 +13,7 @@ from schemas.log.clocklog import ClockLog
 from schemas.log.writer import WriteError
 from streams import projection
 from streams.projection import ProjectionService, Tail
+from streams.share import RunShare
 
 _GIVEN_UP = [
     IndexError("x"),
@@ -37,3 +38,15 @@ def test_what_ends_the_process(monkeypatch: pytest.MonkeyPatch, error: Exception
     service = object.__new__(ProjectionService)
     asyncio.run(ProjectionService.follow(service, ClockLog(7), load_scenario("village"), Tail()))
     assert ended == ([error] if error in _ENDS else [])
+
+
+def test_a_service_follows_each_new_run_of_its_share_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "LogWriter", lambda *_: None)
+    service = ProjectionService("127.0.0.1:1", "n", RunShare(1, 2))
+    service.clocks = {run: ClockLog(run) for run in range(10, 16)}
+    for run in range(10, 14):
+        service.clocks[run].started = {"run": run}
+    assert service.new_runs() == [11, 13]
+    assert service.new_runs() == []
+    service.clocks[14].started, service.clocks[15].started = {"run": 14}, {"run": 15}
+    assert service.new_runs() == [15]
