@@ -13,6 +13,7 @@ from economy.scenario import load_scenario
 from infra.broker import Broker
 from runs.local import RunResult, run_local
 from tests.integration.lab import Lab
+from tests.kept_digests import assert_as_kept, kept_model
 from tests.processes import PATIENCE
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
@@ -42,6 +43,16 @@ def test_one_digest_on_both_carriers(
         result = lab.start(shards, village(), VILLAGE).wait()
         assert result.digest == expected.digest
         assert (result.orders, result.trades) == (expected.orders, expected.trades)
+    finally:
+        lab.close()
+
+
+def test_a_run_on_the_stream_is_what_it_was_when_it_was_written_down(
+    broker: Broker, namespace: str, tmp_path: Path
+) -> None:
+    lab = Lab(broker, namespace, 2, 2, tmp_path)
+    try:
+        assert_as_kept(lab.start(2, kept_model(1), VILLAGE).wait(), 1)
     finally:
         lab.close()
 
