@@ -18,24 +18,42 @@ from numba import njit
 from numpy.typing import NDArray
 
 from economy import canonical
+from economy import events as e
 from economy.blake import chain_parts, hash_parts
 from economy.events import ChainScope, Events, Rows
 
 Ints = NDArray[np.int64]
 DIGEST_VERSION: Final = 1
 SIZE: Final = 16
-# Type codes are part of the digest: append, never renumber.
-CODES: Final = {
-    name: code
-    for code, name in enumerate(
-        (
-            *canonical.DECISION_TYPES,
-            *canonical.ORDER_TYPES,
-            *canonical.TRADE_TYPES,
-            *canonical.FLOW_TYPES,
-        ),
-        start=1,
-    )
+# Type codes are part of the digest: give a new type the next number, never renumber.
+CODES: Final[Mapping[str, int]] = {
+    e.AgentDecided.name: 1,
+    e.OrderSubmitted.name: 2,
+    e.OrderCancelRequested.name: 3,
+    e.TradeExecuted.name: 4,
+    e.OrderRejected.name: 5,
+    e.OrderClosed.name: 6,
+    e.BookUpdated.name: 7,
+    e.TradingHalted.name: 8,
+    e.TradingResumed.name: 9,
+    e.PriceBandChanged.name: 10,
+    e.PriceFixed.name: 11,
+    e.OpeningBalance.name: 12,
+    e.OpeningParameter.name: 13,
+    e.GoodsProduced.name: 14,
+    e.GoodsConsumed.name: 15,
+    e.CapitalDepreciated.name: 16,
+    e.MoneyTransferred.name: 17,
+    e.PaymentDue.name: 18,
+    e.ContractOffered.name: 19,
+    e.ContractAccepted.name: 20,
+    e.ContractSigned.name: 21,
+    e.ContractEnded.name: 22,
+    e.SharesIssued.name: 23,
+    e.SharesCancelled.name: 24,
+    e.AgentBankrupt.name: 25,
+    e.PolicyChanged.name: 26,
+    e.StatisticsPublished.name: 27,
 }
 # scope -> (record types, column of the chain's id, columns of the order within a chain)
 SCOPES: Final[dict[ChainScope, tuple[tuple[str, ...], tuple[int, ...]]]] = {

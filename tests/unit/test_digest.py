@@ -7,9 +7,10 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 
+from economy import canonical
 from economy import events as e
 from economy.blake import chain_parts, hash_parts
-from economy.digest import Chains, FreeDigest, digest_of, mark, marks, run_digest
+from economy.digest import CODES, Chains, FreeDigest, digest_of, mark, marks, pack, run_digest
 from economy.events import ChainScope, Events
 
 
@@ -120,3 +121,26 @@ def test_compiled_blake2b_is_that_of_the_standard_library(size: int) -> None:
     chain_parts(words, bounds, np.array([-1, 5]), np.zeros(2, np.int64), heads, begun)
     first = blake2b((-1).to_bytes(8, "little", signed=True) + parts[0], digest_size=16).digest()
     assert heads.tobytes() == blake2b(first + (5).to_bytes(8, "little") + parts[1], digest_size=16).digest()
+
+
+def test_the_codes_of_the_digest_are_those_that_recorded_runs_were_sealed_with() -> None:
+    """By number, as they were given out: a new type takes the next number, behind all of these."""
+    given = [
+        "AgentDecided", "OrderSubmitted", "OrderCancelRequested", "TradeExecuted",
+        "OrderRejected", "OrderClosed", "BookUpdated", "TradingHalted",
+        "TradingResumed", "PriceBandChanged", "PriceFixed", "OpeningBalance",
+        "OpeningParameter", "GoodsProduced", "GoodsConsumed", "CapitalDepreciated",
+        "MoneyTransferred", "PaymentDue", "ContractOffered", "ContractAccepted",
+        "ContractSigned", "ContractEnded", "SharesIssued", "SharesCancelled",
+        "AgentBankrupt", "PolicyChanged", "StatisticsPublished",
+    ]  # fmt: skip
+    assert {name: CODES[name] for name in given} == {name: code for code, name in enumerate(given, 1)}
+    assert sorted(CODES.values()) == list(range(1, len(CODES) + 1))
+    typed = canonical.DECISION_TYPES + canonical.ORDER_TYPES + canonical.TRADE_TYPES + canonical.FLOW_TYPES
+    assert sorted(typed) == sorted(CODES)
+
+
+def test_a_words_first_is_the_code_of_its_type() -> None:
+    rows = np.arange(e.PriceFixed.width, dtype=np.int64).reshape(1, -1)
+    packed = pack({e.PriceFixed.name: rows}, ChainScope.TRADES)
+    assert packed.words.tolist() == [11, *range(1, e.PriceFixed.width)]
