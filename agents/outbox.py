@@ -25,7 +25,12 @@ class Outbox:
         self._parts: dict[str, list[Rows]] = {}
 
     def add(self, name: str, width: int, agents: Ints, ticks: Ints, *columns: Any) -> Ints:
-        """Records of one type, in order; `columns` follow (run, tick, agent, n). Returns the n of each."""
+        """Records of one type, in order; `columns` follow (run, tick, agent, n). Returns the n of each.
+
+        Raises TypeError where they are not as many as the record has: what is left out would go to the log as garbage.
+        """
+        if 4 + len(columns) != width:
+            raise TypeError(f"{name} has {width - 4} fields of its own, but {len(columns)} columns were given")
         if not len(agents):
             return np.empty(0, np.int64)
         n = count_up(self._counter, agents // self._shards)
@@ -37,12 +42,13 @@ class Outbox:
         return n
 
     def decide(
-        self, role: Role, agents: Ints, ticks: Ints, action: Action, choice: Any, *inputs: Any
+        self, role: Role, agents: Ints, ticks: Ints, action: Action, choice: Any,
+        first: Any = 0, second: Any = 0, third: Any = 0, /,
     ) -> Ints:  # fmt: skip
-        """AgentDecided; returns the n that orders refer to."""
-        known = (*inputs, 0, 0, 0)[:3]
+        """AgentDecided with up to three inputs, which is all that it has; returns the n that orders refer to."""
         kind = e.AgentDecided
-        return self.add(kind.name, kind.width, agents, ticks, role, self._strategy[agents], action, choice, *known)
+        strategy = self._strategy[agents]
+        return self.add(kind.name, kind.width, agents, ticks, role, strategy, action, choice, first, second, third)
 
     def order(
         self, agents: Ints, ticks: Ints, instrument: Any, side: Any, tif: int, price: Ints, quantity: Ints,
