@@ -32,6 +32,7 @@ from economy.measures import LAST_MEASURED
 from economy.scenario import Scenario
 from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, ORDERS, TRADES
 from schemas.log.clocklog import ClockLog, clock_records
+from schemas.log.follower import Follower
 from schemas.log.founding import founding, village_of
 from schemas.log.history import Segment, history, read_epochs
 from schemas.log.reader import Chunk, LogReader, Place, end_offsets, read_range
@@ -258,11 +259,11 @@ class ProjectionService(Service):
         made = await self._call(RunProjection, self.bootstrap, self.namespace, segments, scenario, self._writer, tail)
         start = {place: offset for place, offset in segments[-1].start.items() if place[0] in (FLOWS, TRADES)}
         end: dict[Place, int] | None = None
-        with LogReader(self.bootstrap, self.namespace, start) as reader:
+        with Follower(self.bootstrap, self.namespace, start) as reader:
             while not self.should_stop and not made.finished:
                 await self._call(_advance, reader, made)
                 if clock.aborted is not None and end is None:
-                    end = await self._call(reader.end_offsets, list(start))
+                    end = await self._call(end_offsets, self.bootstrap, self.namespace, list(start))
                 if end is not None and all(reader.position[place] >= end[place] for place in start):
                     break
         log.info("run %d: projected up to window %d", clock.run, made.projection.window - 1)
@@ -271,7 +272,7 @@ class ProjectionService(Service):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _advance(reader: LogReader, made: RunProjection) -> None:
+def _advance(reader: Follower, made: RunProjection) -> None:
     for chunk in reader.poll(_POLL_SECONDS):
         made.add(chunk)
     reader.hold(made.ahead())

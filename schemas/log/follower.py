@@ -1,16 +1,16 @@
-"""Following the end of the log at the least delay: whole record batches, read by the thread that waits for them.
+"""Following the log by whole record batches, read by the thread that waits for them, without an object per record.
 
-`LogReader` reads ahead and suits long ranges; this reader asks, waits and decodes, and suits loops that need each
-record as soon as it is there.
+This reader asks, waits and decodes: it suits loops that need each record as soon as it is there, or very many of them.
+`LogReader` reads ahead, and gives keys and bytes of each record.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from economy.errors import SetupError
+from economy.errors import ProtocolError, SetupError
 from schemas.catalogue import CLOCK, topic
 from schemas.closing import Closing
 from schemas.log import recordbatch, wire
@@ -33,10 +33,18 @@ class Follower(Closing):
         self._cluster = wire.Cluster(bootstrap)
         self._backoff = wire.Backoff()
         self._asked: dict[int, wire.Connection] = {}  # broker -> connection with a fetch on its way
+        self._held: frozenset[Place] = frozenset()
 
     def close(self) -> None:
         """Leave the broker."""
         self._cluster.forget()
+
+    def hold(self, places: Iterable[Place]) -> None:
+        """Ask no more of these partitions for now, and of all others again: for one that is far ahead of the others.
+
+        What was asked for before still comes.
+        """
+        self._held = frozenset(places)
 
     def poll(self, timeout: float = 0.5, least: int = 1) -> list[Chunk]:
         """What has arrived, at most one chunk per partition; waits up to `timeout` seconds for the first record.
@@ -44,8 +52,8 @@ class Follower(Closing):
         A caller who knows that fewer than `least` bytes do not help spares itself, and the broker, to be woken for
         them: less comes after half a second only.
 
-        A broker that is away is waited for. Raises SetupError when it no longer holds what comes next or refuses to
-        give it, ProtocolError when a batch is damaged.
+        A broker that is away is waited for. Raises SetupError when it refuses to give what comes next, ProtocolError
+        when that was deleted, or a batch is damaged.
         """
         limit = time.monotonic() + timeout
         while True:
@@ -66,7 +74,8 @@ class Follower(Closing):
         self._asked.clear()
 
     def _ask(self, least: int) -> None:
-        for node, places in self._cluster.by_leader(self._places).items():
+        wanted = [name for name, place in self._places.items() if place not in self._held]
+        for node, places in self._cluster.by_leader(wanted).items():
             if node in self._asked:
                 continue
             offsets = {place: self.position[self._places[place]] for place in places}
@@ -102,5 +111,8 @@ class Follower(Closing):
             raise refusal(what, code)
         if code in wire.RETRIABLE:
             raise ConnectionError(f"{what} cannot be read now: Kafka's error {code}")
-        remedy = "restore the topic" if code == _OUT_OF_RANGE else "see the broker's log"
-        raise SetupError(f"{what} cannot be read: Kafka's error {code}", remedy)
+        if code == _OUT_OF_RANGE:
+            raise ProtocolError(
+                f"records were deleted before they were read: {what}", "restore the topic, or read it anew"
+            )
+        raise SetupError(f"{what} cannot be read: Kafka's error {code}", "see the broker's log")

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from economy import events as e
-from economy.errors import ProtocolError, SetupError
+from economy.errors import ProtocolError
 from economy.events import Rows
 from infra.broker import Broker
 from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, FLOWS, TRADES, topic
@@ -194,8 +194,31 @@ def test_a_fetch_that_is_cut_off_is_asked_again(there: tuple[str, str], monkeypa
     assert next(cut) > 4
 
 
+def test_a_partition_that_is_held_is_read_no_further_until_it_is_let_go(there: tuple[str, str]) -> None:
+    writer = LogWriter(*there)
+    writer.send_rows(M.name, payments(50, 0), 0)
+    writer.flush()
+    with Follower(*there, {(FLOWS, 0): 0, (FLOWS, 1): 0}) as reader:
+        follow(reader, {(FLOWS, 0): 50, (FLOWS, 1): 0})
+        reader.hold([(FLOWS, 0)])
+        writer.send_rows(M.name, payments(50, 50), 1)
+        writer.flush()
+        follow(reader, {(FLOWS, 0): 50, (FLOWS, 1): 50})  # by now nobody waits for the held one any more
+        writer.send_rows(M.name, payments(50, 50), 0)
+        writer.flush()
+        writer.send_rows(M.name, payments(50, 100), 1)
+        writer.flush()
+        follow(reader, {(FLOWS, 0): 50, (FLOWS, 1): 100})
+        reader.hold([])
+        (chunk,) = follow(reader, {(FLOWS, 0): 100, (FLOWS, 1): 100})
+        assert chunk.rows[M.name].tolist() == payments(50, 50).tolist()
+
+
 def test_a_refusal_is_told(there: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with Follower(*there, {(FLOWS, 0): 99}) as reader, pytest.raises(SetupError, match="from offset 99"):
+    with (
+        Follower(*there, {(FLOWS, 0): 99}) as reader,
+        pytest.raises(ProtocolError, match=r"deleted before they were read.*from offset 99"),
+    ):
         reader.poll(10)
     with BatchWriter(*there) as writer:
         writer.send(FLOWS, 0, bytes(3_000_000), b"k")  # a fact as large as no broker takes
