@@ -174,6 +174,14 @@ def test_reports_are_served_from_where_they_are_written(composed: dict[str, Any]
     assert "reports:/data/reports" in written & served
 
 
+@pytest.mark.parametrize("file", ["docker-compose.yml", "docker-compose.cluster.yml"])
+def test_images_that_are_not_ours_are_named_by_digest(file: str) -> None:
+    """Whoever may move a tag may not change what runs here."""
+    named = re.findall(r"^\s+image: (\S+)$", (ROOT / file).read_text(), re.MULTILINE)
+    foreign = [name for name in named if not name.startswith("escapecapitalism:")]
+    assert [name for name in foreign if not re.fullmatch(r"\S+:[\w.]+@sha256:[0-9a-f]{64}", name)] == []
+
+
 def test_the_image_has_what_a_run_needs_and_no_more() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert "RUN make setup LOCKS=requirements.lock\n" in text
