@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from economy import events as e
 from economy.events import Action, ContractKind, Events, OrderType, Policy, Role, Rows, Series, TransferKind
-from economy.exact import count_up
+from economy.numbers.exact import count_up
 
 Ints = NDArray[np.int64]
 

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from agents.interventions import DECREES, Change, Decree
 from agents.state import Arrays
 from economy import events as e
-from economy import rng
-from economy.draws import Draw
 from economy.events import Events, Parameter, Policy, Rows, Series, Side, Strategy
+from economy.numbers import rng
+from economy.numbers.draws import Draw
+from economy.numbers.units import RATE, RECIPE_SCALE
 from economy.opening import EVERYBODY, PRICE, Constant
 from economy.population import population_of
 from economy.reports import tax_of
 from economy.scenario import Scenario
 from economy.steady import Rates, Technology
-from economy.units import RATE, RECIPE_SCALE
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

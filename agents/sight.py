@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agents.interventions import Change, Figures
 from agents.public import Public
 from agents.state import Arrays
-from economy.units import RATE
+from economy.numbers.units import RATE
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]

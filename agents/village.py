@@ -31,12 +31,13 @@ from agents.roles.statistics_office import StatisticsOffice
 from agents.sight import Sight
 from agents.state import blended
 from agents.trading import named, protected
-from economy import canonical, rng
+from economy import canonical
 from economy import events as e
 from economy.calendar import PHASES
-from economy.draws import Draw
 from economy.events import Events
 from economy.instruments import Instrument
+from economy.numbers import rng
+from economy.numbers.draws import Draw
 from economy.opening import Opening
 from economy.scenario import Scenario, scenario_from_json
 

@@ -19,7 +19,7 @@ from economy.events import (
     Use,
 )
 from economy.matching.layout import CANCEL, MAX
-from economy.units import INT64_MAX
+from economy.numbers.units import INT64_MAX
 
 Column = NDArray[np.int64]
 USE_SHIFT: Final = 14  # a tag is use << 14 | tax rate

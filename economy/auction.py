@@ -21,7 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from economy.events import Rows
-from economy.units import INT64_MAX
+from economy.numbers.units import INT64_MAX
 
 BP: Final = 10_000  # bands are in 0.0001 of the reference price
 

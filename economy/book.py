@@ -47,7 +47,7 @@ from economy.matching.layout import (
     RESUME,
     TRADE,
 )
-from economy.units import INT64_MAX
+from economy.numbers.units import INT64_MAX
 
 Snapshot = Mapping[str, NDArray[np.int64]]
 

@@ -17,7 +17,6 @@ from economy import events as e
 from economy.accounts import COMPONENTS, GOVERNMENT, HOUSEHOLD_INCOME, Approach, Leg
 from economy.errors import AccountingError, ProtocolError
 from economy.events import Account, Events, InstrumentClass, Parameter, Role, Rows, Use
-from economy.exact import sum_by
 from economy.instruments import Instrument
 from economy.ledger import Ledger, Posting, item_table
 from economy.matrices import (
@@ -33,9 +32,10 @@ from economy.matrices import (
     transaction_flows,
 )
 from economy.measures import gini, lorenz
+from economy.numbers.exact import sum_by
+from economy.numbers.units import RATE
 from economy.opening import PRICE
 from economy.scenario import Scenario
-from economy.units import RATE
 
 Ints = NDArray[np.int64]
 _TAX: Final = 10_000  # tax rates are in 0.0001

@@ -15,7 +15,7 @@ from economy.accounts import CENTRAL_BANK, GOVERNMENT, Holder, Leg, Rule, derive
 from economy.errors import AccountingError
 from economy.events import Account, Events, Rows
 from economy.instruments import Instrument
-from economy.units import SHARES
+from economy.numbers.units import SHARES
 
 Ints = NDArray[np.int64]
 POSTED: Final = (

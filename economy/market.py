@@ -29,8 +29,8 @@ from economy.instruments import Instrument
 from economy.matching.books import Books
 from economy.matching.ids import Counters, OrderIds
 from economy.matching.layout import CLOCK, TAG_BITS
+from economy.numbers.units import INT64_MAX
 from economy.reports import Batch
-from economy.units import INT64_MAX
 
 
 @njit(cache=True)

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy.accounts import RULES
-from economy.decimals import RAW, exact
 from economy.errors import AccountingError
 from economy.events import InstrumentClass, Role
 from economy.instruments import Instrument
 from economy.ledger import Ledger
 from economy.measures import MONEY
-from economy.units import SHARES, UNIT
+from economy.numbers.decimals import RAW, exact
+from economy.numbers.units import SHARES, UNIT
 
 Ints = NDArray[np.int64]
 

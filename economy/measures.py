@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from economy.decimals import grouped
+from economy.numbers.decimals import grouped
 
 MONEY: Final = "1e-8 of the currency"
 RATIO: Final = "1e-9"

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy import events as e
-from economy import rng
-from economy.draws import Draw
-from economy.elementary import exp_each, power_each
 from economy.events import Account, Events, InstrumentClass, Parameter, Role
-from economy.exact import share_out
 from economy.instruments import Instrument
+from economy.numbers import rng
+from economy.numbers.draws import Draw
+from economy.numbers.elementary import exp_each, power_each
+from economy.numbers.exact import share_out
+from economy.numbers.units import RATE, SHARES, UNIT
 from economy.population import Population, population_of
 from economy.scenario import Scenario
 from economy.steady import Rates, Technology, solve
-from economy.units import RATE, SHARES, UNIT
 
 Ints = NDArray[np.int64]
 TICK: Final = -1  # opening records lie before the first tick

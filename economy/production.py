@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.units import RECIPE_SCALE
+from economy.numbers.units import RECIPE_SCALE
 
 Ints = NDArray[np.int64]
 

@@ -1,7 +1,7 @@
 """How many decimals a count has: the one place from a measure, an account or an instrument to unit and scale.
 
 Money has 8 decimals, ratios have 9; what is traded says itself how many its prices and quantities have. GraphQL, the
-exports of events and what the command line prints as JSON all ask here, and economy.decimals writes the text.
+exports of events and what the command line prints as JSON all ask here, and economy.numbers.decimals writes the text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from economy.errors import InputError
 from economy.events import Account, InstrumentClass
 from economy.instruments import Instrument
 from economy.measures import LOTS, MEASURE
-from economy.units import MONEY_SCALE
+from economy.numbers.units import MONEY_SCALE
 
 RATE_SCALE: Final = 9  # rates and other scalars travel as integers of 1e-9
 BASIS_SCALE: Final = 4  # tax rates of orders: integers of 0.0001

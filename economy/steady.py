@@ -15,8 +15,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.elementary import power
 from economy.errors import ScenarioError
+from economy.numbers.elementary import power
 from economy.scenario import Scenario
 
 Vector = NDArray[np.float64]

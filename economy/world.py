@@ -12,7 +12,7 @@ from economy import events as e
 from economy.events import Events, Parameter, Role, Rows, Side
 from economy.instruments import Instrument
 from economy.ledger import Ledger, item_table
-from economy.units import RATE
+from economy.numbers.units import RATE
 
 Ints = NDArray[np.int64]
 NOBODY: Final = -1  # employer of who has none

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from economy.accounts import Approach
 from economy.calendar import QUARTERS
-from economy.decimals import RAW, beside, exact
 from economy.errors import AccountingError
+from economy.numbers.decimals import RAW, beside, exact
 from economy.scales import RATE_SCALE
 from infra.stack import Attached, Stack
 from jobs.config import JobConfig

@@ -13,9 +13,9 @@ from pyspark.sql import functions as sf
 
 from economy.accounts import GOVERNMENT
 from economy.events import Account, Parameter
+from economy.numbers.units import RATE
 from economy.opening import PRICE
 from economy.scenario import Scenario
-from economy.units import RATE
 from jobs.postings import EXACT, Booked, Source, every_window, figures
 from jobs.stocks import balances
 from jobs.trading import listed, traded, trades

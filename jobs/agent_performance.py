@@ -13,8 +13,8 @@ from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
 from economy.events import Account
+from economy.numbers.units import RATE
 from economy.scenario import Scenario
-from economy.units import RATE
 from jobs.postings import EXACT, Booked, Source, exact_sum, floored
 from jobs.stocks import holdings, money, real_assets
 from jobs.trading import trades

@@ -15,8 +15,8 @@ from pyspark.sql import functions as sf
 from economy.accounts import HOUSEHOLD_INCOME
 from economy.events import Account
 from economy.measures import LORENZ_POINTS
+from economy.numbers.units import RATE
 from economy.scenario import Scenario
-from economy.units import RATE
 from jobs.postings import EXACT, Booked, Source, every_window, floored
 from jobs.stocks import holdings, money
 

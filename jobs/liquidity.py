@@ -21,8 +21,8 @@ from typing import Any, Final
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
+from economy.numbers.units import MONEY_SCALE, RATE
 from economy.scenario import Scenario
-from economy.units import MONEY_SCALE, RATE
 from jobs.postings import EXACT, Booked, Source, floored
 from jobs.trading import listed, traded
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from economy.decimals import RAW, beside
 from economy.errors import AccountingError, InputError
+from economy.numbers.decimals import RAW, beside
 from economy.scales import Scales
 from jobs.config import JobConfig
 from jobs.files import FileRecords, file_range

@@ -15,8 +15,8 @@ from typing import Any, Final
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
+from economy.numbers.units import RATE
 from economy.scenario import Scenario
-from economy.units import RATE
 from jobs.postings import EXACT, Booked, Source, floored
 
 VERSION: Final = 1

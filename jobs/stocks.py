@@ -12,7 +12,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
 from economy.events import Account, InstrumentClass
-from economy.units import SHARES
+from economy.numbers.units import SHARES
 from jobs.postings import EXACT, Booked, floored
 
 

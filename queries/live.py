@@ -20,10 +20,10 @@ from graphql import GraphQLError
 from reactivex import Observable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
-from economy.decimals import exact
 from economy.errors import InputError
+from economy.numbers.decimals import exact
+from economy.numbers.units import MONEY_SCALE
 from economy.scales import RATE_SCALE, Scales
-from economy.units import MONEY_SCALE
 from queries.feeds import Found, Look, SlowClientError, feed, reading, taken
 from queries.limits import RefusedError, public_error
 from queries.loaders import Loaders

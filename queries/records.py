@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Self, get_type_hints
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
-from economy.decimals import exact
+from economy.numbers.decimals import exact
 from economy.scales import Scales
 
 Row = Mapping[str, Any]

@@ -11,9 +11,9 @@ from strawberry.types.scalar import ScalarDefinition
 
 from economy import measures
 from economy.accounts import COMPONENTS, Approach
-from economy.decimals import Fault, count, exact
 from economy.errors import InputError
-from economy.units import MONEY_SCALE
+from economy.numbers.decimals import Fault, count, exact
+from economy.numbers.units import MONEY_SCALE
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,8 +7,8 @@ from typing import Any, Final, cast
 import strawberry
 
 from economy.events import Account
+from economy.numbers.units import MONEY_SCALE
 from economy.scales import BASIS_SCALE
-from economy.units import MONEY_SCALE
 from queries.paging import Info
 from queries.records import ALWAYS, ByListing, Record, Row, column, decimal, link
 from queries.types import BigInt, DecimalText, resolver

@@ -6,8 +6,8 @@ from typing import Final, cast
 
 import strawberry
 
-from economy.decimals import exact
 from economy.errors import InputError
+from economy.numbers.decimals import exact
 from economy.scales import Scales
 from queries.books import BUY, SELL, best, book_at
 from queries.loaders import RESULTS

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from economy.accounts import Approach
-from economy.decimals import beside, grouped
 from economy.errors import InputError, ScenarioError
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.measures import MEASURE
+from economy.numbers.decimals import beside, grouped
 from economy.scales import Scales
 from economy.scenario import Scenario, scenario_from_json
 from runs.log import RunInfo, epochs_of

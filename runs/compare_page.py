@@ -9,7 +9,7 @@ import numpy as np
 
 from economy.calendar import QUARTERS
 from economy.events import Role
-from economy.units import RATE, UNIT
+from economy.numbers.units import RATE, UNIT
 from runs.compare import Comparison
 from runs.pages import Table, page
 from runs.report import money

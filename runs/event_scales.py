@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from economy.events import Account, Rows
 from economy.instruments import Instrument
 from economy.measures import MEASURE
+from economy.numbers.units import MONEY_SCALE
 from economy.scales import Scales
-from economy.units import MONEY_SCALE
 from schemas.catalogue import EventType, Field
 
 Places = NDArray[np.int64]

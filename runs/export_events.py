@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from economy import canonical
 from economy import events as e
-from economy.decimals import fixed
 from economy.errors import InputError
 from economy.events import Rows
 from economy.instruments import Instrument
+from economy.numbers.decimals import fixed
 from runs.event_scales import EventScales
 from runs.extsort import ExternalSort
 from runs.formats import write_table

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from economy.accounts import Approach
-from economy.decimals import grouped
-from economy.units import UNIT
+from economy.numbers.decimals import grouped
+from economy.numbers.units import UNIT
 from queries.reader import Reader
 from runs import report_charts as charts
 from runs.calibrate import QUARTERS, Parameter, calibration_table

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from economy.measures import LORENZ_POINTS
-from economy.units import UNIT
+from economy.numbers.units import UNIT
 from runs.calibrate import QUARTERS, Array
 from runs.report_data import Book, RunData
 from runs.scorecard import SHORTEST, hp_trend

@@ -21,8 +21,8 @@ from economy.calendar import QUARTERS
 from economy.errors import InputError, SetupError
 from economy.events import Role
 from economy.indicators import Window, WindowProjection
+from economy.numbers.units import RATE, UNIT
 from economy.scenario import load_scenario, scenario_from_json
-from economy.units import RATE, UNIT
 from runs.execution import Execution
 from runs.progress import Told
 from runs.rayhost import RayHost, RayLostError

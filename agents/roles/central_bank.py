@@ -14,7 +14,7 @@ from agents.public import Public, Static
 from agents.state import Arrays
 from economy import events as e
 from economy.events import Account, Action, Events, Policy, Role, Rows, Series, Strategy, TransferKind
-from economy.units import RATE
+from economy.numbers.units import RATE
 
 Ints = NDArray[np.int64]
 TOP_SHARE = 20  # the richest twentieth found new firms

@@ -14,13 +14,13 @@ from agents.roles.corporation_state import CorporationState
 from agents.roles.employment import employ
 from agents.roles.household import MONEY, SAFETY
 from economy import events as e
-from economy import rng
-from economy.draws import Draw
-from economy.elementary import power
 from economy.events import Action, EndReason, Role, Strategy, TransferKind, Use
+from economy.numbers import rng
+from economy.numbers.draws import Draw
+from economy.numbers.elementary import power
+from economy.numbers.units import RECIPE_SCALE, SHARES
 from economy.opening import LABOUR, LOT, PRICE
 from economy.production import feasible, use_inputs, wear
-from economy.units import RECIPE_SCALE, SHARES
 
 Ints = NDArray[np.int64]
 # Share of normal output offered at each multiple of the price; the rest is offered at the step before the last, and the

@@ -15,8 +15,8 @@ from agents.roles.shareholding import Register
 from agents.state import Arrays
 from economy import events as e
 from economy.events import Account, Events, Parameter, Rows, TransferKind, Use
+from economy.numbers.units import RATE, RECIPE_SCALE
 from economy.opening import PRICE
-from economy.units import RATE, RECIPE_SCALE
 
 Ints = NDArray[np.int64]
 

@@ -10,10 +10,10 @@ from agents.public import Public
 from agents.roles import corporation_rules as rules
 from agents.roles.corporation_state import CorporationState
 from economy import events as e
-from economy import rng
-from economy.draws import Draw
 from economy.events import Action, ContractKind, EndReason, Role, TransferKind
-from economy.exact import sum_by
+from economy.numbers import rng
+from economy.numbers.draws import Draw
+from economy.numbers.exact import sum_by
 from economy.opening import LABOUR, LOT
 
 Ints = NDArray[np.int64]

@@ -13,10 +13,10 @@ from agents.public import Public, Static
 from agents.roles.household import MONEY, SAFETY
 from agents.state import Arrays
 from economy import events as e
-from economy.elementary import power
 from economy.events import Account, Action, Events, Policy, Role, TransferKind, Use
+from economy.numbers.elementary import power
+from economy.numbers.units import RATE, UNIT
 from economy.opening import LOT
-from economy.units import RATE, UNIT
 
 Ints = NDArray[np.int64]
 MARGIN: Final = 1.25  # limit price / valuation price, and provision for benefits

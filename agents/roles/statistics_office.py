@@ -12,9 +12,9 @@ from agents.public import Public, Static
 from agents.state import Arrays
 from economy import events as e
 from economy.events import Account, Action, Events, Role, Series, TransferKind, Use
-from economy.exact import sum_by
+from economy.numbers.exact import sum_by
+from economy.numbers.units import RATE, SHARES, UNIT
 from economy.opening import LOT, PRICE
-from economy.units import RATE, SHARES, UNIT
 
 Ints = NDArray[np.int64]
 SMOOTHING = 0.15  # of dividends per share, per payment

@@ -10,8 +10,8 @@ import typer
 from rich import box
 from rich.table import Table
 
-from economy.decimals import RAW, beside
 from economy.measures import MEASURE
+from economy.numbers.decimals import RAW, beside
 from infra.cli.common import Json, Namespace, State, emit, err, guarded, out, progress, settings, using_stack
 from infra.cli.data import report_of
 from infra.cli.ingest import ingest_bitstamp

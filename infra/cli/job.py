@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from economy.decimals import RAW
 from economy.errors import InputError
 from economy.measures import LOTS, MEASURE
+from economy.numbers.decimals import RAW
 from infra.cli.common import Json, Namespace, State, emit, guarded, out, progress, settings, using_stack
 
 if TYPE_CHECKING:  # Spark is imported by those who need it

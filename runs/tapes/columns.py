@@ -15,9 +15,9 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from economy.decimal_columns import parse, write
-from economy.decimals import REMEDY, Fault
 from economy.errors import InputError
+from economy.numbers.decimal_columns import parse, write
+from economy.numbers.decimals import REMEDY, Fault
 from schemas.files import head
 
 Texts = Any  # a pyarrow.StringArray without nulls
@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 BLOCK: Final = 4 << 20  # bytes of CSV per batch
 ROWS: Final = 1 << 16  # rows of Parquet per batch
 CELL: Final = 1 << 10  # bytes of a text in Parquet, so that a batch of them has at most 64 MiB
-MAX_SCALE: Final = 18  # of a decimal that economy.decimal_columns writes
+MAX_SCALE: Final = 18  # of a decimal that economy.numbers.decimal_columns writes
 _PARQUET: Final = b"PAR1"
 _COMPRESSED: Final = {
     b"\x1f\x8b": "gzip",
@@ -183,7 +183,7 @@ def _texts(column: Any) -> Texts:
 
 
 def buffers(texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(bytes, bounds) of a column, as economy.decimal_columns takes them."""
+    """(bytes, bounds) of a column, as economy.numbers.decimal_columns takes them."""
     if not len(texts):
         return np.empty(0, np.uint8), np.zeros(1, np.int64)
     _, offsets, data = texts.buffers()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from economy.decimal_columns import parse, texts, write
-from economy.decimals import Fault, count, exact, fixed, grouped
+from economy.numbers.decimal_columns import parse, texts, write
+from economy.numbers.decimals import Fault, count, exact, fixed, grouped
 
 _INT64 = st.integers(-(2**63) + 1, 2**63 - 1)
 _INT128 = st.integers(-(2**127), 2**127 - 1)

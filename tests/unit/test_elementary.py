@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from economy.elementary import cosine_of_turn, exp, exp_each, log, power, power_each
+from economy.numbers.elementary import cosine_of_turn, exp, exp_each, log, power, power_each
 
 _GENERATOR = np.random.default_rng(7)
 

@@ -37,11 +37,11 @@ def _told(module: str, **environment: str) -> str:
 
 def test_numba_is_told_whichever_package_comes_first() -> None:
     wanted = str(kernel_folder(ROOT))
-    for module in ("economy.rng", "schemas.rows", "agents.village", "schemas.log.recordbatch"):
+    for module in ("economy.numbers.rng", "schemas.rows", "agents.village", "schemas.log.recordbatch"):
         assert _told(module) == wanted
 
 
 def test_a_parent_with_older_source_is_not_followed_but_a_user_is(tmp_path: Path) -> None:
     wanted = str(kernel_folder(ROOT))
-    assert _told("economy.rng", NUMBA_CACHE_DIR=str(Path(wanted).with_name("kernels-0000"))) == wanted
-    assert _told("economy.rng", NUMBA_CACHE_DIR=str(tmp_path)) == str(tmp_path)
+    assert _told("economy.numbers.rng", NUMBA_CACHE_DIR=str(Path(wanted).with_name("kernels-0000"))) == wanted
+    assert _told("economy.numbers.rng", NUMBA_CACHE_DIR=str(tmp_path)) == str(tmp_path)

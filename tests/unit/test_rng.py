@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from economy import rng
+from economy.numbers import rng
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from economy.decimals import beside
+from economy.numbers.decimals import beside
 from infra.cli.demo import _both
 from infra.cli.job import _for_people, table_of_rows
 

@@ -8,10 +8,10 @@ import pytest
 from agents.village import VillageModel
 from economy import events as e
 from economy.events import Events, TransferKind
+from economy.numbers.units import SHARES
 from economy.opening import Opening
 from economy.scenario import load_scenario
 from economy.steady import solve
-from economy.units import SHARES
 from runs.local import RunResult, run_local
 
 SMALL = {"years": "1"}  # 200 epochs

@@ -13,8 +13,8 @@ import pytest
 from agents.village import VillageModel
 from economy.events import Events
 from economy.indicators import Window, WindowProjection
+from economy.numbers.units import RATE, UNIT
 from economy.scenario import load_scenario
-from economy.units import RATE, UNIT
 from runs.local import run_local
 
 YEARS = 10

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.elementary import cosine_of_turn, log
+from economy.numbers.elementary import cosine_of_turn, log
 
 STREAMS: Final = 256  # streams per agent: the second key word is agent * 256 + stream
 _U = np.uint64

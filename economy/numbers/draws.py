@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Draw:
-    """Second half of the Philox key, see economy/rng.py. Append, never renumber: recorded runs depend on it.
+    """Second half of the Philox key, see economy/numbers/rng.py. Append, never renumber: recorded runs depend on it.
 
     Plain integers: numba looks through all members of an enum at every call that is given one.
     """

@@ -1,7 +1,7 @@
 """Exact decimals: integer counts of 10^-scale to texts and back, without a float on the way.
 
 `exact` is what programs are told, `fixed` what tables hold, `grouped` what people are shown, `count` the way back.
-Whole columns of int64: economy/decimal_columns.py, with the same grammar.
+Whole columns of int64: economy/numbers/decimal_columns.py, with the same grammar.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from enum import IntEnum
 from typing import Final
 
-from economy.units import MONEY_SCALE
+from economy.numbers.units import MONEY_SCALE
 
 _DECIMAL: Final = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]+))?")
 _LARGEST: Final = 2**127 - 1

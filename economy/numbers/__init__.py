@@ -1,0 +1,1 @@
+"""Integers, floats and random numbers that every machine computes alike."""
