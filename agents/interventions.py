@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from agents.strategies import OPTIONS, strategies_of
 from economy.errors import InputError
-from economy.events import Role
 from economy.population import Population, population_of
+from economy.records.events import Role
 from economy.scenario import Scenario
 
 Ints = NDArray[np.int64]

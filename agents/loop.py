@@ -21,11 +21,11 @@ from agents import snapshot
 from agents.model import Model, Shard
 from agents.registry import Models
 from agents.snapshot import COUNTS, Kept
-from economy import canonical
-from economy import events as e
-from economy.digest import Chains, mark, seal
 from economy.errors import InputError, ProtocolError
-from economy.events import ChainScope, Events, Rows
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import Chains, mark, seal
+from economy.records.events import ChainScope, Events, Rows
 from schemas.catalogue import CLOCK, DECISIONS, FLOWS, ORDERS, TRADES, topic
 from schemas.log.assembly import OPENING, EpochAssembler
 from schemas.log.batchwriter import BatchWriter

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.events import Events
 from economy.instruments import Instrument
+from economy.records.events import Events
 
 Intervention = tuple[str, str]  # (key, value as JSON)
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
-from economy.events import Action, ContractKind, Events, OrderType, Policy, Role, Rows, Series, TransferKind
 from economy.numbers.exact import count_up
+from economy.records import events as e
+from economy.records.events import Action, ContractKind, Events, OrderType, Policy, Role, Rows, Series, TransferKind
 
 Ints = NDArray[np.int64]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from agents.public import Public
 from agents.roles.household import MONEY, SAFETY, SHARE_MONEY, SHARES_SHARE, Households
 from agents.roles.market_maker import CASH_SHARE, MarketMakers
-from economy import canonical
-from economy import events as e
 from economy.errors import InputError
-from economy.events import Events, Rows, Side, TransferKind
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.events import Events, Rows, Side, TransferKind
 
 Ints = NDArray[np.int64]
 KINDS: Final = (

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from economy.events import Rows
+from economy.records.events import Rows
 from schemas.catalogue import AGENT_SNAPSHOTS, DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log import snapshots
 from schemas.log.batchwriter import BatchWriter

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from economy.events import Role, Strategy
+from economy.records.events import Role, Strategy
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from agents.interventions import TRADING, Change
 from economy.errors import InputError
-from economy.events import InstrumentClass
 from economy.instruments import Instrument
+from economy.records.events import InstrumentClass
 
 
 def named(change: Change, listed: Sequence[Instrument]) -> list[Instrument]:

@@ -31,14 +31,14 @@ from agents.roles.statistics_office import StatisticsOffice
 from agents.sight import Sight
 from agents.state import blended
 from agents.trading import named, protected
-from economy import canonical
-from economy import events as e
 from economy.calendar import PHASES
-from economy.events import Events
 from economy.instruments import Instrument
 from economy.numbers import rng
 from economy.numbers.draws import Draw
 from economy.opening import Opening
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.events import Events
 from economy.scenario import Scenario, scenario_from_json
 
 Ints = NDArray[np.int64]

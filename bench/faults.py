@@ -30,8 +30,8 @@ from confluent_kafka import KafkaException
 from bench.market.lab import machine
 from bench.outside import write_between
 from bench.theatre import Theatre, until
-from economy import events as e
 from economy.errors import EscapeError, InputError
+from economy.records import events as e
 from queries.store import Store
 from schemas.catalogue import TRADES
 from schemas.log.reader import LogReader, end_offsets

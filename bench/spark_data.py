@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from economy import events as e
-from economy.events import Account, InstrumentClass, Role, Side, TransferKind, Use
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.events import Account, InstrumentClass, Role, Side, TransferKind, Use
 from economy.scenario import Scenario, load_scenario
 from jobs.source import Extent, RunRange
 from schemas.catalogue import FLOWS, TRADES

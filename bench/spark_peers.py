@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from bench.spark_data import FIRMS, HOUSEHOLDS, OPENING, PRODUCTS, instruments, prices, scenario
-from economy import events as e
-from economy.events import InstrumentClass, Use
 from economy.measures import gini
+from economy.records import events as e
+from economy.records.events import InstrumentClass, Use
 
 Sums = list[tuple[int, int, int, int, int]]  # window, output, intermediate consumption, taxes, consumption
 Cash = list[tuple[int, int, int]]  # window, agent, change of deposits

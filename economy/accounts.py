@@ -23,8 +23,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
-from economy.events import Account, InstrumentClass, Rows, TransferKind, Use
+from economy.records import events as e
+from economy.records.events import Account, InstrumentClass, Rows, TransferKind, Use
 
 GOVERNMENT: Final = 0  # agent ids that the table names
 CENTRAL_BANK: Final = 1

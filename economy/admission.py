@@ -8,7 +8,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.events import (
+from economy.matching.layout import CANCEL, MAX
+from economy.numbers.units import INT64_MAX
+from economy.records.events import (
     OrderCancelRequested,
     OrderSubmitted,
     OrderType,
@@ -18,8 +20,6 @@ from economy.events import (
     TimeInForce,
     Use,
 )
-from economy.matching.layout import CANCEL, MAX
-from economy.numbers.units import INT64_MAX
 
 Column = NDArray[np.int64]
 USE_SHIFT: Final = 14  # a tag is use << 14 | tax rate

@@ -20,8 +20,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.events import Rows
 from economy.numbers.units import INT64_MAX
+from economy.records.events import Rows
 
 BP: Final = 10_000  # bands are in 0.0001 of the reference price
 

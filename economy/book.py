@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 
 from economy.auction import Clearing
 from economy.errors import InputError
-from economy.events import CloseReason, RejectReason, Side, TimeInForce
 from economy.instruments import check_protection
 from economy.matching.books import Books
 from economy.matching.ids import OrderIds
@@ -48,6 +47,7 @@ from economy.matching.layout import (
     TRADE,
 )
 from economy.numbers.units import INT64_MAX
+from economy.records.events import CloseReason, RejectReason, Side, TimeInForce
 
 Snapshot = Mapping[str, NDArray[np.int64]]
 

@@ -13,10 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
 from economy.accounts import COMPONENTS, GOVERNMENT, HOUSEHOLD_INCOME, Approach, Leg
 from economy.errors import AccountingError, ProtocolError
-from economy.events import Account, Events, InstrumentClass, Parameter, Role, Rows, Use
 from economy.instruments import Instrument
 from economy.ledger import Ledger, Posting, item_table
 from economy.matrices import (
@@ -35,6 +33,8 @@ from economy.measures import gini, lorenz
 from economy.numbers.exact import sum_by
 from economy.numbers.units import RATE
 from economy.opening import PRICE
+from economy.records import events as e
+from economy.records.events import Account, Events, InstrumentClass, Parameter, Role, Rows, Use
 from economy.scenario import Scenario
 
 Ints = NDArray[np.int64]

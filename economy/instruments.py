@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from economy.errors import InputError
-from economy.events import InstrumentClass
 from economy.numbers.units import INT64_MAX, MONEY_SCALE, notional_multiplier
+from economy.records.events import InstrumentClass
 
 
 def check_protection(reference_price: int, band_bp: int, breaker_bp: int, halt_ticks: int, open_ticks: int) -> None:

@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
 from economy.accounts import CENTRAL_BANK, GOVERNMENT, Holder, Leg, Rule, derive, rules_of
 from economy.errors import AccountingError
-from economy.events import Account, Events, Rows
 from economy.instruments import Instrument
 from economy.numbers.units import SHARES
+from economy.records import events as e
+from economy.records.events import Account, Events, Rows
 
 Ints = NDArray[np.int64]
 POSTED: Final = (

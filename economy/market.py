@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from economy.admission import ops_of, refuse_ahead
 from economy.errors import InputError
-from economy.events import (
+from economy.instruments import Instrument
+from economy.matching.books import Books
+from economy.matching.ids import Counters, OrderIds
+from economy.matching.layout import CLOCK, TAG_BITS
+from economy.numbers.units import INT64_MAX
+from economy.records.events import (
     BookUpdated,
     Events,
     OrderRejected,
@@ -25,11 +30,6 @@ from economy.events import (
     Rows,
     TradeExecuted,
 )
-from economy.instruments import Instrument
-from economy.matching.books import Books
-from economy.matching.ids import Counters, OrderIds
-from economy.matching.layout import CLOCK, TAG_BITS
-from economy.numbers.units import INT64_MAX
 from economy.reports import Batch
 
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from economy.accounts import RULES
 from economy.errors import AccountingError
-from economy.events import InstrumentClass, Role
 from economy.instruments import Instrument
 from economy.ledger import Ledger
 from economy.measures import MONEY
 from economy.numbers.decimals import RAW, exact
 from economy.numbers.units import SHARES, UNIT
+from economy.records.events import InstrumentClass, Role
 
 Ints = NDArray[np.int64]
 

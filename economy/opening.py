@@ -12,8 +12,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
-from economy.events import Account, Events, InstrumentClass, Parameter, Role
 from economy.instruments import Instrument
 from economy.numbers import rng
 from economy.numbers.draws import Draw
@@ -21,6 +19,8 @@ from economy.numbers.elementary import exp_each, power_each
 from economy.numbers.exact import share_out
 from economy.numbers.units import RATE, SHARES, UNIT
 from economy.population import Population, population_of
+from economy.records import events as e
+from economy.records.events import Account, Events, InstrumentClass, Parameter, Role
 from economy.scenario import Scenario
 from economy.steady import Rates, Technology, solve
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy.accounts import CENTRAL_BANK, GOVERNMENT
-from economy.events import Role
+from economy.records.events import Role
 from economy.scenario import Scenario
 
 _STATISTICS_OFFICE: Final = 2

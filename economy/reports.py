@@ -10,8 +10,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from economy.admission import TAX_MASK, USE_SHIFT
-from economy.canonical import sort_traded
-from economy.events import (
+from economy.matching.layout import BAND, CALL_TAKER, CALL_TRADE, CLOSE, HALT, REJECT, RESUME, STOOD, TRADE
+from economy.records.canonical import sort_traded
+from economy.records.events import (
     CloseReason,
     Events,
     HaltReason,
@@ -24,7 +25,6 @@ from economy.events import (
     TradingHalted,
     TradingResumed,
 )
-from economy.matching.layout import BAND, CALL_TAKER, CALL_TRADE, CLOSE, HALT, REJECT, RESUME, STOOD, TRADE
 
 Column = NDArray[np.int64]
 BP: Final = 10_000  # tax rates are in 0.0001

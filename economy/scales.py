@@ -12,10 +12,10 @@ from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
 from economy.errors import InputError
-from economy.events import Account, InstrumentClass
 from economy.instruments import Instrument
 from economy.measures import LOTS, MEASURE
 from economy.numbers.units import MONEY_SCALE
+from economy.records.events import Account, InstrumentClass
 
 RATE_SCALE: Final = 9  # rates and other scalars travel as integers of 1e-9
 BASIS_SCALE: Final = 4  # tax rates of orders: integers of 0.0001

@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
-from economy.events import Events, Parameter, Role, Rows, Side
 from economy.instruments import Instrument
 from economy.ledger import Ledger, item_table
 from economy.numbers.units import RATE
+from economy.records import events as e
+from economy.records.events import Events, Parameter, Role, Rows, Side
 
 Ints = NDArray[np.int64]
 NOBODY: Final = -1  # employer of who has none

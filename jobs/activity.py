@@ -12,9 +12,9 @@ from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
 from economy.accounts import GOVERNMENT
-from economy.events import Account, Parameter
 from economy.numbers.units import RATE
 from economy.opening import PRICE
+from economy.records.events import Account, Parameter
 from economy.scenario import Scenario
 from jobs.postings import EXACT, Booked, Source, every_window, figures
 from jobs.stocks import balances

@@ -12,8 +12,8 @@ from typing import Any, Final
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
-from economy.events import Account
 from economy.numbers.units import RATE
+from economy.records.events import Account
 from economy.scenario import Scenario
 from jobs.postings import EXACT, Booked, Source, exact_sum, floored
 from jobs.stocks import holdings, money, real_assets

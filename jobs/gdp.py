@@ -8,8 +8,8 @@ from typing import Any, Final
 from pyspark.sql import functions as sf
 
 from economy.accounts import COMPONENTS
-from economy.events import Account, InstrumentClass, Use
 from economy.opening import PRICE
+from economy.records.events import Account, InstrumentClass, Use
 from economy.scenario import Scenario
 from jobs.postings import EXACT, STOCK, Booked, Source, every_window, figures, floored
 

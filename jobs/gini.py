@@ -13,9 +13,9 @@ from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
 from economy.accounts import HOUSEHOLD_INCOME
-from economy.events import Account
 from economy.measures import LORENZ_POINTS
 from economy.numbers.units import RATE
+from economy.records.events import Account
 from economy.scenario import Scenario
 from jobs.postings import EXACT, Booked, Source, every_window, floored
 from jobs.stocks import holdings, money

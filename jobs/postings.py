@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol
 from pyspark.sql import functions as sf
 
 from economy import accounts
-from economy import events as e
 from economy.accounts import Leg, Rule
 from economy.calendar import Calendar
-from economy.events import Account, InstrumentClass, TransferKind, Use
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.events import Account, InstrumentClass, TransferKind, Use
 
 EXACT: Final = "decimal(38,0)"
 STOCK: Final = "stock"  # name of a change of the total goods balance among the contributions

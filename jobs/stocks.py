@@ -11,8 +11,8 @@ from typing import Any
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
-from economy.events import Account, InstrumentClass
 from economy.numbers.units import SHARES
+from economy.records.events import Account, InstrumentClass
 from jobs.postings import EXACT, Booked, floored
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pyspark.sql import functions as sf
 
-from economy.events import InstrumentClass, TradeExecuted
+from economy.records.events import InstrumentClass, TradeExecuted
 from jobs.postings import Booked, exact_sum, follows_a_rule
 
 _COLUMNS: Final = {"instrument", "quantity", "notional", "taker_side", "use", "instrument_class"}

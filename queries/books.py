@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.events import Side
+from economy.records.events import Side
 from queries.loaders import Loaders
 from schemas.clickhouse import TABLES
 

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from economy.events import InstrumentClass
+from economy.records.events import InstrumentClass
 from economy.scales import Listing, Scales
 from queries.cache import Fingerprint
 from queries.copies import Copies, Copy

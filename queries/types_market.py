@@ -6,8 +6,8 @@ from typing import Any, Final, cast
 
 import strawberry
 
-from economy.events import Account
 from economy.numbers.units import MONEY_SCALE
+from economy.records.events import Account
 from economy.scales import BASIS_SCALE
 from queries.paging import Info
 from queries.records import ALWAYS, ByListing, Record, Row, column, decimal, link

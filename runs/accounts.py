@@ -7,10 +7,10 @@ from typing import Any
 
 from economy.accounts import Approach
 from economy.errors import InputError, ScenarioError
-from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.measures import MEASURE
 from economy.numbers.decimals import beside, grouped
+from economy.records.events import Events
 from economy.scales import Scales
 from economy.scenario import Scenario, scenario_from_json
 from runs.log import RunInfo, epochs_of

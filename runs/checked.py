@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from economy.digest import FreeDigest, run_digest
+from economy.records.digest import FreeDigest, run_digest
 from runs.blocks import Batch, Content, Logged, renumber
 from runs.container import Container
 from runs.portable import positions

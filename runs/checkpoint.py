@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.registry import OWN_MODELS, Models, model_name
-from economy import events as e
-from economy.digest import mark
 from economy.errors import InputError, NonDeterministicError, ProtocolError
-from economy.events import ChainScope, Events
+from economy.records import events as e
+from economy.records.digest import mark
+from economy.records.events import ChainScope, Events
 from economy.scenario import Scenario
 from economy.world import World
 from runs.execution import Execution

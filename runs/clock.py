@@ -22,9 +22,9 @@ from typing import Any, Final
 import numpy as np
 
 from agents.registry import OWN_MODELS, Models
-from economy import events as e
-from economy.digest import run_digest
 from economy.errors import ProtocolError
+from economy.records import events as e
+from economy.records.digest import run_digest
 from runs.forking import open_fork
 from runs.protocol import RunSpec, by_family, close_run, open_run, places
 from runs.settings import CREDIT, ClockSettings

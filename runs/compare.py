@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from agents.registry import OWN_MODELS, Models, model_name
 from economy.calendar import QUARTERS
 from economy.errors import InputError
-from economy.events import Events, InstrumentClass, Role
 from economy.indicators import WindowProjection
 from economy.measures import MEASURE
 from economy.numbers.decimals import beside, grouped
+from economy.records.events import Events, InstrumentClass, Role
 from economy.scales import Scales
 from economy.scenario import Scenario
 from runs.divergence import ORDER, Sides, first_difference

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from economy.calendar import QUARTERS
-from economy.events import Role
 from economy.numbers.units import RATE, UNIT
+from economy.records.events import Role
 from runs.compare import Comparison
 from runs.pages import Table, page
 from runs.report import money

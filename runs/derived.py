@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from economy import events as e
-from economy.events import Account, Rows
 from economy.indicators import Window
+from economy.records import events as e
+from economy.records.events import Account, Rows
 from runs.rawread import raw_range
 from schemas.catalogue import BALANCES, INDICATORS
 from schemas.log.reader import Place, end_offsets

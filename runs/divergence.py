@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any, Final
 
-from economy.events import Events
+from economy.records.events import Events
 from runs.beside import ROW, Job
 from schemas.catalogue import DECISIONS, EVENTS, FLOWS, ORDERS, TRADES
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.events import Account, Rows
 from economy.instruments import Instrument
 from economy.measures import MEASURE
 from economy.numbers.units import MONEY_SCALE
+from economy.records.events import Account, Rows
 from economy.scales import Scales
 from schemas.catalogue import EventType, Field
 

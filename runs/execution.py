@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from agents.model import Intervention, Model, Shard
 from agents.pinned import recorded_of
-from economy import canonical
-from economy import events as e
-from economy.digest import Chains
-from economy.events import Events
 from economy.instruments import Instrument
 from economy.market import Market
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import Chains
+from economy.records.events import Events
 from schemas.catalogue import partition_of
 from schemas.log.assembly import OPENING
 

@@ -17,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from economy import canonical
-from economy import events as e
 from economy.errors import InputError
-from economy.events import Rows
 from economy.instruments import Instrument
 from economy.numbers.decimals import fixed
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.events import Rows
 from runs.event_scales import EventScales
 from runs.extsort import ExternalSort
 from runs.formats import write_table

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy.errors import NonDeterministicError, SetupError
-from economy.events import Rows
+from economy.records.events import Rows
 from schemas.closing import Closing
 
 SEGMENT_ROWS: Final = 1 << 18

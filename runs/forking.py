@@ -14,9 +14,9 @@ from agents import snapshot
 from agents.model import Intervention, Model
 from agents.pinned import recorded_of
 from agents.registry import OWN_MODELS, Models, model_name
-from economy import canonical
 from economy.errors import InputError, ProtocolError
-from economy.events import ChainScope, Events
+from economy.records import canonical
+from economy.records.events import ChainScope, Events
 from runs.checkpoint import Checkpoints, check_matched, execution_at
 from runs.execution import State, part_of
 from runs.progress import Told

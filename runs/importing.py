@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from agents.registry import OWN_MODELS, Models, model_name
-from economy import events as e
 from economy.errors import InputError, ProtocolError, UnknownRunError
+from economy.records import events as e
 from runs.blocks import Content, Logged, of_run
 from runs.checked import CheckedRun
 from runs.container import Container

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from economy import canonical
-from economy import events as e
-from economy.digest import DIGEST_VERSION, FreeDigest
 from economy.errors import ProtocolError
-from economy.events import Events, RejectReason, RunMode
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import DIGEST_VERSION, FreeDigest
+from economy.records.events import Events, RejectReason, RunMode
 from economy.scenario import RULES_VERSION
 from runs.protocol import by_family, close_run, environment, places
 from runs.tapes.flow import Batch, Flow

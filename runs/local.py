@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.model import Model
-from economy import canonical
-from economy import events as e
-from economy.digest import run_digest
-from economy.events import Events
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import run_digest
+from economy.records.events import Events
 from runs.execution import Execution, Interventions
 from schemas.log.assembly import OPENING
 

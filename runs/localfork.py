@@ -10,10 +10,10 @@ import numpy as np
 
 from agents.model import Intervention
 from agents.registry import OWN_MODELS, Models, model_name
-from economy import events as e
-from economy.digest import mark
 from economy.errors import InputError, NonDeterministicError
-from economy.events import ChainScope, Events
+from economy.records import events as e
+from economy.records.digest import mark
+from economy.records.events import ChainScope, Events
 from runs.checked import CheckedRun
 from runs.container import Container
 from runs.forking import check_changes

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from agents.model import Intervention, Model
-from economy import canonical
-from economy import events as e
-from economy.digest import DIGEST_VERSION, mark
 from economy.errors import InputError
-from economy.events import ChainScope, RunMode
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import DIGEST_VERSION, mark
+from economy.records.events import ChainScope, RunMode
 from economy.scenario import RULES_VERSION
 from schemas.catalogue import DECISIONS, EVENTS, FLOWS, ORDERS, TRADES, locked_ids, partition_of
 from schemas.log.assembly import OPENING, STARTER

@@ -17,11 +17,11 @@ import numpy as np
 
 from agents.model import Intervention
 from agents.registry import Models
-from economy import canonical
-from economy import events as e
-from economy.blake import hash_parts
-from economy.digest import mark, marks
-from economy.events import ChainScope, Events, Rows
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.blake import hash_parts
+from economy.records.digest import mark, marks
+from economy.records.events import ChainScope, Events, Rows
 from runs.beside import ROW
 from runs.divergence import ORDER, Key, Sides, first_difference
 from runs.execution import Execution

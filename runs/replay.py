@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 
 from agents.registry import OWN_MODELS, Models, model_name
-from economy import canonical
 from economy.calendar import Calendar
 from economy.errors import AccountingError, InputError, ProtocolError
-from economy.events import Events
 from economy.indicators import Window, WindowProjection
+from economy.records import canonical
+from economy.records.events import Events
 from economy.scenario import Scenario
 from runs.beside import Job
 from runs.derived import Derived, read_derived

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from agents.registry import OWN_MODELS, Models, model_name
-from economy import events as e
 from economy.errors import InputError
-from economy.events import Account, Role
 from economy.numbers.decimals import beside, grouped
+from economy.records import events as e
+from economy.records.events import Account, Role
 from economy.scales import Scales
 from economy.world import NOBODY, World
 from runs.protocol import unlike_here

@@ -16,12 +16,12 @@ import numpy as np
 from scipy import stats
 
 from agents.village import VillageModel
-from economy import canonical
 from economy.calendar import QUARTERS
 from economy.errors import InputError, SetupError
-from economy.events import Role
 from economy.indicators import Window, WindowProjection
 from economy.numbers.units import RATE, UNIT
+from economy.records import canonical
+from economy.records.events import Role
 from economy.scenario import load_scenario, scenario_from_json
 from runs.execution import Execution
 from runs.progress import Told

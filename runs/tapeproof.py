@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from economy import canonical
-from economy import events as e
-from economy.digest import FreeDigest, run_digest
-from economy.events import Events, Rows
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import FreeDigest, run_digest
+from economy.records.events import Events, Rows
 from runs.divergence import Sides, first_difference
 from runs.progress import Told
 from runs.rawread import raw_chunks

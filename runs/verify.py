@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from economy.digest import run_digest
 from economy.errors import InputError
-from economy.events import Rows
+from economy.records.digest import run_digest
+from economy.records.events import Rows
 from runs.progress import Told
 from runs.rawread import raw_chunks
 from runs.tapeproof import audit_tape

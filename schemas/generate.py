@@ -1,4 +1,4 @@
-"""Writes economy/events.py from the committed Avro schemas: `python -m schemas.generate`.
+"""Writes economy/records/events.py from the committed Avro schemas: `python -m schemas.generate`.
 
 economy/ is below schemas/ and may not import it, yet both need the column order of the same records. The .avsc files
 are the only source; a test holds the generated module up to date.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 AVRO = Path(__file__).parent / "avro"
-TARGET = Path(__file__).parent.parent / "economy" / "events.py"
+TARGET = Path(__file__).parent.parent / "economy" / "records" / "events.py"
 
 # Symbols that nothing writes yet. They stay, as the numbers behind them: whoever needs one takes it out of here.
 RESERVED: Mapping[str, tuple[str, ...]] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from economy.accounts import COMPONENTS, RULES, Entry, Leg
-from economy.events import Account, InstrumentClass, TransferKind, Use
 from economy.measures import MEASURES
+from economy.records.events import Account, InstrumentClass, TransferKind, Use
 from schemas.catalogue import ALSO_IN, EVENTS, locked_ids
 from schemas.generate import RESERVED
 

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.events import Events, Rows
+from economy.records.events import Events, Rows
 from schemas.catalogue import EVENTS, EventType, versions
 from schemas.codec import UndecodableRecordError, decode_record
 from schemas.generate import is_row

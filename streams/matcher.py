@@ -20,9 +20,9 @@ import numpy as np
 from faust.serializers import codecs
 from faust.types import TP
 
-from economy import events as e
 from economy.errors import ProtocolError, SetupError
-from economy.events import Events
+from economy.records import events as e
+from economy.records.events import Events
 from schemas.catalogue import ALSO_IN, BOOK_SNAPSHOTS, CLOCK, EVENTS, ORDERS, TRADES, dead_letter, key, topic
 from schemas.codec import UndecodableRecordError, decode_record, encode_record, written_as
 from schemas.log import framing, snapshots

@@ -17,13 +17,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import canonical
-from economy import events as e
-from economy.digest import Chains, mark, seal
 from economy.errors import InputError, ProtocolError
-from economy.events import ChainScope, Events, RunMode
 from economy.instruments import Instrument
 from economy.market import Market
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import Chains, mark, seal
+from economy.records.events import ChainScope, Events, RunMode
 from schemas.catalogue import ORDERS, partition_of
 from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import Chunk

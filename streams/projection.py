@@ -24,11 +24,11 @@ import faust
 import numpy as np
 from mode import Service
 
-from economy import events as e
 from economy.errors import EscapeError, NonDeterministicError, SetupError
-from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.measures import LAST_MEASURED
+from economy.records import events as e
+from economy.records.events import Events
 from economy.scenario import Scenario
 from schemas.catalogue import BALANCES, CLOCK, FLOWS, INDICATORS, ORDERS, TRADES
 from schemas.log.clocklog import ClockLog, clock_records

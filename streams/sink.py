@@ -28,7 +28,7 @@ from clickhouse_connect.driver.exceptions import Error
 from confluent_kafka import KafkaException
 
 from economy.errors import ProtocolError, SetupError
-from economy.events import Rows
+from economy.records.events import Rows
 from schemas.catalogue import CLOCK, ORDERS, topic
 from schemas.clickhouse import TABLES
 from schemas.clickhouse_server import ClickHouseConfig

@@ -9,9 +9,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy import events as e
 from economy.errors import NonDeterministicError, ProtocolError
-from economy.events import Events, Rows
+from economy.records import events as e
+from economy.records.events import Events, Rows
 
 _MATCHED, _SEALED = -1, -2  # stand where market output has its instrument, which is never negative
 _REMEDY: Final = "the run cannot go on; compare the workers' code and lock files"

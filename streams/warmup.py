@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from economy import events as e
 from economy.book import OrderBook
-from economy.digest import mark
-from economy.events import ChainScope, InstrumentClass, OrderType, Rows, RunMode, TimeInForce
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.digest import mark
+from economy.records.events import ChainScope, InstrumentClass, OrderType, Rows, RunMode, TimeInForce
 from schemas.catalogue import ORDERS
 from schemas.codec import decode_record, encode_record
 from schemas.log import framing, recordbatch, snapshots

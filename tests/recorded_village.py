@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from agents.village import VillageModel
-from economy import events as e
-from economy.events import Events, Role, Rows
 from economy.indicators import WindowProjection
+from economy.records import events as e
+from economy.records.events import Events, Role, Rows
 from economy.scenario import load_scenario
 from runs.local import run_local
 from schemas.clickhouse import TABLES

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from economy.book import OrderBook, Trade
-from economy.events import Side, TimeInForce
+from economy.records.events import Side, TimeInForce
 from runs.tapes.table import COLUMNS
 
 Row = dict[str, str]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from economy import events as e
 from economy.errors import InputError
-from economy.events import Events, InstrumentClass
 from economy.instruments import Instrument
 from economy.market import lottery
+from economy.records import events as e
+from economy.records.events import Events, InstrumentClass
 
 ITEMS = 6
 

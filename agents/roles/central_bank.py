@@ -12,9 +12,9 @@ from agents.interventions import Decree
 from agents.outbox import Outbox
 from agents.public import Public, Static
 from agents.state import Arrays
-from economy import events as e
-from economy.events import Account, Action, Events, Policy, Role, Rows, Series, Strategy, TransferKind
 from economy.numbers.units import RATE
+from economy.records import events as e
+from economy.records.events import Account, Action, Events, Policy, Role, Rows, Series, Strategy, TransferKind
 
 Ints = NDArray[np.int64]
 TOP_SHARE = 20  # the richest twentieth found new firms

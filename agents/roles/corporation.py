@@ -13,14 +13,14 @@ from agents.roles import corporation_rules as rules
 from agents.roles.corporation_state import CorporationState
 from agents.roles.employment import employ
 from agents.roles.household import MONEY, SAFETY
-from economy import events as e
-from economy.events import Action, EndReason, Role, Strategy, TransferKind, Use
 from economy.numbers import rng
 from economy.numbers.draws import Draw
 from economy.numbers.elementary import power
 from economy.numbers.units import RECIPE_SCALE, SHARES
 from economy.opening import LABOUR, LOT, PRICE
 from economy.production import feasible, use_inputs, wear
+from economy.records import events as e
+from economy.records.events import Action, EndReason, Role, Strategy, TransferKind, Use
 
 Ints = NDArray[np.int64]
 # Share of normal output offered at each multiple of the price; the rest is offered at the step before the last, and the

@@ -13,10 +13,10 @@ from agents.roles import corporation_rules as rules
 from agents.roles.household import MONEY
 from agents.roles.shareholding import Register
 from agents.state import Arrays
-from economy import events as e
-from economy.events import Account, Events, Parameter, Rows, TransferKind, Use
 from economy.numbers.units import RATE, RECIPE_SCALE
 from economy.opening import PRICE
+from economy.records import events as e
+from economy.records.events import Account, Events, Parameter, Rows, TransferKind, Use
 
 Ints = NDArray[np.int64]
 

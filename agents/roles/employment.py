@@ -9,12 +9,12 @@ from agents.outbox import Outbox
 from agents.public import Public
 from agents.roles import corporation_rules as rules
 from agents.roles.corporation_state import CorporationState
-from economy import events as e
-from economy.events import Action, ContractKind, EndReason, Role, TransferKind
 from economy.numbers import rng
 from economy.numbers.draws import Draw
 from economy.numbers.exact import sum_by
 from economy.opening import LABOUR, LOT
+from economy.records import events as e
+from economy.records.events import Action, ContractKind, EndReason, Role, TransferKind
 
 Ints = NDArray[np.int64]
 

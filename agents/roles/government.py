@@ -12,11 +12,11 @@ from agents.outbox import Outbox
 from agents.public import Public, Static
 from agents.roles.household import MONEY, SAFETY
 from agents.state import Arrays
-from economy import events as e
-from economy.events import Account, Action, Events, Policy, Role, TransferKind, Use
 from economy.numbers.elementary import power
 from economy.numbers.units import RATE, UNIT
 from economy.opening import LOT
+from economy.records import events as e
+from economy.records.events import Account, Action, Events, Policy, Role, TransferKind, Use
 
 Ints = NDArray[np.int64]
 MARGIN: Final = 1.25  # limit price / valuation price, and provision for benefits

@@ -11,14 +11,25 @@ from numpy.typing import NDArray
 from agents.outbox import Outbox
 from agents.public import Public, Static, parameter_of
 from agents.state import Arrays
-from economy import events as e
 from economy.accounts import HOUSEHOLD_INCOME
-from economy.events import Account, Action, EndReason, Events, Parameter, Role, Rows, Strategy, TransferKind, Use
 from economy.numbers import rng
 from economy.numbers.draws import Draw
 from economy.numbers.elementary import exp, exp_each, power
 from economy.numbers.units import RATE, UNIT
 from economy.opening import PRICE
+from economy.records import events as e
+from economy.records.events import (
+    Account,
+    Action,
+    EndReason,
+    Events,
+    Parameter,
+    Role,
+    Rows,
+    Strategy,
+    TransferKind,
+    Use,
+)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

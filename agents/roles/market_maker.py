@@ -12,11 +12,11 @@ from agents.public import Public, Static
 from agents.roles.household import SHARE_MONEY, fundamental
 from agents.roles.shareholding import Register
 from agents.state import Arrays
-from economy import events as e
-from economy.events import Account, Action, Events, Role, Strategy
 from economy.numbers.elementary import exp, log, power
 from economy.numbers.units import SHARES
 from economy.opening import FLOAT_SHARE
+from economy.records import events as e
+from economy.records.events import Account, Action, Events, Role, Strategy
 
 Ints = NDArray[np.int64]
 SIZE: Final = SHARES // 500  # most shares per quote

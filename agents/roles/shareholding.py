@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from agents.outbox import Outbox
 from agents.public import Public, Static
-from economy import events as e
-from economy.events import Account, Events, TransferKind
 from economy.numbers.exact import share_out
 from economy.numbers.units import SHARES
 from economy.opening import FLOAT_SHARE
+from economy.records import events as e
+from economy.records.events import Account, Events, TransferKind
 
 Ints = NDArray[np.int64]
 ESTATE_SHARE = 10  # the price of an estate is a tenth of what the founders pay in

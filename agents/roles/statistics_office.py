@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from agents.outbox import Outbox
 from agents.public import Public, Static
 from agents.state import Arrays
-from economy import events as e
-from economy.events import Account, Action, Events, Role, Series, TransferKind, Use
 from economy.numbers.exact import sum_by
 from economy.numbers.units import RATE, SHARES, UNIT
 from economy.opening import LOT, PRICE
+from economy.records import events as e
+from economy.records.events import Account, Action, Events, Role, Series, TransferKind, Use
 
 Ints = NDArray[np.int64]
 SMOOTHING = 0.15  # of dividends per share, per payment

@@ -16,9 +16,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy import events as e
-from economy.events import InstrumentClass, Rows, TimeInForce
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.events import InstrumentClass, Rows, TimeInForce
 from schemas.rows import Bytes, encode
 
 RUN: Final = 1

@@ -12,14 +12,14 @@ from bench.market import peers
 from bench.market.flow import LIMIT_CANCEL, MOVES, Flow, Mix, instruments, rows_of
 from bench.market.peers import Result
 from bench.market.stats import median, spread
-from economy import events as e
 from economy.admission import ops_of
 from economy.errors import ProtocolError
-from economy.events import Rows
 from economy.market import Market
 from economy.matching.books import Books
 from economy.matching.ids import OrderIds
 from economy.matching.layout import TRADE
+from economy.records import events as e
+from economy.records.events import Rows
 
 Runner = Callable[[Rows, Rows, int], Result | None]
 _BATCH: Final = 10_000

@@ -18,8 +18,8 @@ import numpy as np
 
 from bench.market.lab import PATIENCE, Worker, cpu, make_topics, new_namespace
 from bench.market.wire import Meter, rows_in
-from economy import events as e
 from economy.errors import SetupError
+from economy.records import events as e
 from infra.broker import Broker
 
 _BIN_MS: Final = 0.1

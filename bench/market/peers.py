@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.market.flow import KIND, ORDER, QUANTITY, SUBMIT
 from economy.errors import SetupError
-from economy.events import Rows
+from economy.records.events import Rows
 
 CRATE: Final = Path(__file__).parent.parent / "peers" / "matchcore"
 

@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from bench.market.flow import LIMIT_CANCEL, Flow
 from bench.market.lab import PATIENCE, Worker, cpu, make_topics, new_namespace
 from bench.market.wire import Meter, Sender, rows_in
-from economy import events as e
 from economy.errors import SetupError
+from economy.records import events as e
 from schemas.catalogue import ORDERS, TRADES, topic
 
 _STEP: Final = 20_000

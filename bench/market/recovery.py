@@ -19,8 +19,8 @@ from typing import Any, Final
 from bench.market.lab import PATIENCE, Worker, make_topics, new_namespace
 from bench.market.live import WARM_SECONDS
 from bench.market.wire import Meter, rows_in
-from economy import events as e
 from economy.errors import SetupError
+from economy.records import events as e
 from infra.broker import Broker
 from schemas.catalogue import TRADES
 from schemas.log.reader import end_offsets

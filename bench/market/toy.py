@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.market.flow import instruments
-from economy import events as e
 from economy.errors import InputError
-from economy.events import Action, Events, Rows, TransferKind
 from economy.instruments import Instrument
 from economy.market import lottery
+from economy.records import events as e
+from economy.records.events import Action, Events, Rows, TransferKind
 
 BOOKS: Final = 10
 EPOCH_TICKS: Final = 20

@@ -12,8 +12,8 @@ import aiokafka
 import numpy as np
 
 from bench.market.flow import BOOK, RUN, encoded, instruments
-from economy import events as e
-from economy.events import Rows, RunMode
+from economy.records import events as e
+from economy.records.events import Rows, RunMode
 from schemas.catalogue import ORDERS, TRADES, topic
 from schemas.codec import encode_record
 from schemas.log import framing

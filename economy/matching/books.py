@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from economy.auction import Clearing, clearing, price_range, self_crossing
-from economy.events import Rows
 from economy.matching import walk
 from economy.matching.kernel import run
 from economy.matching.layout import BAND, GUESS, HW, MAX, MIN, OPEN_END, RESUME, TAG_BITS, K
 from economy.matching.tree import node_new
 from economy.matching.uncross import uncross, withdraw
+from economy.records.events import Rows
 
 _NO_EVENTS = np.zeros((0, 8), np.int64)
 

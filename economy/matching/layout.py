@@ -38,7 +38,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from economy.events import CloseReason, RejectReason
+from economy.records.events import CloseReason, RejectReason
 
 MAX = np.iinfo(np.int64).max
 MIN = np.iinfo(np.int64).min

@@ -15,7 +15,7 @@ from infra.cli.common import Json, Namespace, State, emit, guarded, progress, se
 from infra.settings import Settings
 
 if TYPE_CHECKING:
-    from economy.events import Events, Rows
+    from economy.records.events import Events, Rows
     from infra.stack import Attached, Stack
     from runs.ingest import Ingested
     from runs.tapes.flow import Flow
@@ -56,7 +56,7 @@ class _Trades:
     def rows(self) -> Rows:
         import numpy as np
 
-        from economy.events import TradeExecuted
+        from economy.records.events import TradeExecuted
 
         return np.concatenate([np.empty((0, TradeExecuted.width), np.int64), *self.parts])
 

@@ -27,10 +27,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from economy import events as e
 from economy.errors import InputError, SetupError
-from economy.events import InstrumentClass, OrderType, Rows
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.events import InstrumentClass, OrderType, Rows
 from runs.tapes.flow import Batch, Flow
 
 PACKAGE: Final = "ob-analytics"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
-from economy.events import Rows
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.events import Rows
 
 
 @dataclass(frozen=True)

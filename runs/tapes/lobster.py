@@ -31,10 +31,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
 from economy.errors import InputError
-from economy.events import InstrumentClass, Rows, Side, TimeInForce
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.events import InstrumentClass, Rows, Side, TimeInForce
 from runs.tapes.columns import Faults, read_columns
 from runs.tapes.flow import Batch, Flow
 from schemas.files import text_of

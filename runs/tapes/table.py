@@ -24,12 +24,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
 from economy.errors import InputError
-from economy.events import InstrumentClass, OrderType, Side, TimeInForce
 from economy.instruments import Instrument
 from economy.numbers.decimals import REMEDY, Fault
 from economy.numbers.units import MONEY_SCALE
+from economy.records import events as e
+from economy.records.events import InstrumentClass, OrderType, Side, TimeInForce
 from runs.tapes.columns import Faults, Mask, Texts, given, one_line, read_columns
 from runs.tapes.flow import Batch, Flow
 from runs.tapes.ids import AgentIds, OrderIds

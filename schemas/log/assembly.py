@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from economy import canonical
-from economy import events as e
 from economy.errors import NonDeterministicError, ProtocolError
-from economy.events import Events, Rows
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.events import Events, Rows
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.reader import Chunk, Place
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import canonical
-from economy import events as e
-from economy.digest import Chains, mark, marks
-from economy.events import ChainScope, Events, Rows
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import Chains, mark, marks
+from economy.records.events import ChainScope, Events, Rows
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES
 from schemas.log.assembly import OPENING, STARTER
 from schemas.log.findings import NOBODY, Fault, Finding

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from aiokafka.protocol.transaction import InitProducerIdRequest_v0
 
-from economy.events import Rows
+from economy.records.events import Rows
 from schemas import rows as hot
 from schemas.catalogue import EVENTS, topic
 from schemas.closing import Closing

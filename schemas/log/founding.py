@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
 from economy.errors import ProtocolError, ScenarioError
-from economy.events import Role
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.events import Role
 from economy.scenario import Scenario, scenario_from_json
 from schemas.catalogue import FLOWS, ORDERS
 from schemas.log.clocklog import ClockLog

@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy import canonical
-from economy.digest import mark
-from economy.events import ChainScope, Events, Rows
+from economy.records import canonical
+from economy.records.digest import mark
+from economy.records.events import ChainScope, Events, Rows
 from schemas.catalogue import TRADES
 
 Ints = NDArray[np.int64]
@@ -91,7 +91,7 @@ def seed_of(name: str) -> int:
 
 
 def linked(previous: int, digest: int) -> int:
-    """Chain value of a marker, as economy.digest.mark makes it."""
+    """Chain value of a marker, as economy.records.digest.mark makes it."""
     word = previous.to_bytes(8, "little", signed=True) + digest.to_bytes(8, "little", signed=True)
     return int.from_bytes(blake2b(word, digest_size=8).digest(), "little", signed=True)
 

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from numpy.typing import NDArray
 
 from economy.errors import ProtocolError, SetupError
-from economy.events import Events
+from economy.records.events import Events
 from schemas.catalogue import topic
 from schemas.closing import Closing
 from schemas.codec import UndecodableRecordError, decode_record

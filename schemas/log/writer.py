@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from numpy.typing import NDArray
 
 from economy.errors import EscapeError
-from economy.events import Rows
+from economy.records.events import Rows
 from schemas import rows as hot
 from schemas.catalogue import EVENTS, partition_of, topic
 from schemas.codec import encode_record

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from economy.events import Rows
+from economy.records.events import Rows
 from infra.stack import Attached
 from queries.store import Store
 from runs.accounts import windows_of

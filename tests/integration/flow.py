@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from economy import events as e
-from economy.canonical import TRADE_TYPES
-from economy.events import InstrumentClass, Rows, RunMode
 from economy.instruments import Instrument
 from economy.market import Market
+from economy.records import events as e
+from economy.records.canonical import TRADE_TYPES
+from economy.records.events import InstrumentClass, Rows, RunMode
 from schemas.catalogue import ORDERS, TRADES, partition_of
 from schemas.log.reader import LogReader
 from schemas.log.writer import LogWriter

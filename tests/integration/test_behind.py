@@ -17,9 +17,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from agents.village import VillageModel
-from economy import events as e
 from economy.errors import ProtocolError
-from economy.events import Events, RunMode
+from economy.records import events as e
+from economy.records.events import Events, RunMode
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from infra.clickhouse import EmbeddedClickHouse

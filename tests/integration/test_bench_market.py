@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.market import flow, kernel, table
-from economy import events as e
 from economy.market import Market
+from economy.records import events as e
 from tests.processes import PATIENCE
 
 

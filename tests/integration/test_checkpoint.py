@@ -10,8 +10,8 @@ import pytest
 
 from agents.registry import VILLAGE
 from agents.village import VillageModel
-from economy import events as e
 from economy.errors import InputError
+from economy.records import events as e
 from economy.scenario import load_scenario
 from economy.world import NOBODY, World
 from infra.broker import Broker

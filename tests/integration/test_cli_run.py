@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from economy import events as e
+from economy.records import events as e
 from infra.settings import load_settings
 from infra.stack import Attached
 from infra.supervisor import end_processes

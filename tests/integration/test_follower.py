@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from economy import events as e
 from economy.errors import ProtocolError
-from economy.events import Rows
+from economy.records import events as e
+from economy.records.events import Rows
 from infra.broker import Broker
 from schemas.catalogue import AGENT_SNAPSHOTS, CLOCK, FLOWS, TRADES, topic
 from schemas.log import topics, wire

@@ -23,9 +23,9 @@ from confluent_kafka import Producer
 
 from agents.registry import VILLAGE
 from agents.village import VillageModel
-from economy import events as e
 from economy.errors import AccountingError, InputError, ProtocolError, UnknownRunError
 from economy.measures import MEASURES
+from economy.records import events as e
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from infra.clickhouse import EmbeddedClickHouse

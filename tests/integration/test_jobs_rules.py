@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from economy.errors import InputError
-from economy.events import InstrumentClass
 from economy.instruments import Instrument
 from economy.measures import gini as gini_of
 from economy.measures import lorenz
+from economy.records.events import InstrumentClass
 from economy.scenario import load_scenario
 from infra.jars import spark_jars
 from infra.java import java_home

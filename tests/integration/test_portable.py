@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from economy import events as e
-from economy.digest import digest_of
 from economy.errors import InputError
+from economy.records import events as e
+from economy.records.digest import digest_of
 from infra.broker import Broker
 from runs import checked, importing
 from runs.blocks import Logged

@@ -14,12 +14,12 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from agents.village import VillageModel
-from economy import canonical
-from economy import events as e
-from economy.digest import mark
 from economy.errors import InputError
-from economy.events import ChainScope, Events
 from economy.indicators import Window
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import mark
+from economy.records.events import ChainScope, Events
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from runs.accounts import read_accounts, read_scales, render, to_json, windows_of

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from agents.village import VillageModel
-from economy import events as e
-from economy.events import Events
 from economy.measures import LAST_MEASURED
+from economy.records import events as e
+from economy.records.events import Events
 from infra.broker import Broker
 from runs.local import run_local
 from runs.protocol import RunSpec, by_family, open_run, places

@@ -9,9 +9,9 @@ import pytest
 
 from agents.registry import VILLAGE
 from agents.village import VillageModel
-from economy import events as e
 from economy.errors import InputError, UnknownRunError
-from economy.events import Events
+from economy.records import events as e
+from economy.records.events import Events
 from economy.scenario import RULES_VERSION, load_scenario
 from infra.broker import Broker
 from runs.local import run_local

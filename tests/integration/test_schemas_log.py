@@ -11,9 +11,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
-from economy import events as e
-from economy.digest import mark
 from economy.errors import SetupError
+from economy.records import events as e
+from economy.records.digest import mark
 from infra.broker import Broker
 from schemas.catalogue import FLOWS, TRADES, topic
 from schemas.log import topics

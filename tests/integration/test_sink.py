@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from economy import events as e
+from economy.records import events as e
 from infra.broker import Broker
 from infra.clickhouse import EmbeddedClickHouse
 from queries.migrate import migrate

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from agents.village import VillageModel
-from economy import events as e
 from economy.measures import LAST_MEASURED
+from economy.records import events as e
 from economy.scenario import load_scenario
 from infra.broker import Broker
 from infra.clickhouse import EmbeddedClickHouse

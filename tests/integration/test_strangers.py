@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from economy.events import Events
+from economy.records.events import Events
 from infra.broker import Broker
 from infra.cli import app
 from runs.replay import Status, replay

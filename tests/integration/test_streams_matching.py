@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from economy import events as e
-from economy.events import RunMode, TradeExecuted
 from economy.market import Market
+from economy.records import events as e
+from economy.records.events import RunMode, TradeExecuted
 from infra.broker import Broker
 from schemas.catalogue import EVENTS, ORDERS, dead_letter, topic
 from schemas.codec import encode_record

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from economy import events as e
+from economy.records import events as e
 from infra.broker import Broker
 from runs.log import list_runs
 from schemas.catalogue import CLOCK, FACTS, ORDERS, TRADES, locked_ids, topic

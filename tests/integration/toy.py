@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from economy import events as e
-from economy.canonical import merge
-from economy.digest import mark
-from economy.events import ChainScope, Events, InstrumentClass, Rows, RunMode
 from economy.instruments import Instrument
 from economy.market import Market
+from economy.records import events as e
+from economy.records.canonical import merge
+from economy.records.digest import mark
+from economy.records.events import ChainScope, Events, InstrumentClass, Rows, RunMode
 from schemas.catalogue import ORDERS, TRADES
 from schemas.log.assembly import EpochAssembler
 from schemas.log.reader import LogReader, read_all
@@ -96,7 +96,7 @@ def matched(
 
 
 def equal(a: Events, b: Events) -> bool:
-    from economy.canonical import sort_traded
+    from economy.records.canonical import sort_traded
 
     return a.keys() == b.keys() and all((sort_traded(a[k]) == sort_traded(b[k])).all() for k in a)
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from agents.model import Model
 from agents.registry import Models
-from economy import canonical
-from economy import events as e
-from economy.digest import Chains, mark, run_digest, seal
 from economy.errors import AccountingError
-from economy.events import ChainScope, Events
 from economy.indicators import WindowProjection
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import Chains, mark, run_digest, seal
+from economy.records.events import ChainScope, Events
 from runs.execution import Interventions
 from runs.protocol import RunSpec, by_family, close_run, open_run, places
 from runs.reexecution import execution_of, group

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from economy.canonical import sort_traded
-from economy.events import (
+from economy.instruments import Instrument
+from economy.records.canonical import sort_traded
+from economy.records.events import (
     CloseReason,
     Events,
     InstrumentClass,
@@ -22,7 +23,6 @@ from economy.events import (
     TradingHalted,
     TradingResumed,
 )
-from economy.instruments import Instrument
 from tests.property.naive_book import NaiveBook
 
 NO_CANCELS = np.empty((0, OrderCancelRequested.width), np.int64)

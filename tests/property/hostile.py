@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from economy.events import OrderCancelRequested, OrderSubmitted, OrderType, TimeInForce
+from economy.records.events import OrderCancelRequested, OrderSubmitted, OrderType, TimeInForce
 
 Flow = tuple[np.ndarray, np.ndarray, np.ndarray]
 o, c = OrderSubmitted, OrderCancelRequested

@@ -6,8 +6,9 @@ from collections import Counter
 
 import numpy as np
 
-from economy.canonical import INSTRUMENT, SEQ, TRADE_TYPES
-from economy.events import (
+from economy.market import Market
+from economy.records.canonical import INSTRUMENT, SEQ, TRADE_TYPES
+from economy.records.events import (
     CloseReason,
     Events,
     OrderClosed,
@@ -18,7 +19,6 @@ from economy.events import (
     TradingHalted,
     TradingResumed,
 )
-from economy.market import Market
 
 
 class Invariants:

@@ -9,8 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from economy.events import Account, ContractKind, EndReason, Events, InstrumentClass, Parameter, Role, TransferKind, Use
 from economy.instruments import Instrument
+from economy.records.events import (
+    Account,
+    ContractKind,
+    EndReason,
+    Events,
+    InstrumentClass,
+    Parameter,
+    Role,
+    TransferKind,
+    Use,
+)
 from economy.scenario import Scenario, load_scenario
 from schemas.catalogue import EVENTS
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from economy.auction import clearing, price_range, self_crossing
 from economy.book import OrderBook
-from economy.events import InstrumentClass, OrderCancelRequested, OrderSubmitted, Side, TradingResumed
 from economy.instruments import Instrument
 from economy.market import Market
+from economy.records.events import InstrumentClass, OrderCancelRequested, OrderSubmitted, Side, TradingResumed
 from tests.property.naive_book import NaiveBook, Resting
 
 orders = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 40), st.integers(1, 9)), max_size=30)

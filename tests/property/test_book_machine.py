@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import economy.book
 from economy.book import BandChanged, Halted, OrderBook, Outcome, Resumed
 from economy.errors import InputError
-from economy.events import RejectReason, Side, TimeInForce
+from economy.records.events import RejectReason, Side, TimeInForce
 from tests.property.naive_book import NaiveBook
 
 PRICES = st.integers(95, 105) | st.sampled_from([1, 2**56])

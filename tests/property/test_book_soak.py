@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from economy.events import (
+from economy.instruments import Instrument
+from economy.market import Market
+from economy.records.events import (
     CloseReason,
     OrderCancelRequested,
     OrderRejected,
@@ -17,8 +19,6 @@ from economy.events import (
     RejectReason,
     TradeExecuted,
 )
-from economy.instruments import Instrument
-from economy.market import Market
 from tests.property.flows import KINDS, LISTED, NO_CANCELS, TIFS, expected, told
 from tests.property.hostile import FLOWS, Flow
 from tests.property.invariants import Invariants

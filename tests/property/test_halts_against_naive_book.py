@@ -9,7 +9,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from economy.events import (
+from economy.instruments import Instrument
+from economy.market import Market, lottery
+from economy.records.events import (
     BookUpdated,
     Events,
     HaltReason,
@@ -21,8 +23,6 @@ from economy.events import (
     TradingHalted,
     TradingResumed,
 )
-from economy.instruments import Instrument
-from economy.market import Market, lottery
 from tests.property.flows import LISTED, NO_CANCELS, NOTHING, collect, expected, rows_of, steps, told
 from tests.property.naive_book import NaiveBook
 

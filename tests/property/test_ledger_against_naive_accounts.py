@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from economy.errors import AccountingError
-from economy.events import Account
 from economy.indicators import Window, WindowProjection
 from economy.measures import MEASURES
+from economy.records.events import Account
 from tests.property.naive_accounts import (
     FIRMS,
     INSTRUMENTS,

@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from economy.admission import AHEAD, LATEST
-from economy.canonical import TRADE_TYPES
-from economy.events import (
+from economy.instruments import Instrument
+from economy.market import Market
+from economy.matching.ids import OrderIds
+from economy.records.canonical import TRADE_TYPES
+from economy.records.events import (
     InstrumentClass,
     OrderCancelRequested,
     OrderClosed,
@@ -22,9 +25,6 @@ from economy.events import (
     RejectReason,
     TradeExecuted,
 )
-from economy.instruments import Instrument
-from economy.market import Market
-from economy.matching.ids import OrderIds
 from economy.reports import tax_of
 from tests.property.flows import LISTED, NO_CANCELS, collect, expected, rows_of, steps, told
 

@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from economy import canonical
-from economy import events as e
-from economy.digest import mark
-from economy.events import ChainScope, Events, InstrumentClass, RunMode
 from economy.instruments import Instrument
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import mark
+from economy.records.events import ChainScope, Events, InstrumentClass, RunMode
 from schemas.catalogue import ORDERS
 from schemas.codec import encode_record
 from schemas.log import snapshots

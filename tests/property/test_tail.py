@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from economy import events as e
 from economy.errors import NonDeterministicError, ProtocolError
-from economy.events import Events, Rows
+from economy.records import events as e
+from economy.records.events import Events, Rows
 from streams.tail import Tail
 
 NAMES = (e.TradeExecuted, e.OrderClosed, e.EpochMatched)

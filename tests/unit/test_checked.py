@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from economy import events as e
-from economy.digest import digest_of
+from economy.records import events as e
+from economy.records.digest import digest_of
 from runs.checked import _Free
 from schemas.catalogue import ORDERS
 

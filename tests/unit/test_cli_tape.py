@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from economy.errors import InputError
-from economy.events import OrderRejected, RejectReason, TradeExecuted
 from economy.market import Market
+from economy.records.events import OrderRejected, RejectReason, TradeExecuted
 from runs.tapes import bitstamp
 
 

@@ -7,11 +7,11 @@ from hashlib import blake2b
 import numpy as np
 import pytest
 
-from economy import canonical
-from economy import events as e
-from economy.blake import chain_parts, hash_parts
-from economy.digest import CODES, Chains, FreeDigest, digest_of, mark, marks, pack, run_digest
-from economy.events import ChainScope, Events
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.blake import chain_parts, hash_parts
+from economy.records.digest import CODES, Chains, FreeDigest, digest_of, mark, marks, pack, run_digest
+from economy.records.events import ChainScope, Events
 
 
 def epoch(number: int) -> Events:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from economy.calendar import Calendar
 from economy.errors import InputError
-from economy.events import InstrumentClass
 from economy.instruments import Instrument
 from economy.numbers.exact import count_up, share_out, sum_by
 from economy.numbers.units import notional_multiplier
+from economy.records.events import InstrumentClass
 from economy.reports import tax_of
 
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents.village import VillageModel
-from economy import events as e
-from economy.events import Account, Events, InstrumentClass, Role, Rows
 from economy.indicators import Window, WindowProjection
 from economy.instruments import Instrument
+from economy.records import events as e
+from economy.records.events import Account, Events, InstrumentClass, Role, Rows
 from economy.scenario import load_scenario
 from runs.event_scales import COUNTS
 from runs.export_events import COLUMNS, EventTable

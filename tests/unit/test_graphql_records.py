@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from economy import events as e
-from economy.events import InstrumentClass, Rows, Side, TimeInForce
 from economy.instruments import Instrument
 from economy.market import Market
+from economy.records import events as e
+from economy.records.events import InstrumentClass, Rows, Side, TimeInForce
 from queries.books import BUY, SELL, best, book_at
 from queries.cache import Fingerprint
 from queries.copies import Copies

@@ -11,12 +11,12 @@ from agents.interventions import MENU
 from agents.pinned import recorded_of
 from agents.public import Public
 from agents.village import VillageModel, VillageShard
-from economy import canonical
-from economy import events as e
 from economy.errors import InputError
-from economy.events import Action, Events, Policy, RejectReason, Role, Strategy
 from economy.indicators import WindowProjection
 from economy.population import Population, population_of
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.events import Action, Events, Policy, RejectReason, Role, Strategy
 from economy.scenario import load_scenario
 from runs.execution import Execution
 from runs.local import run_local

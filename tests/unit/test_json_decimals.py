@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from agents.village import VillageModel
-from economy.events import Account as Stock
-from economy.events import Events, InstrumentClass, Role
 from economy.indicators import Window, WindowProjection
 from economy.measures import MEASURE
+from economy.records.events import Account as Stock
+from economy.records.events import Events, InstrumentClass, Role
 from economy.scales import Scales
 from economy.scenario import load_scenario
 from economy.world import World

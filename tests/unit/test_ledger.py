@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from economy import events as e
 from economy.errors import AccountingError, ProtocolError
-from economy.events import Account, Events, InstrumentClass, Role, TransferKind, Use
 from economy.indicators import WindowProjection
 from economy.instruments import Instrument
 from economy.ledger import Ledger, item_table
 from economy.matrices import Matrix
+from economy.records import events as e
+from economy.records.events import Account, Events, InstrumentClass, Role, TransferKind, Use
 from economy.scenario import load_scenario
 
 FIRM, PERSON, CAPITAL = 3, 4, 1

@@ -25,7 +25,7 @@ assert min(known) == 1, known
 """
 _SCRIPT = """
 from economy.book import OrderBook
-from economy.events import Side
+from economy.records.events import Side
 from economy.matching.kernel import run
 OrderBook().add(order=1, agent=1, side=Side.BUY, price=5, quantity=1)
 (code,) = run.inspect_asm().values()

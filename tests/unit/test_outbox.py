@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from agents.outbox import Outbox
-from economy import events as e
-from economy.events import Action, Role
+from economy.records import events as e
+from economy.records.events import Action, Role
 
 
 def outbox() -> Outbox:

@@ -15,7 +15,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from economy.errors import UnknownRunError
-from economy.events import Role
+from economy.records.events import Role
 from runs import pages
 from runs.compare_page import render_page
 from runs.report import agreement, money, render, write_report

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from economy.errors import InputError
-from economy.events import Account, InstrumentClass
 from economy.instruments import Instrument
 from economy.measures import LOTS, MEASURES, MONEY, PRICE_STEP, RATIO
+from economy.records.events import Account, InstrumentClass
 from economy.scales import RESULTS, Listing, Scales
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import re
 from enum import EnumType, IntEnum
 from pathlib import Path
 
-from economy import canonical, events
-from economy.digest import CODES
+from economy.records import canonical, events
+from economy.records.digest import CODES
 from schemas import generate
 from schemas.catalogue import EVENTS, KEY_FIELD, partition_of, relock
 from schemas.catalogue import locked_ids as locked
@@ -71,7 +71,7 @@ def test_generated_docs_are_up_to_date() -> None:
 def test_symbols_are_used_or_reserved_and_never_both() -> None:
     """A symbol that no code names is one that nobody writes: readers take any number that the schema has."""
     enums = {name: kind for name, kind in vars(events).items() if isinstance(kind, EnumType) and kind is not IntEnum}
-    root = Path(events.__file__).parents[1]
+    root = Path(__file__).parents[2]
     files = [file for package in PACKAGES for file in (root / package).rglob("*.py") if file != Path(events.__file__)]
     named = set(re.findall(r"\b([A-Z]\w+)\.([A-Z][A-Z_]*)\b", "".join(file.read_text() for file in files)))
     for name, kind in enums.items():

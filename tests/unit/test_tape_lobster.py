@@ -10,8 +10,8 @@ import pytest
 
 from economy.book import OrderBook
 from economy.errors import InputError
-from economy.events import OrderRejected, Rows, Side, TradeExecuted
 from economy.market import Market
+from economy.records.events import OrderRejected, Rows, Side, TradeExecuted
 from runs.tapes import lobster
 from tests.lobster import Message, synthetic, write
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from economy import events as e
-from economy.canonical import merge, sort_traded
 from economy.errors import InputError
-from economy.events import Events
 from economy.market import Market
+from economy.records import events as e
+from economy.records.canonical import merge, sort_traded
+from economy.records.events import Events
 from infra.cli.ingest import scales_of
 from runs.export_events import EventTable
 from runs.tapes import columns

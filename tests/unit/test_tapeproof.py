@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from economy import canonical
-from economy import events as e
-from economy.digest import digest_of
-from economy.events import Events, InstrumentClass, RunMode
 from economy.instruments import Instrument
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.digest import digest_of
+from economy.records.events import Events, InstrumentClass, RunMode
 from runs.protocol import places
 from runs.tapeproof import TapeAudit, tape_difference
 from schemas.catalogue import DECISIONS, FLOWS, ORDERS, TRADES

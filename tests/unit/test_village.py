@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from agents.village import VillageModel
-from economy import events as e
-from economy.events import Events, TransferKind
 from economy.numbers.units import SHARES
 from economy.opening import Opening
+from economy.records import events as e
+from economy.records.events import Events, TransferKind
 from economy.scenario import load_scenario
 from economy.steady import solve
 from runs.local import RunResult, run_local

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from agents.village import VillageModel
-from economy.events import Events
 from economy.indicators import Window, WindowProjection
 from economy.numbers.units import RATE, UNIT
+from economy.records.events import Events
 from economy.scenario import load_scenario
 from runs.local import run_local
 

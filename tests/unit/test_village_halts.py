@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from agents.village import VillageModel
-from economy import events as e
-from economy.events import Events
+from economy.records import events as e
+from economy.records.events import Events
 from economy.scenario import load_scenario
 from runs.local import RunResult, run_local
 

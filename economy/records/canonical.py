@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from economy import events as e
-from economy.events import Events, Rows
+from economy.records import events as e
+from economy.records.events import Events, Rows
 
 DECISION_TYPES: Final = (e.AgentDecided.name,)
 ORDER_TYPES: Final = (e.OrderSubmitted.name, e.OrderCancelRequested.name)

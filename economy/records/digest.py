@@ -17,10 +17,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy import canonical
-from economy import events as e
-from economy.blake import chain_parts, hash_parts
-from economy.events import ChainScope, Events, Rows
+from economy.records import canonical
+from economy.records import events as e
+from economy.records.blake import chain_parts, hash_parts
+from economy.records.events import ChainScope, Events, Rows
 
 Ints = NDArray[np.int64]
 DIGEST_VERSION: Final = 1

@@ -1,0 +1,1 @@
+"""What happened: layout, canonical order and digest of events."""
