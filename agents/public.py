@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agents.interventions import DECREES, Change, Decree
 from agents.state import Arrays
+from economy.markets.reports import tax_of
 from economy.numbers import rng
 from economy.numbers.draws import Draw
 from economy.numbers.units import RATE, RECIPE_SCALE
@@ -21,7 +22,6 @@ from economy.opening import EVERYBODY, PRICE, Constant
 from economy.population import population_of
 from economy.records import events as e
 from economy.records.events import Events, Parameter, Policy, Rows, Series, Side, Strategy
-from economy.reports import tax_of
 from economy.scenario import Scenario
 from economy.steady import Rates, Technology
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agents.model import Intervention, Model, Shard
 from agents.pinned import recorded_of
 from economy.instruments import Instrument
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import canonical
 from economy.records import events as e
 from economy.records.digest import Chains

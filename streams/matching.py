@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from economy.errors import InputError, ProtocolError
 from economy.instruments import Instrument
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import canonical
 from economy.records import events as e
 from economy.records.digest import Chains, mark, seal

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from economy.book import OrderBook
 from economy.instruments import Instrument
+from economy.markets.book import OrderBook
 from economy.records import events as e
 from economy.records.digest import mark
 from economy.records.events import ChainScope, InstrumentClass, OrderType, Rows, RunMode, TimeInForce

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from economy.book import OrderBook, Trade
+from economy.markets.book import OrderBook, Trade
 from economy.records.events import Side, TimeInForce
 from runs.tapes.table import COLUMNS
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from economy.errors import InputError
 from economy.instruments import Instrument
-from economy.market import lottery
+from economy.markets.market import lottery
 from economy.records import events as e
 from economy.records.events import Events, InstrumentClass
 

@@ -12,12 +12,12 @@ from bench.market import peers
 from bench.market.flow import LIMIT_CANCEL, MOVES, Flow, Mix, instruments, rows_of
 from bench.market.peers import Result
 from bench.market.stats import median, spread
-from economy.admission import ops_of
 from economy.errors import ProtocolError
-from economy.market import Market
-from economy.matching.books import Books
-from economy.matching.ids import OrderIds
-from economy.matching.layout import TRADE
+from economy.markets.admission import ops_of
+from economy.markets.market import Market
+from economy.markets.matching.books import Books
+from economy.markets.matching.ids import OrderIds
+from economy.markets.matching.layout import TRADE
 from economy.records import events as e
 from economy.records.events import Rows
 

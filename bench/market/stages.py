@@ -13,7 +13,7 @@ import numpy as np
 from bench.market.flow import BOOK, LIMIT_CANCEL, Flow, encoded, instruments, rows_of
 from bench.market.preloaded import BOOKS
 from bench.market.wire import BATCH
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import events as e
 from schemas.log import framing, recordbatch
 from schemas.rows import decode, encode

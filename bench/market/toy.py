@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.market.flow import instruments
 from economy.errors import InputError
 from economy.instruments import Instrument
-from economy.market import lottery
+from economy.markets.market import lottery
 from economy.records import events as e
 from economy.records.events import Action, Events, Rows, TransferKind
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from economy.instruments import Instrument
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import events as e
 from economy.records.canonical import TRADE_TYPES
 from economy.records.events import InstrumentClass, Rows, RunMode

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.market import flow, kernel, table
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import events as e
 from tests.processes import PATIENCE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import events as e
 from economy.records.events import RunMode, TradeExecuted
 from infra.broker import Broker

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from economy.instruments import Instrument
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import events as e
 from economy.records.canonical import merge
 from economy.records.digest import mark

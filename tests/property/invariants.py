@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records.canonical import INSTRUMENT, SEQ, TRADE_TYPES
 from economy.records.events import (
     CloseReason,

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from economy.auction import clearing, price_range, self_crossing
-from economy.book import OrderBook
 from economy.instruments import Instrument
-from economy.market import Market
+from economy.markets.auction import clearing, price_range, self_crossing
+from economy.markets.book import OrderBook
+from economy.markets.market import Market
 from economy.records.events import InstrumentClass, OrderCancelRequested, OrderSubmitted, Side, TradingResumed
 from tests.property.naive_book import NaiveBook, Resting
 

@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import economy.book
-from economy.book import BandChanged, Halted, OrderBook, Outcome, Resumed
+import economy.markets.book
 from economy.errors import InputError
+from economy.markets.book import BandChanged, Halted, OrderBook, Outcome, Resumed
 from economy.records.events import RejectReason, Side, TimeInForce
 from tests.property.naive_book import NaiveBook
 
@@ -192,4 +192,4 @@ def test_bad_input_is_refused_by_name() -> None:
 
 
 def test_the_documentation_is_true() -> None:
-    assert doctest.testmod(economy.book).failed == 0
+    assert doctest.testmod(economy.markets.book).failed == 0

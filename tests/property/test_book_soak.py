@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from economy.instruments import Instrument
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records.events import (
     CloseReason,
     OrderCancelRequested,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from economy.instruments import Instrument
-from economy.market import Market, lottery
+from economy.markets.market import Market, lottery
 from economy.records.events import (
     BookUpdated,
     Events,

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from economy.admission import AHEAD, LATEST
 from economy.instruments import Instrument
-from economy.market import Market
-from economy.matching.ids import OrderIds
+from economy.markets.admission import AHEAD, LATEST
+from economy.markets.market import Market
+from economy.markets.matching.ids import OrderIds
+from economy.markets.reports import tax_of
 from economy.records.canonical import TRADE_TYPES
 from economy.records.events import (
     InstrumentClass,
@@ -25,7 +26,6 @@ from economy.records.events import (
     RejectReason,
     TradeExecuted,
 )
-from economy.reports import tax_of
 from tests.property.flows import LISTED, NO_CANCELS, collect, expected, rows_of, steps, told
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from economy.errors import InputError
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records.events import OrderRejected, RejectReason, TradeExecuted
 from runs.tapes import bitstamp
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -24,6 +25,23 @@ def test_exit_codes_are_documented_as_they_are() -> None:
     kinds: list[type[errors.EscapeError]] = [errors.EscapeError, *errors.EscapeError.__subclasses__()]
     own = {kind.__name__: kind.exit_code for kind in kinds if kind.__module__ == errors.__name__}
     assert documented == own
+
+
+def test_rooms_of_the_economy_stand_on_what_the_architecture_says() -> None:
+    graph = grimp.build_graph("economy", cache_dir=None)
+    rooms = {path.parent.name for path in (ROOT / "economy").glob("*/__init__.py")}
+    known = {room: {f"economy.{room}", *graph.find_descendants(f"economy.{room}")} for room in rooms}
+    used = {
+        room: {t for m in modules for t in graph.find_modules_directly_imported_by(m)}
+        for room, modules in known.items()
+    }
+    found = {room: {name.split(".")[1] for name in used[room] - known[room]} for room in rooms}
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    _, _, table = page.partition("### Rooms of the economy")
+    rows = re.findall(r"^\| (\w+) \|[^|]+\|([^|]*)\|$", table.partition("\n#")[0], re.MULTILINE)
+    told = {room: set(re.findall(r"\w+", below)) for room, below in rows}
+    told.pop("room")
+    assert told == found
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from economy.calendar import Calendar
 from economy.errors import InputError
 from economy.instruments import Instrument
+from economy.markets.reports import tax_of
 from economy.numbers.exact import count_up, share_out, sum_by
 from economy.numbers.units import notional_multiplier
 from economy.records.events import InstrumentClass
-from economy.reports import tax_of
 
 
 @given(st.integers(0, 10**17), st.lists(st.integers(0, 10**12), min_size=1, max_size=30))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from economy.instruments import Instrument
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import events as e
 from economy.records.events import InstrumentClass, Rows, Side, TimeInForce
 from queries.books import BUY, SELL, best, book_at

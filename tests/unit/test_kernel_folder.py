@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_change_of_source_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "economy" / "matching").mkdir(parents=True)
-    layout = tmp_path / "economy" / "matching" / "layout.py"
+    (tmp_path / "economy" / "markets" / "matching").mkdir(parents=True)
+    layout = tmp_path / "economy" / "markets" / "matching" / "layout.py"
     layout.write_text("WIDTH = 3\n")
     first = kernel_folder(tmp_path)
     assert kernel_folder(tmp_path) == first

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 _WARM = """
-from economy import auction
-from economy.market import Market
-from economy.matching import uncross, walk
+from economy.markets import auction
+from economy.markets.market import Market
+from economy.markets.matching import uncross, walk
 from streams.warmup import warm_up
 from tests.property.hostile import own_overlaps
 from tests.property.test_book_soak import GUARDED
@@ -24,9 +24,9 @@ assert known == [len(k.signatures) for k in kernels], known
 assert min(known) == 1, known
 """
 _SCRIPT = """
-from economy.book import OrderBook
+from economy.markets.book import OrderBook
 from economy.records.events import Side
-from economy.matching.kernel import run
+from economy.markets.matching.kernel import run
 OrderBook().add(order=1, agent=1, side=Side.BUY, price=5, quantity=1)
 (code,) = run.inspect_asm().values()
 assert len(code) > 10_000, "no machine code"

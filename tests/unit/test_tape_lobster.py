@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from economy.book import OrderBook
 from economy.errors import InputError
-from economy.market import Market
+from economy.markets.book import OrderBook
+from economy.markets.market import Market
 from economy.records.events import OrderRejected, Rows, Side, TradeExecuted
 from runs.tapes import lobster
 from tests.lobster import Message, synthetic, write

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from economy.errors import InputError
-from economy.market import Market
+from economy.markets.market import Market
 from economy.records import events as e
 from economy.records.canonical import merge, sort_traded
 from economy.records.events import Events

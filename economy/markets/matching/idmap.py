@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from economy.matching.layout import hot, u
+from economy.markets.matching.layout import hot, u
 
 
 @hot

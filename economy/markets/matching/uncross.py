@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from economy.matching.idmap import map_get, order_hash
-from economy.matching.layout import (
+from economy.markets.matching.idmap import map_get, order_hash
+from economy.markets.matching.layout import (
     CALL_TAKER,
     CALL_TRADE,
     CLOSE,
@@ -17,7 +17,7 @@ from economy.matching.layout import (
     jit,
     u,
 )
-from economy.matching.orders import emit, unlink
+from economy.markets.matching.orders import emit, unlink
 
 
 @jit

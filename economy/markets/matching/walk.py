@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from economy.matching.expiry import heap_add
-from economy.matching.idmap import map_put, order_hash
-from economy.matching.layout import HW, MAX, MIN, K, jit, u
-from economy.matching.tree import cge, level_get, path
+from economy.markets.matching.expiry import heap_add
+from economy.markets.matching.idmap import map_put, order_hash
+from economy.markets.matching.layout import HW, MAX, MIN, K, jit, u
+from economy.markets.matching.tree import cge, level_get, path
 
 
 @jit

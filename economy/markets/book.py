@@ -27,12 +27,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.auction import Clearing
 from economy.errors import InputError
 from economy.instruments import check_protection
-from economy.matching.books import Books
-from economy.matching.ids import OrderIds
-from economy.matching.layout import (
+from economy.markets.auction import Clearing
+from economy.markets.matching.books import Books
+from economy.markets.matching.ids import OrderIds
+from economy.markets.matching.layout import (
     BAND,
     CALL_TRADE,
     CANCEL,

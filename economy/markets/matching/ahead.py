@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from economy.matching.idmap import order_hash
-from economy.matching.layout import CANCEL, GUESS, HW, LIMIT, STEP, K, hot, prefetch, u
-from economy.matching.tree import cge
+from economy.markets.matching.idmap import order_hash
+from economy.markets.matching.layout import CANCEL, GUESS, HW, LIMIT, STEP, K, hot, prefetch, u
+from economy.markets.matching.tree import cge
 
 
 @hot

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from economy.matching.expiry import heap_del
-from economy.matching.idmap import map_del
-from economy.matching.layout import HW, MAX, K, hot, jit, u
-from economy.matching.tree import level_drop, path
+from economy.markets.matching.expiry import heap_del
+from economy.markets.matching.idmap import map_del
+from economy.markets.matching.layout import HW, MAX, K, hot, jit, u
+from economy.markets.matching.tree import level_drop, path
 
 
 @hot

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from economy.matching.ahead import look_ahead
-from economy.matching.expiry import heap_add, heap_del
-from economy.matching.idmap import map_del, map_get, map_put, order_hash
-from economy.matching.layout import (
+from economy.markets.matching.ahead import look_ahead
+from economy.markets.matching.expiry import heap_add, heap_del
+from economy.markets.matching.idmap import map_del, map_get, map_put, order_hash
+from economy.markets.matching.layout import (
     ALREADY_EXPIRED,
     CANCEL,
     CANCELLED,
@@ -44,8 +44,8 @@ from economy.matching.layout import (
     jit,
     u,
 )
-from economy.matching.orders import emit, fok_ok, unlink
-from economy.matching.tree import level_drop, level_get
+from economy.markets.matching.orders import emit, fok_ok, unlink
+from economy.markets.matching.tree import level_drop, level_get
 
 
 @jit

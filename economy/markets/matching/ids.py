@@ -7,8 +7,8 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.matching.idmap import order_hash
-from economy.matching.layout import PF, USED_ID, jit, prefetch, u
+from economy.markets.matching.idmap import order_hash
+from economy.markets.matching.layout import PF, USED_ID, jit, prefetch, u
 from economy.records.events import Rows
 
 _FAR = 1 << 14  # rows from which prefetching pays: the nearer caches hold less

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from economy.auction import Clearing, clearing, price_range, self_crossing
-from economy.matching import walk
-from economy.matching.kernel import run
-from economy.matching.layout import BAND, GUESS, HW, MAX, MIN, OPEN_END, RESUME, TAG_BITS, K
-from economy.matching.tree import node_new
-from economy.matching.uncross import uncross, withdraw
+from economy.markets.auction import Clearing, clearing, price_range, self_crossing
+from economy.markets.matching import walk
+from economy.markets.matching.kernel import run
+from economy.markets.matching.layout import BAND, GUESS, HW, MAX, MIN, OPEN_END, RESUME, TAG_BITS, K
+from economy.markets.matching.tree import node_new
+from economy.markets.matching.uncross import uncross, withdraw
 from economy.records.events import Rows
 
 _NO_EVENTS = np.zeros((0, 8), np.int64)

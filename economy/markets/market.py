@@ -14,12 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.admission import ops_of, refuse_ahead
 from economy.errors import InputError
 from economy.instruments import Instrument
-from economy.matching.books import Books
-from economy.matching.ids import Counters, OrderIds
-from economy.matching.layout import CLOCK, TAG_BITS
+from economy.markets.admission import ops_of, refuse_ahead
+from economy.markets.matching.books import Books
+from economy.markets.matching.ids import Counters, OrderIds
+from economy.markets.matching.layout import CLOCK, TAG_BITS
+from economy.markets.reports import Batch
 from economy.numbers.units import INT64_MAX
 from economy.records.events import (
     BookUpdated,
@@ -30,7 +31,6 @@ from economy.records.events import (
     Rows,
     TradeExecuted,
 )
-from economy.reports import Batch
 
 
 @njit(cache=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.matching.layout import CANCEL, MAX
+from economy.markets.matching.layout import CANCEL, MAX
 from economy.numbers.units import INT64_MAX
 from economy.records.events import (
     OrderCancelRequested,

@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from economy.admission import TAX_MASK, USE_SHIFT
-from economy.matching.layout import BAND, CALL_TAKER, CALL_TRADE, CLOSE, HALT, REJECT, RESUME, STOOD, TRADE
+from economy.markets.admission import TAX_MASK, USE_SHIFT
+from economy.markets.matching.layout import BAND, CALL_TAKER, CALL_TRADE, CLOSE, HALT, REJECT, RESUME, STOOD, TRADE
 from economy.records.canonical import sort_traded
 from economy.records.events import (
     CloseReason,

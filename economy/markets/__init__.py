@@ -1,0 +1,1 @@
+"""Where orders meet: admission, books, auctions, matching and its reports."""
