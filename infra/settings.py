@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     )
     ray_address: str = Field("", description="address of a Ray cluster; auto = this node's, empty = one for the run")
     spark_master: str = Field("local[2]", description="Spark master of the jobs")
+    spark_memory: str = Field(
+        "1500m", pattern=r"^[1-9][0-9]*[mg]$", description="heap of a job's driver, and of each executor of a cluster"
+    )
     log_format: Format = Field("text", description="of what processes write to stderr, text or json; files hold JSON")
     log_level: Level = Field("INFO", description="least level that processes log: DEBUG, INFO, WARN, ERROR or FATAL")
     java_home: str = Field("", description="Java 17 or 21; empty = JAVA_HOME, PATH, then the bundled runtime")

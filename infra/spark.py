@@ -71,5 +71,7 @@ def _config(
         java_home=str(home),
         scratch=str(folder),
         java_options=f'{_QUICK if small else JobConfig.java_options} "-Dlog4j2.configurationFile={logging}"',
+        memory=settings.spark_memory,
+        executor_options=_QUICK if small else "",
         archive=str(archive),
     )

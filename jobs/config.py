@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class JobConfig:
     """Plain values, so that a job runs the same from the command line, from spark-submit and on a cluster.
 
-    `master` is "" where spark-submit names it, `memory` and `java_options` are the driver's where Spark
-    runs locally. `jars` is Spark's comma-separated list of connectors, "" where the cluster provides them; `clickhouse`
-    is http://user:password@host:port/database. `archive` is where Java keeps loaded classes from one local job to the
-    next, "" for nowhere.
+    `master` is "" where spark-submit names it; `memory` and `java_options` are the driver's where we start it;
+    executors of a cluster have the same `memory` and `executor_options`. `jars` is Spark's comma-separated list of
+    connectors, "" where the cluster provides them; `clickhouse` is http://user:password@host:port/database. `archive`
+    is where Java keeps loaded classes from one local job to the next, "" for nowhere.
     """
 
     bootstrap: str
@@ -25,6 +25,7 @@ class JobConfig:
     shuffle_partitions: int = 4
     memory: str = "1500m"
     java_options: str = "-XX:+UseParallelGC"
+    executor_options: str = ""
     archive: str = ""
 
     def __repr__(self) -> str:

@@ -53,13 +53,19 @@ def spark_session(config: JobConfig, name: str) -> Iterator[Any]:
     )
     if local:
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
-        builder = builder.config("spark.driver.memory", config.memory)
         sharing = "" if archive is None else f'"{archive.option()}" -Xlog:cds=off -Xlog:cds+dynamic=off'
         builder = builder.config("spark.driver.extraJavaOptions", f"{config.java_options} {sharing}")
         # On the class path and not among spark.jars, which Spark copies, and whose classes no archive holds.
         builder = builder.config("spark.driver.extraClassPath", config.jars.replace(",", ":"))
-    elif config.jars:
-        builder = builder.config("spark.jars", config.jars)
+    else:
+        if config.jars:
+            builder = builder.config("spark.jars", config.jars)
+        if not submitted():
+            builder = builder.config("spark.driver.extraJavaOptions", config.java_options)
+            builder = builder.config("spark.executor.extraJavaOptions", config.executor_options)
+            builder = builder.config("spark.executor.memory", config.memory)
+    if not submitted():
+        builder = builder.config("spark.driver.memory", config.memory)
     if config.scratch:
         builder = builder.config("spark.local.dir", config.scratch)
         builder = builder.config("spark.sql.warehouse.dir", os.path.join(config.scratch, "warehouse"))
