@@ -250,10 +250,11 @@ def test_what_is_put_aside_lies_on_the_disk_of_the_file(tmp_path: Path) -> None:
 
 # ---- what cannot be replaced, and who was killed
 @pytest.fixture
-def shared() -> Iterator[Path]:
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that anybody reaches; pytest's own are their owner's, and so may be where temporary files go."""
     there = next(place for place in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm") if _reached(Path(place)))
-    with tempfile.TemporaryDirectory(dir=there) as name:
+    monkeypatch.setattr(tempfile, "tempdir", there)
+    with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
