@@ -31,7 +31,10 @@ def test_a_shard_that_starts_behind_one_of_a_faster_clock_goes_on(broker: Broker
     assert AHEAD < starts[0] < starts[1]
 
 
-@pytest.mark.parametrize("newest", [0, 1000 * int(time.time()), AHEAD, next_incarnation(AHEAD, 5)])
+@pytest.mark.parametrize(
+    "newest", [0, 1000 * int(time.time()), AHEAD, next_incarnation(AHEAD, 5)],
+    ids=["none", "of a clock", "ahead", "drawn by lot"],  # processes of tests must name them alike
+)  # fmt: skip
 def test_every_start_is_above_what_is_on_the_log(newest: int) -> None:
     """Earlier versions took the milliseconds of their clocks."""
     assert newest < next_incarnation(newest, 0) < next_incarnation(newest, int(time.time()))  # the later command's
