@@ -232,8 +232,10 @@ def message_range(
     left, came = {place for place in start if start[place] < end[place]}, time.monotonic()
     # What ends a transaction, or was aborted in one, has an offset and is no record: the client tells when it is past.
     told: dict[str, Any] = {"enable.partition.eof": True}
-    with LogReader(bootstrap, namespace, {place: start[place] for place in left}, **told) as reader:
+    asked = frozenset(left)
+    with LogReader(bootstrap, namespace, {place: start[place] for place in asked}, **told) as reader:
         while left:
+            reader.hold(asked - left)  # a partition that goes on must not hide one of which nothing comes
             found = reader.poll_placed(0.5)
             if not found:
                 check_ends(reader.end_offsets(list(left), SILENCE_SECONDS), end)
@@ -241,7 +243,8 @@ def message_range(
                 below = [message for message in messages if (message.offset() or 0) < end[place]]
                 if below:
                     yield place, below
-                came = time.monotonic()
+                if place in left:
+                    came = time.monotonic()
             if time.monotonic() - came > SILENCE_SECONDS:
                 family, partition = min(left)
                 name = f"{topic(namespace, family)}[{partition}]"

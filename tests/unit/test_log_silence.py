@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +47,27 @@ def test_a_range_that_the_log_does_not_have(monkeypatch: pytest.MonkeyPatch) -> 
     ends_at(monkeypatch, 8)
     with pytest.raises(ProtocolError, match=r"ends at offset 8, but a record names offset 9"):
         list(reader.read_range("127.0.0.1:1", "n", {PLACE: 4}, {PLACE: 9}))
+
+
+def test_a_range_beside_a_partition_that_goes_on_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read to its end already is held, and what still comes of it is no sign of the others."""
+    lively, polls = (ORDERS, 1), itertools.count(1)
+
+    def poll_placed(self: reader.LogReader, _: float) -> dict[reader.Place, list[Any]]:
+        assert next(polls) < 1000, "it waits without end"
+        time.sleep(0.001)
+        offset = self.position[lively]
+        self.position[lively] += 1
+        return {lively: [SimpleNamespace(offset=lambda: offset)]}
+
+    monkeypatch.setattr(reader, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(reader.LogReader, "poll_placed", poll_placed)
+    read = reader.message_range("127.0.0.1:1", "n", {PLACE: 4, lively: 0}, {PLACE: 9, lively: 3})
+    taken = []
+    with pytest.raises(SetupError, match=r"n\..*\[2\] ends before offset 9: is the broker up"):  # noqa: PT012
+        for _, messages in read:
+            taken += [message.offset() for message in messages]
+    assert taken == [0, 1, 2]
 
 
 def test_a_range_of_a_broker_that_is_away() -> None:
