@@ -44,15 +44,12 @@ def ailment(data: Path, name: str, pid: int = 0) -> str:
     """Why the worker is not well; "" when it is. Of a process that has told nothing yet, `pid`, nothing is said."""
     try:
         told = json.loads(file_of(data, name).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        return "" if pid else f"{name} has not told how it is: {error}"
-    if pid not in (0, told["pid"]):
+        teller, silent, why = int(told["pid"]), time.time() - told["at"], str(told["why"])
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        return "" if pid else f"{name} has not told how it is: {error!r}"
+    if pid not in (0, teller):
         return ""
-    silent = time.time() - told["at"]
-    if silent > _STALE_SECONDS:
-        return f"{name} (pid {told['pid']}) has said nothing for {silent:.0f} s"
-    why: str = told["why"]
-    return why
+    return why if silent <= _STALE_SECONDS else f"{name} (pid {teller}) has said nothing for {silent:.0f} s"
 
 
 class Watch(threading.Thread):

@@ -117,7 +117,7 @@ class DailyFile(logging.Handler):
             self._write(self.format(record).encode() + b"\n")
         except OSError:
             self.lost += 1
-        except Exception:
+        except Exception:  # as every handler of logging: a line that cannot be formatted ends nobody
             self.handleError(record)
 
     def close(self) -> None:

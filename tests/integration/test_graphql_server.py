@@ -78,7 +78,9 @@ def test_served_as_a_reader_and_ended_by_sigterm(clickhouse: EmbeddedClickHouse,
         assert client.post(query).headers["x-cache"] == "hit"
         assert client.http.get("/reports/run-7.html").text == "<p>seven</p>"
         with client.subscribe("windows(run: 7) { number }") as socket:
-            numbers = [json.loads(socket.recv(10))["payload"]["data"]["windows"]["number"] for _ in range(WINDOWS)]
+            numbers = [
+                json.loads(socket.recv(PATIENCE))["payload"]["data"]["windows"]["number"] for _ in range(WINDOWS)
+            ]
             assert numbers == list(range(WINDOWS))
             server.send_signal(signal.SIGTERM)
             assert server.wait(PATIENCE) == 0

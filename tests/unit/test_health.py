@@ -162,6 +162,16 @@ def test_what_is_asked_from_outside(tmp_path: Path) -> None:
     told = {"pid": os.getpid(), "at": time.time(), "why": ""}
     file_of(tmp_path, "w0").write_text(json.dumps(told))
     assert asked() == (0, "")
+    for foreign in (
+        "[]",
+        "7",
+        '{"pid": 1}',
+        '{"pid": "x", "at": 1, "why": ""}',
+        '{"pid": 1, "at": [], "why": ""}',
+        "{",
+    ):
+        file_of(tmp_path, "w0").write_text(foreign)
+        assert "w0 has not told how it is" in ailment(tmp_path, "w0")
     file_of(tmp_path, "w0").write_text(json.dumps({**told, "why": "it has no place"}))
     assert asked() == (1, "escape: it has no place: see the log of w0")
     file_of(tmp_path, "w0").write_text(json.dumps({**told, "at": time.time() - 60}))
