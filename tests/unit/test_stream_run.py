@@ -223,14 +223,19 @@ def test_a_run_that_goes_on_elsewhere_is_left_to_that_process(run: StreamRun) ->
     left(run)
 
 
-def test_a_finished_run_whose_shard_was_taken_over_has_its_counts_from_the_log(
-    run: StreamRun, clock: ClockLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def finished_elsewhere(run: StreamRun, clock: ClockLog) -> None:
+    """The run is finished and its clock gone; another process took over one of its shards."""
     clock.finished = FINISHED
     run.clock.kill()
     run.clock.wait()
     host: Any = run.host
     host.says = lambda: [shard(0, finished=True), shard(1, stopped=True, doing="another process runs shard 1")]
+
+
+def test_a_finished_run_whose_shard_was_taken_over_has_its_counts_from_the_log(
+    run: StreamRun, clock: ClockLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished_elsewhere(run, clock)
     found = iter([None, np.array([[5, 6, 7, 8], [1, 1, 1, 8]], np.int64)])
     monkeypatch.setattr(kafka, "counts_on_log", lambda *_: next(found))
     result = run.wait(every=0)
@@ -275,11 +280,7 @@ def test_a_log_that_cannot_be_read_when_the_clock_has_died_leaves_the_run_open(
 def test_counts_that_cannot_be_read_leave_a_run_that_is_finished(
     run: StreamRun, clock: ClockLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock.finished = FINISHED
-    run.clock.kill()
-    run.clock.wait()
-    host: Any = run.host
-    host.says = lambda: [shard(0, finished=True), shard(1, stopped=True, doing="another process runs shard 1")]
+    finished_elsewhere(run, clock)
     monkeypatch.setattr(kafka, "counts_on_log", away)
     with pytest.raises(InterruptionError, match=r"then `escape runs show 7`"):
         run.wait(every=0)
